@@ -1,0 +1,103 @@
+"""Time and chance, as the running loop tells them.
+
+Component code never calls ``time``, ``random`` or ``datetime.now``: it asks this module, which asks the
+running event loop. Under uvloop or asyncio that is the real clock and a randomly seeded generator; under
+``base.loop.VirtualTimeLoop`` it is virtual time and the generator of the seed. So one code runs in
+production, in tests and in simulation, and a seed replays a history.
+
+    clock.now()         seconds since the epoch (wall)         -> creationTimestamp, lease renewals
+    clock.monotonic()   seconds that never go back             -> time-outs, back-off, latencies
+    clock.timestamp()   "2026-11-21T02:34:30Z"                 -> metav1.Time
+    clock.micro_timestamp()  "2026-11-21T02:34:30.123456Z"     -> metav1.MicroTime
+    clock.random()      the random.Random of this run          -> jitter, name suffixes
+    await clock.sleep(s)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as _random
+import time as _time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a loop offers when it keeps its own time (see ``VirtualTimeLoop.clock``)."""
+
+    rng: _random.Random
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; the loop's own ``time()``."""
+        ...
+
+
+class RealClock:
+    """The machine's clocks and a generator seeded by the operating system."""
+
+    def __init__(self) -> None:
+        self.rng = _random.Random()
+
+    def now(self) -> float:
+        return _time.time()
+
+    def monotonic(self) -> float:
+        return _time.monotonic()
+
+
+REAL: Clock = RealClock()
+
+
+def current() -> Clock:
+    """The clock of the running loop, or the real one where no loop (or an ordinary one) runs."""
+    clock: Clock = getattr(asyncio._get_running_loop(), "clock", REAL)
+    return clock
+
+
+def now() -> float:
+    """Wall-clock seconds since the epoch."""
+    return current().now()
+
+
+def monotonic() -> float:
+    """Seconds that never go back; only differences mean something."""
+    return current().monotonic()
+
+
+def random() -> _random.Random:
+    """The random generator of this run: seeded in tests and simulation."""
+    return current().rng
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep on the running loop's clock."""
+    await asyncio.sleep(seconds)
+
+
+def format_time(seconds: float) -> str:
+    """metav1.Time of ``seconds`` since the epoch: RFC 3339, UTC, whole seconds (floored)."""
+    return _time.strftime("%Y-%m-%dT%H:%M:%SZ", _time.gmtime(seconds))
+
+
+def format_micro_time(seconds: float) -> str:
+    """metav1.MicroTime of ``seconds`` since the epoch: RFC 3339, UTC, six decimals."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time (Time or MicroTime). Raises ``ValueError``."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def timestamp() -> str:
+    """Now, as metav1.Time."""
+    return format_time(now())
+
+
+def micro_timestamp() -> str:
+    """Now, as metav1.MicroTime."""
+    return format_micro_time(now())

@@ -1,0 +1,38 @@
+"""How a controller is declared, and what it is given.
+
+A controller is a module (or package) with a sans-IO reconcile (state in, instructions out), a thin shell
+that performs the instructions, and one ``Descriptor``. ``registry.py`` alone names them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coxswain.client.events import EventRecorder
+from coxswain.client.informer import InformerFactory
+from coxswain.client.interface import Client
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerContext:
+    """What every controller gets. ``options`` is its own settings group's raw values."""
+
+    client: Client
+    informers: InformerFactory
+    recorder: Callable[[str], EventRecorder]
+    workers: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A controller by its kube-controller-manager name (``deployment-controller``).
+
+    ``run`` returns only when all of its tasks have ended (on cancellation).
+    """
+
+    name: str
+    run: Callable[[ControllerContext], Awaitable[None]]
+    on_by_default: bool = True

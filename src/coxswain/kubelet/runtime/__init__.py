@@ -1,0 +1,1 @@
+"""Container runtimes behind one interface with CRI's verbs: ``process``, ``hollow`` (and ``cri``, later)."""

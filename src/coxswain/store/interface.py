@@ -1,0 +1,179 @@
+"""The store's contract.
+
+A store maps keys to byte values under one cluster-wide revision counter (etcd's model):
+
+    commit(ops)              all ops or none; every op is a compare-and-swap; returns the new revision
+    get(key)                 the newest value
+    list(prefix, ...)        a consistent page of a prefix, now or at an earlier revision
+    watch(prefix, revision)  every change after ``revision``, once, in order
+
+Guarantees that each backend keeps (tests/store/contract.py):
+1. Revisions start at 1, grow by one with each commit, and are never used twice, not even after a crash.
+2. A commit that was acknowledged survives ``kill -9`` and power loss (``memory`` excepted: it says so).
+3. A commit is atomic: other readers and watchers see all of its ops or none; a watcher gets the ops of one
+   commit in one batch.
+4. An op whose comparison fails makes the whole commit fail with ``CompareFailed`` and changes nothing.
+5. A watch from revision R delivers each change with revision > R exactly once, in revision order, or
+   raises ``Compacted``; it never skips silently. A watcher that reads too slowly is ended with ``SlowWatcher``.
+6. ``list`` at an uncompacted revision shows exactly the state at that revision.
+7. Backends bound their memory: queued commits wait (back-pressure), watch buffers are limited.
+
+Keys and values follow Kubernetes' layout (``/registry/pods/<namespace>/<name>``, JSON without
+``metadata.resourceVersion``: the revision of the key is the resource version).
+
+    StoreError
+      CompareFailed     the key is not at the expected revision; has .op_index and .current
+      Compacted         the revision is no longer kept; has .oldest
+      SlowWatcher       the watcher's buffer ran over
+      StoreClosed       the store is closed or failed for good
+      StoreFull         no space left; nothing was changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from coxswain.base.errors import CoxswainError
+
+#: ``Op.expect``: write whatever is there.
+ANY = -1
+#: ``Op.expect``: the key must not exist.
+ABSENT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's value. Revisions: ``created`` when the key appeared, ``modified`` when it last changed."""
+
+    key: str
+    value: bytes
+    created: int
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One write. ``value`` None deletes. ``expect``: a modified revision, ``ABSENT`` or ``ANY``.
+
+    Deleting an absent key with ``ANY`` changes nothing and makes no event. A commit names a key once.
+    """
+
+    key: str
+    value: bytes | None
+    expect: int = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key's change in a commit. ``value`` is None for a deletion; ``previous`` the entry before it."""
+
+    key: str
+    value: bytes | None
+    revision: int
+    previous: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a prefix at ``revision``; ``remaining`` entries follow after the last one here."""
+
+    entries: list[Entry]
+    revision: int
+    remaining: int
+
+
+class StoreError(CoxswainError):
+    """Base of the store's errors."""
+
+
+class CompareFailed(StoreError):
+    """An op found its key at another revision; nothing was written."""
+
+    def __init__(self, op_index: int, key: str, expected: int, current: Entry | None) -> None:
+        found = "absent" if current is None else f"at revision {current.modified}"
+        wanted = {ANY: "anything", ABSENT: "absence"}.get(expected, f"revision {expected}")
+        super().__init__(f"{key}: expected {wanted}, found it {found}")
+        self.op_index = op_index
+        self.current = current
+
+
+class Compacted(StoreError):
+    """The revision asked for is older than ``oldest``, the oldest one kept."""
+
+    def __init__(self, revision: int, oldest: int) -> None:
+        super().__init__(f"revision {revision} has been compacted; the oldest kept is {oldest}")
+        self.oldest = oldest
+
+
+class SlowWatcher(StoreError):
+    """A watcher did not keep up and was cut off; watch again from the last revision seen."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed or cannot go on; the message says why."""
+
+
+class StoreFull(StoreError):
+    """No space is left where the store lives; nothing was changed."""
+
+
+class Watch(Protocol):
+    """A running watch: iterate over batches, one batch a commit; ``close`` it when done."""
+
+    def __aiter__(self) -> AsyncIterator[Sequence[Change]]: ...
+
+    async def __anext__(self) -> Sequence[Change]: ...
+
+    def close(self) -> None:
+        """Stop; further iteration ends. Idempotent."""
+        ...
+
+
+class Store(Protocol):
+    """See the module's text for the guarantees."""
+
+    @property
+    def revision(self) -> int:
+        """The revision of the newest acknowledged commit (0 in an empty store)."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The oldest revision that ``list`` and ``watch`` still know."""
+        ...
+
+    async def get(self, key: str) -> Entry | None:
+        """The newest entry of ``key``."""
+        ...
+
+    async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, after: str = "") -> Page:
+        """Entries with ``prefix`` in key order, at most ``limit`` (0: all), behind key ``after``.
+
+        ``revision`` 0 means now. Raises ``Compacted``, and ``ValueError`` for a revision in the future.
+        """
+        ...
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        """Apply all ``ops`` atomically; the revision they got. Raises ``CompareFailed``, ``StoreFull``.
+
+        A commit that changes nothing (no ops, or deletions of absent keys) returns the present revision.
+        """
+        ...
+
+    def watch(self, prefix: str, revision: int) -> Watch:
+        """Changes with ``prefix`` after ``revision``. Raises ``Compacted`` at once or on first iteration."""
+        ...
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was overwritten or deleted at or before ``revision``."""
+        ...
+
+    async def close(self) -> None:
+        """Finish queued commits, end the watches, release the lock. Idempotent."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *error: object) -> None: ...

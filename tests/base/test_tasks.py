@@ -1,0 +1,66 @@
+"""Supervised tasks: restarts back off, failures end the group, nothing outlives the block."""
+
+import asyncio
+
+import pytest
+
+from coxswain.base import clock
+from coxswain.base.tasks import Supervisor
+
+
+@pytest.mark.virtual
+async def test_a_supervised_task_is_restarted_with_growing_delays(caplog: pytest.LogCaptureFixture) -> None:
+    starts: list[float] = []
+
+    async def fragile() -> None:
+        starts.append(clock.monotonic())
+        if len(starts) < 5:
+            raise ValueError("fell over")
+
+    async with Supervisor("test") as tasks:
+        await tasks.supervise("fragile", fragile)
+    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    assert len(starts) == 5
+    assert all(later > earlier * 1.2 for earlier, later in zip(gaps, gaps[1:], strict=False))
+    assert "fell over" in caplog.text
+
+
+@pytest.mark.virtual
+async def test_a_failing_task_ends_the_group_and_is_raised() -> None:
+    ended: list[str] = []
+
+    async def steady() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("steady")
+
+    async def broken() -> None:
+        await clock.sleep(1)
+        raise LookupError("broken")
+
+    with pytest.raises(LookupError, match="broken"):
+        async with Supervisor("test") as tasks:
+            tasks.start("steady", steady())
+            tasks.start("broken", broken())
+            await clock.sleep(100)
+    assert ended == ["steady"]
+    assert clock.monotonic() == pytest.approx(1)
+
+
+@pytest.mark.virtual
+async def test_leaving_the_block_waits_for_every_task() -> None:
+    ended: list[int] = []
+
+    async def slow_to_stop(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await clock.sleep(number)
+            ended.append(number)
+
+    async with Supervisor("test") as tasks:
+        for number in (3, 1, 2):
+            tasks.start(str(number), slow_to_stop(number))
+        await clock.sleep(0)
+    assert ended == [1, 2, 3]

@@ -1,0 +1,34 @@
+"""How tests run: ``async def`` tests need no plugin; ``virtual`` ones run in virtual time.
+
+    @pytest.mark.virtual            # five minutes pass in milliseconds; seed 0
+    @pytest.mark.virtual(seed=7)
+    async def test_...: ...
+
+An ``async def`` test without the mark runs on a real uvloop loop, for sockets and processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+import uvloop
+
+from coxswain.base import loop
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    coroutine: Any = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    mark = pyfuncitem.get_closest_marker("virtual")
+    if mark is not None:
+        loop.run(coroutine, seed=mark.kwargs.get("seed", 0))
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(coroutine)
+    return True
