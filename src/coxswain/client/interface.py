@@ -91,6 +91,9 @@ class RawList:
     remaining: int = 0
 
 
+#: What a batch answers: one for each call, in order.
+Answers = list[Answer]
+
 #: A running watch: iterate over batches of events; leaving the context closes it.
 WatchStream = AbstractAsyncContextManager[AsyncIterator[Sequence[WatchEvent]]]
 
@@ -102,7 +105,7 @@ class Transport(Protocol):
         """One request and its answer; failures of the server are answers, of the wire ``ApiError``s."""
         ...
 
-    async def batch(self, calls: Sequence[Call]) -> list[Answer]:
+    async def batch(self, calls: Sequence[Call]) -> Answers:
         """Many requests at once; answers in the same order."""
         ...
 
@@ -225,7 +228,7 @@ class Client(Protocol):
         self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None: ...
 
-    async def batch(self, calls: Sequence[Call]) -> list[Answer]:
+    async def batch(self, calls: Sequence[Call]) -> Answers:
         """Many writes in one message; use ``Answer.object()`` to get each result or its error."""
         ...
 
