@@ -1,0 +1,101 @@
+"""What is where: every kept version of every key, in memory, without the values.
+
+Both backends keep this index; a version's ``locator`` says where its value lies (the bytes themselves in
+``memory``, a row in ``sqlite``). Comparing, listing and counting never touch the values.
+
+    live[key]       the newest version of a key that exists
+    history[key]    versions that were superseded but not compacted, oldest first; a tombstone
+                    (locator None) marks a deletion
+    superseded      (revision at which a version lost its place, key), oldest first: what compaction pops
+
+Invariants: versions of one key grow in revision; history holds exactly the versions that ``superseded``
+names; a key is in ``keys`` while it is live or has history.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from sortedcontainers import SortedSet
+
+L = TypeVar("L")
+
+
+class Version(NamedTuple, Generic[L]):
+    """One version of a key; ``locator`` is None for a tombstone."""
+
+    revision: int
+    created: int
+    locator: L | None
+
+
+class RevisionIndex(Generic[L]):
+    """The versions of all keys. Not thread-safe: the owner locks."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, Version[L]] = {}
+        self.history: dict[str, deque[Version[L]]] = {}
+        self.keys: SortedSet[str] = SortedSet()
+        self._superseded: deque[tuple[int, str]] = deque()
+
+    def put(self, key: str, revision: int, created: int, locator: L) -> None:
+        """``key`` has a new value at ``revision``."""
+        before = self.live.get(key)
+        if before is None:
+            self.keys.add(key)
+        else:
+            self._retire(key, before, revision)
+        self.live[key] = Version(revision, created, locator)
+
+    def delete(self, key: str, revision: int) -> None:
+        """``key`` ceased to exist at ``revision``; it must be live."""
+        before = self.live.pop(key)
+        self._retire(key, before, revision)
+        self._retire(key, Version(revision, 0, None), revision)
+
+    def _retire(self, key: str, version: Version[L], at: int) -> None:
+        self.history.setdefault(key, deque()).append(version)
+        self._superseded.append((at, key))
+
+    def at(self, key: str, revision: int) -> Version[L] | None:
+        """The version of ``key`` that was current at ``revision`` (0: now); None where there was none."""
+        newest = self.live.get(key)
+        if newest is not None and (revision == 0 or newest.revision <= revision):
+            return newest
+        if revision == 0:
+            return None
+        for version in reversed(self.history.get(key, ())):
+            if version.revision <= revision:
+                return version if version.locator is not None else None
+        return None
+
+    def scan(self, prefix: str, after: str, revision: int) -> Iterator[tuple[str, Version[L]]]:
+        """(key, version) of all keys with ``prefix`` behind ``after`` as of ``revision`` (0: now)."""
+        start = max(prefix, after)
+        for key in self.keys.irange(start, inclusive=(after < prefix, True)):
+            if not key.startswith(prefix):
+                return
+            version = self.at(key, revision)
+            if version is not None:
+                yield key, version
+
+    def compact(self, revision: int) -> list[L]:
+        """Forget what was superseded at or before ``revision``; the locators of the forgotten values."""
+        freed: list[L] = []
+        while self._superseded and self._superseded[0][0] <= revision:
+            _, key = self._superseded.popleft()
+            versions = self.history[key]
+            version = versions.popleft()
+            if version.locator is not None:
+                freed.append(version.locator)
+            if not versions:
+                del self.history[key]
+                if key not in self.live:
+                    self.keys.discard(key)
+        return freed
+
+    def __len__(self) -> int:
+        """Versions kept, tombstones included."""
+        return len(self.live) + len(self._superseded)
