@@ -1,0 +1,33 @@
+"""How admission, authorization and allocators read the cluster: synchronously, from the watch cache.
+
+A ``Lookup`` answers from memory with what every acknowledged write has left there. It never waits and
+never touches the store, so it may be used inside decisions. Objects are shared: whoever asks must not
+change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from coxswain.api.names import GVR, Object
+
+
+class Lookup(Protocol):
+    """See the module's text for the guarantees. Unknown resources are empty."""
+
+    def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
+        """One object, or None. ``namespace`` is empty for cluster-scoped resources."""
+        ...
+
+    def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
+        """Objects in key order; of all namespaces when ``namespace`` is empty."""
+        ...
+
+    def raw(self, gvr: GVR, namespace: str, name: str) -> bytes | None:
+        """The JSON of one object as it is served, or None."""
+        ...
+
+    def generation(self, gvr: GVR) -> int:
+        """A number that changes whenever any object of the resource changed: a cheap cache key."""
+        ...
