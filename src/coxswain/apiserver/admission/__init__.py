@@ -1,0 +1,1 @@
+"""What is completed, and what is refused, between authorization and the store."""
