@@ -43,6 +43,17 @@ _WITHOUT_VALUE = frozenset({ErrorType.REQUIRED, ErrorType.FORBIDDEN, ErrorType.T
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A value whose printed form is not its JSON: Go's internal struct names, a fixed key order, or nothing."""
+
+    text: str
+
+
+#: A value that the message leaves out (``Invalid value: why``).
+OMITTED = Shown("")
+
+
+@dataclass(frozen=True, slots=True)
 class FieldError:
     """One wrong field. ``str(error)`` is Kubernetes' message, ``body`` the same without the path."""
 
@@ -54,7 +65,7 @@ class FieldError:
     @property
     def body(self) -> str:
         """``Invalid value: "x": must be ...``: the message of a Status cause."""
-        if self.type in _WITHOUT_VALUE:
+        if self.type in _WITHOUT_VALUE or self.value is OMITTED:
             text = self.type.words
         else:
             text = f"{self.type.words}: {show(self.value)}"
@@ -76,6 +87,8 @@ def show(value: Any) -> str:
         return "null"
     if isinstance(value, str):
         return quote(value)
+    if isinstance(value, Shown):
+        return value.text
     if isinstance(value, int | float):
         return str(value)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
