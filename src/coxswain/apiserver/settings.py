@@ -1,0 +1,85 @@
+"""Settings of the API server, grouped by concern. Every field says its unit, default and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """Who may connect, and where."""
+
+    address: str = "127.0.0.1"
+    """Address to listen on; loopback unless asked otherwise: nothing is exposed by default."""
+    port: int = 6443
+    """TCP port of HTTPS; 0 takes a free one."""
+    grpc_port: int = -1
+    """TCP port of the gRPC door; 0 takes a free one, -1 switches the door off."""
+    max_body_bytes: int = 3 << 20
+    """Largest request body; Kubernetes' own limit of 3 MiB."""
+    max_header_bytes: int = 32 << 10
+    """Largest header line; bearer tokens and client-go's headers stay far below."""
+    idle_timeout: float = 120.0
+    """Seconds that an idle keep-alive connection stays open."""
+    max_connections: int = 10_000
+    """Connections served at one time; more are refused."""
+    shutdown_grace: float = 2.0
+    """Seconds that running requests get to finish when the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """What keeps the cluster."""
+
+    backend: Literal["sqlite", "memory"] = "sqlite"
+    """``sqlite`` is durable (data_dir/store.db); ``memory`` forgets when the process ends."""
+    compaction_interval: float = 300.0
+    """Seconds between compactions; revisions of the last one to two intervals are kept, as in Kubernetes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """Bounds of watches."""
+
+    ring_events: int = 8192
+    """Events each resource remembers for watchers that come back."""
+    queue_events: int = 100_000
+    """Events that may wait for one in-process or gRPC watcher before it is cut off."""
+    buffer_bytes: int = 16 << 20
+    """Bytes that may wait in one REST watcher's connection before it is cut off."""
+    bookmark_interval: float = 60.0
+    """Seconds between bookmarks for watchers that want them; Kubernetes sends about one a minute."""
+    min_timeout: float = 1800.0
+    """A watch without timeoutSeconds ends after one to two times this many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """How much is done at one time."""
+
+    max_in_flight: int = 400
+    """Reading requests in progress; more get 429 (watches not counted)."""
+    max_mutating_in_flight: int = 200
+    """Writing requests in progress; more get 429."""
+    request_timeout: float = 60.0
+    """Seconds that a request may take (watches, logs and proxies excepted)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerConfig:
+    """Everything that an API server can be told."""
+
+    data_dir: Path = Path("data")
+    """Holds the store, certificates and kubeconfigs; created with mode 0700."""
+    token_auth_file: Path | None = None
+    """Static bearer tokens as CSV: token,user,uid,"group1,group2"."""
+    service_cidr: str = "10.96.0.0/16"
+    """Addresses of Services."""
+    node_port_range: str = "30000-32767"
+    """Node ports of Services."""
+    serving: ServingSettings = field(default_factory=ServingSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)

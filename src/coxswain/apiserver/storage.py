@@ -1,0 +1,277 @@
+"""The cluster's storage as the pipeline sees it: commits that end in the watch cache, and all caches.
+
+    writer --commit--> store --watch--> pump --> ResourceCache of each resource --> watchers
+       ^----------- answers once its revision has passed the pump -----------------'
+
+There is one source of what the caches hold: the store's own watch. A write is answered only after its
+commit is durable *and* has arrived in the cache, so whoever got an answer reads its write everywhere.
+``revision`` is how far the caches are; every event up to it has been offered to the watchers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from coxswain.api import errors
+from coxswain.api.names import GVR, Object
+from coxswain.apiserver.watchcache import CacheSpec, Item, Pending, ResourceCache
+from coxswain.base import clock
+from coxswain.base.tasks import cancel_and_wait
+from coxswain.store.interface import Change, Compacted, Entry, Op, SlowWatcher, Store, StoreClosed
+
+log = logging.getLogger(__name__)
+
+ROOT = "/registry/"
+
+#: Where Kubernetes' storage path of a built-in resource is not simply the resource's name.
+_SPECIAL = {
+    ("", "services"): "services/specs",
+    ("", "endpoints"): "services/endpoints",
+    ("", "nodes"): "minions",
+    ("", "replicationcontrollers"): "controllers",
+    ("networking.k8s.io", "ingresses"): "ingress",
+    ("apiextensions.k8s.io", "customresourcedefinitions"): "apiextensions.k8s.io/customresourcedefinitions",
+    ("apiregistration.k8s.io", "apiservices"): "apiregistration.k8s.io/apiservices",
+}
+
+
+def prefix_of(resource: GVR, *, custom: bool = False) -> str:
+    """The store's key prefix of a resource, in Kubernetes' layout."""
+    path = _SPECIAL.get((resource.group, resource.resource))
+    if path is None:
+        path = f"{resource.group}/{resource.resource}" if custom else resource.resource
+    return f"{ROOT}{path}/"
+
+
+class Storage:
+    """Store and caches of one API server. ``start`` before use, ``stop`` at the end."""
+
+    def __init__(self, store: Store, *, ring_events: int = 8192) -> None:
+        """``ring_events``: how many events each resource remembers for watchers that come back."""
+        self.store = store
+        self.revision = 0
+        self.caches: dict[str, ResourceCache] = {}
+        self._ring_events = ring_events
+        self._orphans: dict[str, Entry] = {}
+        self._pending: dict[str, Pending] = {}
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._sequence = itertools.count()
+        self._pump: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Load everything that the store holds, then follow it."""
+        page = await self.store.list(ROOT)
+        self.revision = page.revision
+        self._load(page.entries)
+        for cache in self.caches.values():
+            cache.floor = page.revision
+        self._pump = asyncio.get_running_loop().create_task(self._follow(), name="watch cache pump")
+
+    def _load(self, entries: Sequence[Entry]) -> None:
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            cache = self._route(entry.key)
+            if cache is None:
+                self._orphans[entry.key] = entry
+            else:
+                groups.setdefault(cache.spec.prefix, []).append(entry)
+        for prefix, group in groups.items():
+            self.caches[prefix].load_all(group)
+
+    async def stop(self) -> None:
+        """End the watchers and stop following; the store stays open."""
+        for cache in self.caches.values():
+            for watcher in cache.watchers():
+                watcher.end()
+        if self._pump is not None:
+            await cancel_and_wait(self._pump)
+            self._pump = None
+        self._fail(StoreClosed("the API server is stopping"))
+
+    def add(self, spec: CacheSpec) -> ResourceCache:
+        """Serve a resource from now on; what the store already holds of it is there at once."""
+        cache = ResourceCache(spec, revision=self.revision, ring_events=self._ring_events)
+        self.caches[spec.prefix] = cache
+        for key in sorted(key for key in self._orphans if key.startswith(spec.prefix)):
+            entry = self._orphans.pop(key)
+            cache.load(key[len(spec.prefix) :], entry.value, entry.modified)
+        return cache
+
+    def remove(self, prefix: str) -> None:
+        """Serve a resource no longer (a custom resource whose definition went); its watchers end."""
+        cache = self.caches.pop(prefix, None)
+        if cache is not None:
+            for watcher in cache.watchers():
+                watcher.end()
+
+    # -- following the store
+
+    async def _follow(self) -> None:
+        while True:
+            watch = self.store.watch(ROOT, self.revision)
+            try:
+                async for batch in watch:
+                    self._take(batch)
+                raise StoreClosed("the store ended the watch")
+            except SlowWatcher:
+                log.warning("the watch cache fell behind the store; following again from %d", self.revision)
+            except Compacted:
+                log.warning("the watch cache fell behind compaction; loading everything again")
+                await self._reload()
+            except Exception as error:
+                if not isinstance(error, StoreClosed):
+                    log.exception("the watch cache cannot follow the store any more")
+                self._fail(error)
+                return
+            finally:
+                watch.close()
+
+    def _take(self, batch: Sequence[Change]) -> None:
+        for change in batch:
+            cache = self._route(change.key)
+            if cache is None:
+                self._take_orphan(change)
+                continue
+            cache.apply(change, self._pending.get(change.key))
+        self.revision = batch[-1].revision
+        while self._waiters and self._waiters[0][0] <= self.revision:
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    def _take_orphan(self, change: Change) -> None:
+        if change.value is None:
+            self._orphans.pop(change.key, None)
+        else:
+            self._orphans[change.key] = Entry(change.key, change.value, change.revision, change.revision)
+
+    def _route(self, key: str) -> ResourceCache | None:
+        first = key.find("/", len(ROOT)) + 1
+        cache = self.caches.get(key[:first])
+        if cache is None:
+            second = key.find("/", first) + 1
+            cache = self.caches.get(key[:second])
+        return cache
+
+    async def _reload(self) -> None:
+        for cache in list(self.caches.values()):
+            for watcher in cache.watchers():
+                watcher.end("the watch cache had to start anew")
+        page = await self.store.list(ROOT)
+        for prefix, cache in self.caches.items():
+            fresh = ResourceCache(cache.spec, revision=page.revision, ring_events=self._ring_events)
+            fresh.generation = cache.generation + 1
+            cache.__dict__.update(fresh.__dict__)
+            self.caches[prefix] = cache
+        self._orphans.clear()
+        self._load(page.entries)
+        self.revision = page.revision
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        waiters, self._waiters = self._waiters, []
+        for _, _, future in waiters:
+            if not future.done():
+                future.set_exception(errors.ServiceUnavailable(f"storage is not available: {error}"))
+
+    # -- writing and waiting
+
+    async def commit(self, op: Op, pending: Pending | None) -> int:
+        """Write one key; the revision, once the cache has it. Raises what ``Store.commit`` raises."""
+        if pending is not None:
+            self._pending[op.key] = pending
+        try:
+            revision = await self.store.commit((op,))
+            await self.wait_for(revision)
+        finally:
+            if pending is not None and self._pending.get(op.key) is pending:
+                del self._pending[op.key]
+        return revision
+
+    async def commit_many(self, ops: Sequence[Op]) -> int:
+        """Write several keys at once; the revision, once the cache has it."""
+        revision = await self.store.commit(ops)
+        await self.wait_for(revision)
+        return revision
+
+    async def wait_for(self, revision: int, timeout: float | None = None) -> None:
+        """Return when the caches have seen ``revision``. Raises ``TimeoutError`` after ``timeout`` seconds."""
+        if revision <= self.revision:
+            return
+        if self._failure is not None:
+            raise errors.ServiceUnavailable(f"storage is not available: {self._failure}")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (revision, next(self._sequence), future))
+        if timeout is None:
+            await future
+        else:
+            await asyncio.wait_for(future, timeout)
+
+    async def catch_up(self) -> None:
+        """Wait until the caches show every commit that the store has acknowledged so far."""
+        if self.store.revision > self.revision:
+            await self.wait_for(self.store.revision)
+
+    async def compact_regularly(self, every: float) -> None:
+        """Forget old revisions: each ``every`` seconds, what is older than one such interval."""
+        last = self.store.revision
+        while True:
+            await clock.sleep(every)
+            now = self.store.revision
+            if last > self.store.oldest:
+                await self.store.compact(last)
+            last = now
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the caches follow the store."""
+        return self._failure is None and self._pump is not None and not self._pump.done()
+
+
+class CacheLookup:
+    """``Lookup`` over the caches of a ``Storage``; ``prefixes`` says where each resource lies."""
+
+    def __init__(self, storage: Storage, prefixes: dict[GVR, str]) -> None:
+        self._storage = storage
+        self._prefixes = prefixes
+
+    def _cache(self, gvr: GVR) -> ResourceCache | None:
+        return self._storage.caches.get(self._prefixes.get(gvr, ""))
+
+    def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
+        cache = self._cache(gvr)
+        item = cache.get(namespace, name) if cache is not None else None
+        return _decoded(item, cache.spec) if cache is not None and item is not None else None
+
+    def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
+        cache = self._cache(gvr)
+        if cache is None:
+            return []
+        return [_decoded(item, cache.spec) for item in cache.scan(namespace)]
+
+    def raw(self, gvr: GVR, namespace: str, name: str) -> bytes | None:
+        cache = self._cache(gvr)
+        item = cache.get(namespace, name) if cache is not None else None
+        return item.raw if item is not None else None
+
+    def generation(self, gvr: GVR) -> int:
+        cache = self._cache(gvr)
+        return cache.generation if cache is not None else 0
+
+
+def _decoded(item: Item, spec: CacheSpec) -> Object:
+    if item.decoded is not None:
+        return item.decoded
+    obj: Object = orjson.loads(item.raw)
+    if spec.keep_decoded:
+        item.decoded = obj
+    return obj

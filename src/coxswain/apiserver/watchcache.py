@@ -1,0 +1,332 @@
+"""The watch cache of one resource: its objects as bytes, its recent events, its watchers.
+
+    apply(change)      a committed change -> Event, offered to the watchers whom it may concern
+    get / scan         the newest objects, in key order
+    subscribe(watcher) registers it, after what happened since its revision was put into its queue
+
+Guarantees:
+- An object is kept as the JSON that GET serves, with a few facts beside it (labels, selectable fields).
+- Events of a resource are offered in revision order, each once. Nobody waits for a watcher: one whose
+  queue runs over is ended and has to list again.
+- A watch from revision R sees every event after R, or is refused with 410 when the ring of recent events
+  does not reach back that far.
+- A selector is judged on the object before and after: leaving the selection is DELETED (with the object as
+  it was), entering it ADDED.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+from sortedcontainers import SortedList
+
+from coxswain.api import errors
+from coxswain.api.codec import splice_resource_version
+from coxswain.api.names import Object
+from coxswain.apiserver.watchers import Delivery, Watcher
+from coxswain.store.interface import Change, Entry
+
+_NO_LABELS: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """What the cache must know of a resource.
+
+    ``prefix`` is the store's key prefix and ends with a slash. ``field_names`` are the selectable fields
+    besides metadata.name and metadata.namespace; ``field_values`` takes them from an object. ``indexed`` is
+    the field of them that lists and watches are often narrowed by. ``keep_decoded`` keeps parsed objects for
+    ``Lookup`` (sensible for small, often asked resources).
+    """
+
+    prefix: str
+    namespaced: bool
+    field_names: tuple[str, ...] = ()
+    field_values: Callable[[Object], tuple[str, ...]] = lambda obj: ()
+    indexed: str = ""
+    keep_decoded: bool = False
+
+
+class Item:
+    """An object at rest. ``key`` is ``namespace/name`` (or ``name``); ``raw`` carries its resourceVersion."""
+
+    __slots__ = ("decoded", "fields", "key", "labels", "raw", "revision")
+
+    def __init__(
+        self, key: str, raw: bytes, revision: int, labels: dict[str, str], fields: tuple[str, ...]
+    ) -> None:
+        self.key = key
+        self.raw = raw
+        self.revision = revision
+        self.labels = labels
+        self.fields = fields
+        self.decoded: Object | None = None
+
+    @property
+    def namespace(self) -> str:
+        """Empty for cluster-scoped objects."""
+        return self.key.partition("/")[0] if "/" in self.key else ""
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    def decode(self) -> Object:
+        """The object, freshly decoded: the caller's own."""
+        obj: Object = orjson.loads(self.raw)
+        return obj
+
+
+class Pending:
+    """What a writer already knows of the bytes that it commits, so that the cache need not parse them."""
+
+    __slots__ = ("fields", "item", "labels", "value")
+
+    def __init__(self, value: bytes, labels: dict[str, str], fields: tuple[str, ...]) -> None:
+        self.value = value
+        self.labels = labels
+        self.fields = fields
+        #: Set by the cache when the commit has arrived there.
+        self.item: Item | None = None
+
+
+class Event:
+    """One change. ``item`` is the object now (for a deletion as it last was, at the deletion's revision)."""
+
+    __slots__ = ("_fields", "_frames", "_previous_raw", "item", "previous", "previous_value", "revision", "type")
+
+    def __init__(
+        self, kind: str, item: Item, previous: Item | None, previous_value: bytes | None, revision: int
+    ) -> None:
+        self.type = kind
+        self.item = item
+        self.previous = previous
+        self.previous_value = previous_value
+        self.revision = revision
+        self._frames: dict[object, bytes] | None = None
+        self._previous_raw: bytes | None = None
+        self._fields: dict[int, dict[str, str]] | None = None
+
+    def raw(self, kind: str) -> bytes:
+        """The object to show for ``kind``: leaving a selection shows it as it was, at the new revision."""
+        if kind == "DELETED" and self.type == "MODIFIED" and self.previous_value is not None:
+            if self._previous_raw is None:
+                self._previous_raw = splice_resource_version(self.previous_value, self.revision)
+            return self._previous_raw
+        return self.item.raw
+
+    def frame(self, kind: str, render: Callable[[bytes], bytes] | None = None) -> bytes:
+        """The JSON line of a watch; made once for all watchers that see the same."""
+        if self._frames is None:
+            self._frames = {}
+        key = (kind, render)
+        frame = self._frames.get(key)
+        if frame is None:
+            raw = self.raw(kind)
+            frame = watch_frame(kind, render(raw) if render else raw)
+            self._frames[key] = frame
+        return frame
+
+
+def watch_frame(kind: str, raw: bytes) -> bytes:
+    """One line of a JSON watch."""
+    return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
+
+
+class ResourceCache:
+    """See the module's text."""
+
+    def __init__(self, spec: CacheSpec, *, revision: int, ring_events: int) -> None:
+        """``revision``: what the cache has seen so far; ``ring_events``: how many events it remembers."""
+        self.spec = spec
+        self.items: dict[str, Item] = {}
+        self.generation = 0
+        #: A watch from before this revision cannot be served any more.
+        self.floor = revision
+        self._keys: SortedList[str] = SortedList()
+        self._ring: deque[Event] = deque()
+        self._ring_events = ring_events
+        self._index: dict[str, dict[str, Item]] = {}
+        self._index_position = spec.field_names.index(spec.indexed) if spec.indexed else -1
+        self._watchers: dict[tuple[str, str], set[Watcher]] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    # -- filling
+
+    def load(self, key: str, value: bytes, revision: int) -> None:
+        """Take an entry as it was at the start; no event."""
+        self._put(self._item(key, value, revision, None))
+
+    def load_all(self, entries: Sequence[Entry]) -> None:
+        """Take many entries at once, faster than one by one; the cache must be empty."""
+        start = len(self.spec.prefix)
+        for entry in entries:
+            item = self._item(entry.key[start:], entry.value, entry.modified, None)
+            self.items[item.key] = item
+            self._index_add(item)
+        self._keys = SortedList(self.items)
+        self.generation += 1
+
+    def apply(self, change: Change, pending: Pending | None) -> Event:
+        """Take a committed change and offer its event to the watchers."""
+        key = change.key[len(self.spec.prefix) :]
+        previous = self.items.get(key)
+        previous_value = change.previous.value if change.previous is not None else None
+        if change.value is None:
+            event = self._remove(key, change, previous, previous_value)
+        else:
+            item = self._item(key, change.value, change.revision, pending)
+            if previous is not None:
+                self._index_remove(previous)
+            self._put(item)
+            kind = "ADDED" if previous is None else "MODIFIED"
+            event = Event(kind, item, previous, previous_value, change.revision)
+        self.generation += 1
+        self._remember(event)
+        self._offer(event)
+        return event
+
+    def _item(self, key: str, value: bytes, revision: int, pending: Pending | None) -> Item:
+        raw = splice_resource_version(value, revision)
+        if pending is not None and pending.value is value:
+            item = Item(key, raw, revision, pending.labels, pending.fields)
+            pending.item = item
+            return item
+        obj: Object = orjson.loads(value)
+        labels = (obj.get("metadata") or {}).get("labels") or _NO_LABELS
+        return Item(key, raw, revision, labels, self.spec.field_values(obj))
+
+    def _put(self, item: Item) -> None:
+        if item.key not in self.items:
+            self._keys.add(item.key)
+        self.items[item.key] = item
+        self._index_add(item)
+
+    def _remove(
+        self, key: str, change: Change, previous: Item | None, previous_value: bytes | None
+    ) -> Event:
+        value = previous_value or b"{}"
+        raw = splice_resource_version(value, change.revision)
+        labels, fields = (previous.labels, previous.fields) if previous else (_NO_LABELS, ())
+        last = Item(key, raw, change.revision, labels, fields)
+        if previous is not None:
+            del self.items[key]
+            self._keys.remove(key)
+            self._index_remove(previous)
+        return Event("DELETED", last, previous, previous_value, change.revision)
+
+    def _index_add(self, item: Item) -> None:
+        if self._index_position >= 0:
+            self._index.setdefault(item.fields[self._index_position], {})[item.key] = item
+
+    def _index_remove(self, item: Item) -> None:
+        if self._index_position >= 0:
+            value = item.fields[self._index_position]
+            group = self._index[value]
+            del group[item.key]
+            if not group:
+                del self._index[value]
+
+    def _remember(self, event: Event) -> None:
+        self._ring.append(event)
+        if len(self._ring) > self._ring_events:
+            self.floor = self._ring.popleft().revision
+
+    # -- reading
+
+    def get(self, namespace: str, name: str) -> Item | None:
+        return self.items.get(f"{namespace}/{name}" if namespace else name)
+
+    def scan(self, namespace: str = "", after: str = "") -> Iterator[Item]:
+        """Items in key order, of one namespace or all, behind key ``after``."""
+        items = self.items
+        if not namespace and not after:
+            keys: Iterator[str] = iter(self._keys)
+        else:
+            low = f"{namespace}/" if namespace else ""
+            high = f"{namespace}0" if namespace else None
+            start = after if after > low else low
+            keys = self._keys.irange(start, high, inclusive=(not after, False))
+        for key in keys:
+            yield items[key]
+
+    def count(self, namespace: str = "", after: str = "") -> int:
+        """How many keys ``scan`` would give."""
+        low = f"{namespace}/" if namespace else ""
+        first = self._keys.bisect_right(after) if after > low else self._keys.bisect_left(low)
+        last = self._keys.bisect_left(f"{namespace}0") if namespace else len(self._keys)
+        return max(0, last - first)
+
+    def by_index(self, value: str) -> list[Item]:
+        """Items whose indexed field is ``value``, in key order."""
+        group = self._index.get(value)
+        return [group[key] for key in sorted(group)] if group else []
+
+    def fields_of(self, item: Item) -> dict[str, str]:
+        """What field selectors see of an item."""
+        fields = dict(zip(self.spec.field_names, item.fields, strict=False))
+        fields["metadata.name"] = item.name
+        if self.spec.namespaced:
+            fields["metadata.namespace"] = item.namespace
+        return fields
+
+    # -- watching
+
+    def subscribe(self, watcher: Watcher, revision: int | None) -> None:
+        """Register ``watcher``; events after ``revision`` (None: from now on) are put into its queue first.
+
+        Raises ``Expired`` when the ring does not reach back to ``revision``.
+        """
+        if revision is not None:
+            if revision < self.floor:
+                raise too_old(revision, self.floor)
+            for event in self._since(revision):
+                watcher.offer(event, self)
+        self._watchers.setdefault(watcher.bucket, set()).add(watcher)
+
+    def unsubscribe(self, watcher: Watcher) -> None:
+        """Forget ``watcher``. Idempotent."""
+        group = self._watchers.get(watcher.bucket)
+        if group is not None:
+            group.discard(watcher)
+            if not group:
+                del self._watchers[watcher.bucket]
+
+    def watchers(self) -> list[Watcher]:
+        """Everyone who watches, in no order."""
+        return [watcher for group in self._watchers.values() for watcher in group]
+
+    def _since(self, revision: int) -> list[Event]:
+        recent: list[Event] = []
+        for event in reversed(self._ring):
+            if event.revision <= revision:
+                break
+            recent.append(event)
+        recent.reverse()
+        return recent
+
+    def _offer(self, event: Event) -> None:
+        if not self._watchers:
+            return
+        item, previous = event.item, event.previous
+        buckets = {("", ""), ("name", item.key), ("namespace", item.namespace)}
+        if self._index_position >= 0 and item.fields:
+            buckets.add(("field", item.fields[self._index_position]))
+            if previous is not None:
+                buckets.add(("field", previous.fields[self._index_position]))
+        for bucket in buckets:
+            for watcher in tuple(self._watchers.get(bucket, ())):
+                watcher.offer(event, self)
+
+
+def too_old(revision: int, oldest: int) -> errors.Expired:
+    """The refusal of a watch that begins too far back, in Kubernetes' words."""
+    return errors.Expired(f"too old resource version: {revision} ({oldest})")
+
+
+__all__ = ["CacheSpec", "Delivery", "Event", "Item", "Pending", "ResourceCache", "too_old", "watch_frame"]
