@@ -20,8 +20,9 @@ Replay = Callable[[], Awaitable[list[list[Change]]]]
 class HubWatch:
     """One watcher; see ``store.interface.Watch``."""
 
-    def __init__(self, hub: WatchHub, prefix: str, replay: Replay | None) -> None:
+    def __init__(self, hub: WatchHub, prefix: str, replay: Replay | None, after: int) -> None:
         self.prefix = prefix
+        self.after = after
         self._hub = hub
         self._replay = replay
         self._batches: deque[Sequence[Change]] = deque()
@@ -79,9 +80,9 @@ class WatchHub:
         self._max_changes = max_changes
         self._watches: set[HubWatch] = set()
 
-    def add(self, prefix: str, replay: Replay | None) -> HubWatch:
-        """A new watcher, whose live part starts with the next ``publish``."""
-        watch = HubWatch(self, prefix, replay)
+    def add(self, prefix: str, replay: Replay | None, after: int) -> HubWatch:
+        """A new watcher of changes behind revision ``after``; its live part starts with the next publish."""
+        watch = HubWatch(self, prefix, replay, after)
         self._watches.add(watch)
         return watch
 
@@ -90,7 +91,10 @@ class WatchHub:
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Hand one commit's changes to whom they concern."""
+        revision = changes[0].revision
         for watch in tuple(self._watches):
+            if revision <= watch.after:
+                continue  # read already: a list may run ahead of the acknowledgement
             matching = [change for change in changes if change.key.startswith(watch.prefix)]
             if matching:
                 watch.offer(matching, self._max_changes)

@@ -4,8 +4,8 @@ Both backends keep this index; a version's ``locator`` says where its value lies
 ``memory``, a row in ``sqlite``). Comparing, listing and counting never touch the values.
 
     live[key]       the newest version of a key that exists
-    history[key]    versions that were superseded but not compacted, oldest first; a tombstone
-                    (locator None) marks a deletion
+    history[key]    versions that were superseded but not compacted, oldest first; a tombstone marks a
+                    deletion
     superseded      (revision at which a version lost its place, key), oldest first: what compaction pops
 
 Invariants: versions of one key grow in revision; history holds exactly the versions that ``superseded``
@@ -24,11 +24,11 @@ L = TypeVar("L")
 
 
 class Version(NamedTuple, Generic[L]):
-    """One version of a key; ``locator`` is None for a tombstone."""
+    """One version of a key; ``created`` 0 marks a tombstone."""
 
     revision: int
     created: int
-    locator: L | None
+    locator: L
 
 
 class RevisionIndex(Generic[L]):
@@ -49,11 +49,11 @@ class RevisionIndex(Generic[L]):
             self._retire(key, before, revision)
         self.live[key] = Version(revision, created, locator)
 
-    def delete(self, key: str, revision: int) -> None:
-        """``key`` ceased to exist at ``revision``; it must be live."""
+    def delete(self, key: str, revision: int, locator: L) -> None:
+        """``key`` ceased to exist at ``revision``; it must be live. ``locator`` is the tombstone's own."""
         before = self.live.pop(key)
         self._retire(key, before, revision)
-        self._retire(key, Version(revision, 0, None), revision)
+        self._retire(key, Version(revision, 0, locator), revision)
 
     def _retire(self, key: str, version: Version[L], at: int) -> None:
         self.history.setdefault(key, deque()).append(version)
@@ -68,7 +68,7 @@ class RevisionIndex(Generic[L]):
             return None
         for version in reversed(self.history.get(key, ())):
             if version.revision <= revision:
-                return version if version.locator is not None else None
+                return version if version.created else None
         return None
 
     def scan(self, prefix: str, after: str, revision: int) -> Iterator[tuple[str, Version[L]]]:
@@ -82,14 +82,12 @@ class RevisionIndex(Generic[L]):
                 yield key, version
 
     def compact(self, revision: int) -> list[L]:
-        """Forget what was superseded at or before ``revision``; the locators of the forgotten values."""
+        """Forget what was superseded at or before ``revision``; the locators of what was forgotten."""
         freed: list[L] = []
         while self._superseded and self._superseded[0][0] <= revision:
             _, key = self._superseded.popleft()
             versions = self.history[key]
-            version = versions.popleft()
-            if version.locator is not None:
-                freed.append(version.locator)
+            freed.append(versions.popleft().locator)
             if not versions:
                 del self.history[key]
                 if key not in self.live:

@@ -67,12 +67,18 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key's change in a commit. ``value`` is None for a deletion; ``previous`` the entry before it."""
+    """One key's change in a commit. ``value`` is None for a deletion.
+
+    ``created`` is the revision at which the key appeared (this one: it is new), ``previous`` the revision of
+    the key's value before this change (0: there was none). The value before is not repeated: whoever needs
+    it has seen it.
+    """
 
     key: str
     value: bytes | None
     revision: int
-    previous: Entry | None
+    created: int
+    previous: int
 
 
 @dataclass(frozen=True, slots=True)

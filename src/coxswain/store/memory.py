@@ -50,7 +50,7 @@ class MemoryStore:
 
     def _entry(self, key: str) -> Entry | None:
         version = self._index.live.get(key)
-        if version is None or version.locator is None:
+        if version is None:
             return None
         return Entry(key, version.locator, version.created, version.revision)
 
@@ -62,12 +62,13 @@ class MemoryStore:
         for key, version in self._index.scan(prefix, after, revision):
             if limit and len(entries) >= limit:
                 remaining += 1
-            elif version.locator is not None:
+            else:
                 entries.append(Entry(key, version.locator, version.created, version.revision))
         return Page(entries, revision or self._revision, remaining)
 
     async def commit(self, ops: Sequence[Op]) -> int:
         self._check_open()
+        check_keys(ops)
         before = [self._entry(op.key) for op in ops]
         for position, (op, current) in enumerate(zip(ops, before, strict=True)):
             if op.expect != ANY and op.expect != (current.modified if current else 0):
@@ -75,13 +76,14 @@ class MemoryStore:
         revision = self._revision + 1
         changes: list[Change] = []
         for op, current in zip(ops, before, strict=True):
+            created = current.created if current else revision
             if op.value is not None:
-                self._index.put(op.key, revision, current.created if current else revision, op.value)
+                self._index.put(op.key, revision, created, op.value)
             elif current is not None:
-                self._index.delete(op.key, revision)
+                self._index.delete(op.key, revision, b"")
             else:
                 continue
-            changes.append(Change(op.key, op.value, revision, current))
+            changes.append(Change(op.key, op.value, revision, created, current.modified if current else 0))
         if changes:
             self._revision = revision
             self._log.extend(changes)
@@ -103,7 +105,7 @@ class MemoryStore:
         async def replay() -> list[list[Change]]:
             return past
 
-        return self._hub.add(prefix, replay if past else None)
+        return self._hub.add(prefix, replay if past else None, revision)
 
     async def compact(self, revision: int) -> None:
         self._check_open()
@@ -134,3 +136,9 @@ def check_revision(revision: int, oldest: int, newest: int) -> None:
         raise Compacted(revision, oldest)
     if revision > newest:
         raise ValueError(f"revision {revision} is in the future; the newest is {newest}")
+
+
+def check_keys(ops: Sequence[Op]) -> None:
+    """Refuse a commit that names a key twice (``ValueError``): which op would win is nobody's guess."""
+    if len(ops) > 1 and len({op.key for op in ops}) < len(ops):
+        raise ValueError("a commit may name each key only once")
