@@ -2,7 +2,7 @@
 
 Authenticator(tokens=..., service_accounts=...).authenticate(der, authorization) -> UserInfo
 impersonated(headers, user, authorizer.authorize) -> UserInfo | None
-TokenMaker(accounts, lookup).create(namespace, name, token_request) -> TokenRequest
+TokenMaker(accounts, lookup).create(service_account, token_request) -> TokenRequest
 Issuer(pem).jwks() / .configuration(server_url)
 """
 

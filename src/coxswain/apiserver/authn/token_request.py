@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from coxswain.api import errors, fields
-from coxswain.api.names import GVR, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Object
+from coxswain.api.names import GVR, NODES, PODS, SECRETS, Object
 from coxswain.apiserver.authn.service_accounts import PREFIX, PRIVATE_CLAIM, ServiceAccountTokens
 from coxswain.apiserver.lookup import Lookup
 from coxswain.base import clock
@@ -28,11 +28,9 @@ class TokenMaker:
         self._accounts = accounts
         self._lookup = lookup
 
-    def create(self, namespace: str, name: str, request: Object) -> Object:
-        """The answered TokenRequest for a service account. Raises ``ApiError`` in Kubernetes' words."""
-        account = self._lookup.get(SERVICE_ACCOUNTS, namespace, name)
-        if account is None:
-            raise errors.not_found(SERVICE_ACCOUNTS, name)
+    def create(self, account: Object, request: Object) -> Object:
+        """The answered TokenRequest for the ServiceAccount ``account``. Raises ``ApiError``."""
+        namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
         meta = request.get("metadata") or {}
         _check_metadata(meta, namespace, name)
         spec: Object = dict(request.get("spec") or {})

@@ -1,0 +1,399 @@
+"""Cluster IPs and node ports: given out once, taken back when the service goes.
+
+    reservation = allocator.assign(service, old)     before validation; fills in the service in place
+    reservation.commit()                             the write was stored (and was no dry run)
+    reservation.rollback()                           it was not
+    allocator.release(service)                       the service is gone
+
+Addresses come at random from the upper band of the range first, so that the lower one stays free for those
+who name an address (KEP-3070: the lower ``min(max(16, size/16), 256)`` addresses); node ports likewise.
+What is in use is read from the services once, then kept up to date; if something seems taken or the range
+full, it is read again, so a missed release heals.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from itertools import chain
+
+from coxswain.api import errors, fields
+from coxswain.api.names import SERVICES, Object
+from coxswain.apiserver.lookup import Lookup
+from coxswain.base import clock
+
+NONE = "None"
+SINGLE_STACK, REQUIRE_DUAL_STACK = "SingleStack", "RequireDualStack"
+
+ALLOCATED_IP = "provided IP is already allocated"
+MISMATCH = "the provided network does not match the current range"
+
+
+class _Pool:
+    """Numbers of a range, each given out once; ``band`` numbers at the bottom are spared as long as possible."""
+
+    def __init__(self, first: int, last: int, band: int) -> None:
+        self.first, self.last, self.band = first, last, band
+        self.used: set[int] = set()
+
+    def take(self) -> int | None:
+        """A free number, or None."""
+        for low, high in ((self.first + self.band, self.last), (self.first, self.first + self.band - 1)):
+            number = self._within(low, high)
+            if number is not None:
+                self.used.add(number)
+                return number
+        return None
+
+    def _within(self, low: int, high: int) -> int | None:
+        if low > high:
+            return None
+        start = clock.random().randint(low, high)
+        for number in chain(range(start, high + 1), range(low, start)):
+            if number not in self.used:
+                return number
+        return None
+
+
+class Reservation:
+    """What one write holds until it is known whether it was stored."""
+
+    def __init__(self, allocator: ServiceAllocator) -> None:
+        self._allocator = allocator
+        self.taken: list[tuple[_Pool, int]] = []
+        self.freed: list[tuple[_Pool, int]] = []
+
+    def commit(self) -> None:
+        """Keep what was taken, give back what the update no longer needs."""
+        self._allocator._settle(self, self.freed)
+
+    def rollback(self) -> None:
+        """Give back what was taken."""
+        self._allocator._settle(self, self.taken)
+
+
+class ServiceAllocator:
+    """See the module's text. IPv4 single stack."""
+
+    def __init__(
+        self, lookup: Lookup, service_cidr: str = "10.96.0.0/16", node_ports: tuple[int, int] = (30000, 32767)
+    ) -> None:
+        self._lookup = lookup
+        self.network = ipaddress.IPv4Network(service_cidr)
+        size = self.network.num_addresses
+        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
+        self._addresses = _Pool(first, last, min(max(16, size // 16), 256) if size >= 16 else 0)
+        ports = node_ports[1] - node_ports[0] + 1
+        self._ports = _Pool(*node_ports, min(max(16, ports // 32), 128) if ports >= 16 else 0)
+        self._pending: set[Reservation] = set()
+        self._loaded = False
+
+    @property
+    def api_server_address(self) -> str:
+        """The first address: that of the service ``kubernetes``."""
+        return str(self.network[1])
+
+    def assign(self, service: Object, old: Object | None = None) -> Reservation:
+        """Complete ``service`` (families, addresses, node ports) in place.
+
+        ``old`` is the stored service of an update: what it has is kept. Raises ``Invalid`` for values that
+        cannot be had and ``InternalError`` when nothing is left; then nothing stays reserved.
+        """
+        if not self._loaded:
+            self._load()
+        if old is not None:
+            _keep(service, old)
+        reservation = Reservation(self)
+        self._pending.add(reservation)
+        try:
+            if needs_cluster_ip(service):
+                _complete_families(service)
+                self._assign_addresses(service, old, reservation)
+            self._assign_node_ports(service, old, reservation)
+            self._assign_health_check(service, old, reservation)
+        except errors.ApiError:
+            reservation.rollback()
+            raise
+        if old is not None:
+            reservation.freed = [held for held in self._held(old) if held not in set(self._held(service))]
+        return reservation
+
+    def release(self, service: Object) -> None:
+        """Give back all that a deleted service held."""
+        for pool, number in self._held(service):
+            pool.used.discard(number)
+
+    def _settle(self, reservation: Reservation, freed: Iterable[tuple[_Pool, int]]) -> None:
+        if reservation in self._pending:
+            self._pending.remove(reservation)
+            for pool, number in freed:
+                pool.used.discard(number)
+
+    def _load(self) -> None:
+        self._addresses.used.clear()
+        self._ports.used.clear()
+        for service in self._lookup.list(SERVICES):
+            for pool, number in self._held(service):
+                pool.used.add(number)
+        for reservation in self._pending:
+            for pool, number in reservation.taken:
+                pool.used.add(number)
+        self._loaded = True
+
+    def _held(self, service: Object) -> list[tuple[_Pool, int]]:
+        spec = service.get("spec") or {}
+        held: list[tuple[_Pool, int]] = []
+        for address in _cluster_ips(spec):
+            try:
+                held.append((self._addresses, int(ipaddress.IPv4Address(address))))
+            except ValueError:
+                continue
+        held += [(self._ports, port["nodePort"]) for port in spec.get("ports") or () if port.get("nodePort")]
+        if spec.get("healthCheckNodePort"):
+            held.append((self._ports, spec["healthCheckNodePort"]))
+        return held
+
+    def _assign_addresses(self, service: Object, old: Object | None, reservation: Reservation) -> None:
+        spec = service["spec"]
+        if _headless(spec):
+            spec["clusterIP"], spec["clusterIPs"] = NONE, spec.get("clusterIPs") or [NONE]
+            return
+        addresses = _cluster_ips(spec)
+        if addresses:
+            kept = set(_cluster_ips(old["spec"])) if old is not None else set()
+            for address in addresses:
+                if address not in kept:
+                    self._reserve_address(service, address, reservation)
+        else:
+            number = self._next(self._addresses, reservation)
+            if number is None:
+                raise errors.InternalError(
+                    "Internal error occurred: failed to allocate a serviceIP: range is full"
+                )
+            addresses = [str(ipaddress.IPv4Address(number))]
+        spec["clusterIP"] = addresses[0]
+        spec["clusterIPs"] = addresses
+
+    def _reserve_address(self, service: Object, address: str, reservation: Reservation) -> None:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return  # validation words that refusal
+        why = ""
+        if parsed not in self.network:
+            why = MISMATCH
+        elif not self._addresses.first <= int(parsed) <= self._addresses.last:
+            why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
+        elif not self._reserve(self._addresses, int(parsed), reservation):
+            why = ALLOCATED_IP
+        if why:
+            addresses = _cluster_ips(service["spec"])
+            _refuse(service, "spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
+
+    def _assign_node_ports(self, service: Object, old: Object | None, reservation: Reservation) -> None:
+        spec = service["spec"]
+        if not needs_node_ports(service):
+            return
+        held = set(_node_ports(old)) if old is not None else set()
+        by_port: dict[int, set[int]] = {}
+        ports = spec.get("ports") or []
+        for position, port in enumerate(ports):
+            wanted = port.get("nodePort") or 0
+            siblings = by_port.setdefault(port.get("port") or 0, set())
+            if wanted and wanted not in held and wanted not in siblings:
+                if self._shared(wanted, port, ports[:position]):
+                    siblings.add(wanted)
+                    continue
+                self._reserve_port(
+                    service,
+                    fields.child(fields.index("spec.ports", position), "nodePort"),
+                    wanted,
+                    reservation,
+                )
+            if wanted:
+                siblings.add(wanted)
+        for position, port in enumerate(ports):
+            if not port.get("nodePort"):
+                port["nodePort"] = self._port_for(port, ports, reservation)
+
+    @staticmethod
+    def _shared(wanted: int, port: Object, before: list[Object]) -> bool:
+        """Whether an earlier port of the service has this node port for another protocol."""
+        return any(
+            other.get("nodePort") == wanted and other.get("protocol") != port.get("protocol")
+            for other in before
+        )
+
+    def _port_for(self, port: Object, ports: list[Object], reservation: Reservation) -> int:
+        """The node port of the same port under another protocol, or the next free one."""
+        for other in ports:
+            if (
+                other is not port
+                and other.get("port") == port.get("port")
+                and other.get("protocol") != port.get("protocol")
+                and other.get("nodePort")
+            ):
+                return int(other["nodePort"])
+        number = self._next(self._ports, reservation)
+        if number is None:
+            raise errors.InternalError(
+                "Internal error occurred: failed to allocate a nodePort: range is full"
+            )
+        return number
+
+    def _reserve_port(self, service: Object, path: str, port: int, reservation: Reservation) -> None:
+        pool = self._ports
+        if not pool.first <= port <= pool.last:
+            why = (
+                "provided port is not in the valid range. "
+                f"The range of valid ports is {pool.first}-{pool.last}"
+            )
+        elif self._reserve(pool, port, reservation):
+            return
+        else:
+            why = "provided port is already allocated"
+        _refuse(service, path, port, why)
+
+    def _assign_health_check(self, service: Object, old: Object | None, reservation: Reservation) -> None:
+        spec = service["spec"]
+        if not needs_health_check(service):
+            return
+        wanted = spec.get("healthCheckNodePort") or 0
+        if old is not None and wanted and (old.get("spec") or {}).get("healthCheckNodePort") == wanted:
+            return
+        if not wanted:
+            number = self._next(self._ports, reservation)
+            if number is None:
+                raise errors.InternalError(
+                    "Internal error occurred: failed to allocate a HealthCheck NodePort 0: range is full"
+                )
+            spec["healthCheckNodePort"] = number
+        elif not self._reserve(self._ports, wanted, reservation):
+            raise errors.InternalError(
+                f"Internal error occurred: failed to allocate requested HealthCheck NodePort {wanted}: "
+                "provided port is already allocated"
+            )
+
+    def _reserve(self, pool: _Pool, number: int, reservation: Reservation) -> bool:
+        if number in pool.used:
+            self._load()
+            if number in pool.used:
+                return False
+        pool.used.add(number)
+        reservation.taken.append((pool, number))
+        return True
+
+    def _next(self, pool: _Pool, reservation: Reservation) -> int | None:
+        number = pool.take()
+        if number is None:
+            self._load()
+            number = pool.take()
+        if number is not None:
+            reservation.taken.append((pool, number))
+        return number
+
+
+def needs_cluster_ip(service: Object) -> bool:
+    """Whether services of this type have an address (or say that they want none)."""
+    return (service.get("spec") or {}).get("type", "ClusterIP") in ("ClusterIP", "NodePort", "LoadBalancer")
+
+
+def needs_node_ports(service: Object) -> bool:
+    """Whether its ports get node ports (a load balancer's may be switched off)."""
+    spec = service.get("spec") or {}
+    kind = spec.get("type")
+    return kind == "NodePort" or (
+        kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    )
+
+
+def needs_health_check(service: Object) -> bool:
+    """A load balancer with traffic policy Local is probed on a port of its own."""
+    spec = service.get("spec") or {}
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _cluster_ips(spec: Object) -> list[str]:
+    """Its addresses; none when headless."""
+    addresses = list(spec.get("clusterIPs") or ())
+    if not addresses and spec.get("clusterIP"):
+        addresses = [spec["clusterIP"]]
+    return [] if NONE in addresses else [address for address in addresses if address]
+
+
+def _node_ports(service: Object) -> list[int]:
+    ports = (service.get("spec") or {}).get("ports") or ()
+    return [port["nodePort"] for port in ports if port.get("nodePort")]
+
+
+def _headless(spec: Object) -> bool:
+    return spec.get("clusterIP") == NONE or NONE in (spec.get("clusterIPs") or ())
+
+
+def _complete_families(service: Object) -> None:
+    """``ipFamilies`` and ``ipFamilyPolicy``, as ``initIPFamilyFields`` sets them on a single-stack cluster."""
+    spec = service["spec"]
+    families = list(spec.get("ipFamilies") or ())
+    policy = spec.get("ipFamilyPolicy")
+    if _headless(spec) and not spec.get("selector"):
+        families = families or ["IPv4"]
+        policy = policy or REQUIRE_DUAL_STACK
+        if len(families) < 2 and policy != SINGLE_STACK:
+            families.append("IPv6" if families[0] == "IPv4" else "IPv4")
+    else:
+        policy = policy or (REQUIRE_DUAL_STACK if len(families) > 1 else SINGLE_STACK)
+        _check_families(service, families, policy)
+        families = families or ["IPv4"]
+    spec["ipFamilies"] = families
+    spec["ipFamilyPolicy"] = policy
+
+
+def _check_families(service: Object, families: list[str], policy: str) -> None:
+    problems: fields.Errors = []
+    addresses = _cluster_ips(service["spec"])
+    if not families:
+        problems += [
+            fields.invalid(
+                fields.index("spec.clusterIPs", i), addresses, "IPv6 is not configured on this cluster"
+            )
+            for i, address in enumerate(addresses)
+            if ":" in address
+        ]
+    if policy == REQUIRE_DUAL_STACK:
+        why = "this cluster is not configured for dual-stack services"
+        problems.append(fields.invalid("spec.ipFamilyPolicy", policy, why))
+    problems += [
+        fields.invalid(fields.index("spec.ipFamilies", i), family, "not configured on this cluster")
+        for i, family in enumerate(families)
+        if family == "IPv6"
+    ]
+    if problems:
+        raise errors.invalid("", "Service", str(service["metadata"].get("name") or ""), problems)
+
+
+def _keep(service: Object, old: Object) -> None:
+    """Fill an update's gaps with what the service already has (``patchAllocatedValues``)."""
+    spec, before = service["spec"], old.get("spec") or {}
+    if needs_cluster_ip(service) and needs_cluster_ip(old):
+        if not spec.get("clusterIP") and not spec.get("clusterIPs") and before.get("clusterIP"):
+            spec["clusterIP"] = before["clusterIP"]
+            spec["clusterIPs"] = list(before.get("clusterIPs") or [before["clusterIP"]])
+        for field in ("ipFamilies", "ipFamilyPolicy"):
+            if not spec.get(field) and before.get(field):
+                spec[field] = before[field]
+    if needs_node_ports(service) and needs_node_ports(old):
+        used = set(_node_ports(service))
+        known = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            former = known.get((port.get("protocol"), port.get("port")))
+            if not port.get("nodePort") and former and former not in used:
+                port["nodePort"] = former
+                used.add(former)
+    if needs_health_check(service) and needs_health_check(old) and not spec.get("healthCheckNodePort"):
+        if before.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = before["healthCheckNodePort"]
+
+
+def _refuse(service: Object, path: str, value: object, why: str) -> None:
+    name = str(service["metadata"].get("name") or "")
+    raise errors.invalid("", "Service", name, [fields.invalid(path, value, why)])
