@@ -1,0 +1,105 @@
+"""``cox scheduler evaluate``: cluster snapshots in, every plugin's verdict and score out, one JSON line each.
+
+In:   {"id", "nodes", "pods", "namespaces", "services", "pending"}
+Out:  {"id", "results": [{"pod", "preFilter"?, "filter": {node: {"code"} | {"plugin", "code", "reasons"}},
+       "scores": {node: {plugin: weighted score}}, "total": {node: sum}}]}
+
+Each pending pod is judged alone on the snapshot, on every node, by the same node table, templates and plugins
+that schedule. A line that is not a snapshot is answered with {"id", "error"}, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import orjson
+
+from coxswain.scheduler import pod as pods
+from coxswain.scheduler.framework import Profile, Rejection
+from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.plugins.registry import default_profile
+from coxswain.scheduler.template import Templates
+from coxswain.scheduler.verdict import Verdict, as_rows
+
+_SUCCESS = {"code": "Success"}
+_EXCLUDED = {"code": "PreFilterExcluded"}
+
+
+def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
+    """Answer every line of ``stdin`` on ``stdout``; 0 if all were understood."""
+    profile = default_profile()
+    status = 0
+    for line in stdin:
+        if not line.strip():
+            continue
+        name: Any = None
+        try:
+            case = orjson.loads(line)
+            name = case.get("id")
+            answer = {"id": name, "results": evaluate(case, profile)}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            status = 1
+            answer = {"id": name, "error": f"not a snapshot: {type(error).__name__}: {error}"}
+        stdout.write(orjson.dumps(answer) + b"\n")
+    stdout.flush()
+    return status
+
+
+def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
+    """The results of every pending pod of one snapshot."""
+    table, templates = NodeTable(), None
+    templates = Templates(table)
+    for node in case["nodes"]:
+        table.set_node(node)
+    for obj in case.get("pods") or ():
+        placed = pods.parse(obj, templates)
+        if placed.node_name:
+            table.add_pod(placed, placed.node_name)
+    return [
+        {"pod": obj["metadata"]["name"], **_judge(Verdict(templates.of(obj), profile, table))}
+        for obj in case.get("pending") or ()
+    ]
+
+
+def _judge(verdict: Verdict) -> dict[str, Any]:
+    table = verdict.table
+    names = [node.name for node in (table.node(row) for row in table.order.tolist())]
+    narrowed = verdict.narrow()
+    if isinstance(narrowed, Rejection):
+        return {"preFilter": narrowed.reasons[0], "filter": {}}
+    statuses: dict[str, Any]
+    if narrowed is None:
+        statuses, rows = {}, table.order
+    else:
+        statuses = {name: _EXCLUDED for name in names if name not in narrowed}
+        rows = as_rows([table.row_of[name] for name in names if name in narrowed])
+    by, code = verdict.judge_rows(rows)
+    seen: dict[tuple[int, int], dict[str, Any]] = {}
+    feasible = []
+    for row, number, value in zip(rows.tolist(), by.tolist(), code.tolist(), strict=True):
+        name = table.node(row).name
+        if not number:
+            feasible.append(row)
+            statuses[name] = _SUCCESS
+            continue
+        plugin, (status, reasons) = verdict.rejection(row, number, value)
+        statuses[name] = seen.setdefault(
+            (number, hash((status, reasons))), {"plugin": plugin, "code": status, "reasons": reasons}
+        )
+    result: dict[str, Any] = {"filter": statuses}
+    if feasible:
+        result.update(_scores(verdict, as_rows(feasible)))
+    return result
+
+
+def _scores(verdict: Verdict, rows: Rows) -> dict[str, Any]:
+    table = verdict.table
+    columns = [
+        (weighted.plugin.NAME, verdict.weighted(weighted, rows, cached=False).tolist())
+        for weighted in verdict.scores
+    ]
+    names = [table.node(row).name for row in rows.tolist()]
+    return {
+        "scores": {name: {plugin: values[i] for plugin, values in columns} for i, name in enumerate(names)},
+        "total": {name: sum(values[i] for _, values in columns) for i, name in enumerate(names)},
+    }

@@ -1,0 +1,189 @@
+"""The framework: what a plugin is, in Kubernetes' extension points, over all nodes at once.
+
+    PreEnqueue   gate(pod)                       may the pod enter the queue at all?
+    PreFilter    needed(template), narrow(...)   skip the plugin; look only at these nodes; or reject outright
+    Filter       filter(template, table, rows)   a rejection code for each row, 0 where the pod may run
+                 rejection(..., row, code)       the status code and the reasons that such a number stands for
+    Score        scoring(template), score(...)   int64 for each row; NORMALIZE says how they become 0..100
+
+A plugin is a small module in ``plugins/``; ``plugins/registry.py`` names them all. ``SCOPE`` says what a result
+depends on, so that the cache refreshes no more than it must:
+
+    NODE     the node object                 (taints, labels)             refreshed when that node changes
+    ROW      the node and the pods on it     (resources, ports)           refreshed when its pods change
+    CLUSTER  pods on other nodes             (spreading, affinity)        asked at every decision
+
+``EVENTS`` are the changes after which a pod that the plugin rejected may fit: the queue wakes it for those only.
+A plugin that thinks of one node at a time (a user's, say) is wrapped by ``PerNode``.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coxswain.scheduler.nodetable import Node, NodeTable, Rows
+from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.template import Template
+
+Codes: TypeAlias = NDArray[np.uint8]
+Scores: TypeAlias = NDArray[np.int64]
+
+UNSCHEDULABLE = "Unschedulable"
+UNRESOLVABLE = "UnschedulableAndUnresolvable"
+MAX_SCORE = 100
+
+
+class Scope(enum.IntEnum):
+    """What a plugin's result depends on; see the module's text."""
+
+    NODE = 0
+    ROW = 1
+    CLUSTER = 2
+
+
+class Event(enum.Flag):
+    """Kinds of change that may make a rejected pod schedulable."""
+
+    NODE_ADD = enum.auto()
+    NODE_ALLOCATABLE = enum.auto()
+    NODE_LABEL = enum.auto()
+    NODE_TAINT = enum.auto()
+    POD_ADD = enum.auto()
+    POD_DELETE = enum.auto()
+    POD_UPDATE = enum.auto()
+    FORCED = enum.auto()
+
+
+class Rejection(NamedTuple):
+    """Why a pod cannot run on a node (or, from PreFilter, anywhere)."""
+
+    code: str
+    reasons: tuple[str, ...]
+
+
+Narrowed: TypeAlias = frozenset[str] | Rejection | None
+
+
+@runtime_checkable
+class FilterPlugin(Protocol):
+    """PreFilter and Filter."""
+
+    NAME: ClassVar[str]
+    SCOPE: ClassVar[Scope]
+    EVENTS: ClassVar[Event]
+
+    def needed(self, template: Template) -> bool:
+        """False skips the plugin for these pods."""
+        ...
+
+    def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
+        """A code for each of ``rows``; 0 is feasible, what else means is the plugin's own affair."""
+        ...
+
+    def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
+        """What ``code`` (not 0) means on ``row``."""
+        ...
+
+
+@runtime_checkable
+class NarrowingPlugin(Protocol):
+    """PreFilter that names the only nodes worth looking at, or rejects the pod outright."""
+
+    NAME: ClassVar[str]
+
+    def narrow(self, template: Template, table: NodeTable) -> Narrowed:
+        """Names of nodes, a rejection, or None for all nodes."""
+        ...
+
+
+@runtime_checkable
+class ScorePlugin(Protocol):
+    """PreScore, Score and NormalizeScore."""
+
+    NAME: ClassVar[str]
+    SCOPE: ClassVar[Scope]
+    #: How raw scores become 0..100: not at all, by the largest, or by the largest and reversed.
+    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]]
+
+    def scoring(self, template: Template) -> bool:
+        """False skips the plugin for these pods."""
+        ...
+
+    def score(self, template: Template, table: NodeTable, rows: Rows) -> Scores:
+        """A raw score for each of ``rows``."""
+        ...
+
+    def epoch(self, table: NodeTable) -> int:
+        """A number; when it changes, cached scores of all rows are void (0 for ever if only rows matter)."""
+        ...
+
+
+@runtime_checkable
+class PreEnqueuePlugin(Protocol):
+    """PreEnqueue."""
+
+    NAME: ClassVar[str]
+
+    def gate(self, pod: Pod) -> Rejection | None:
+        """Why the pod may not enter the active queue, or None."""
+        ...
+
+
+class NodeFilter(Protocol):
+    """A filter written for one node at a time: wrap it with ``PerNode``."""
+
+    NAME: str
+
+    def filter_node(self, template: Template, node: Node) -> Rejection | None: ...
+
+
+class PerNode:
+    """Makes a ``NodeFilter`` a ``FilterPlugin``; asked anew at every decision, since it may look at anything."""
+
+    SCOPE: ClassVar[Scope] = Scope.CLUSTER
+    EVENTS: ClassVar[Event] = ~Event(0)
+
+    def __init__(self, inner: NodeFilter) -> None:
+        self.NAME = inner.NAME  # type: ignore[misc]  # an instance may bear its own name
+        self._inner = inner
+
+    def needed(self, template: Template) -> bool:
+        return True
+
+    def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
+        found = (self._inner.filter_node(template, table.node(int(row))) for row in rows)
+        return np.fromiter((rejection is not None for rejection in found), np.uint8, len(rows))
+
+    def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
+        found = self._inner.filter_node(template, table.node(row))
+        return found or Rejection(UNSCHEDULABLE, (f"node(s) rejected by {self.NAME}",))
+
+
+class Weighted(NamedTuple):
+    """A score plugin and its weight in a profile."""
+
+    plugin: ScorePlugin
+    weight: int
+
+
+class Profile(NamedTuple):
+    """The plugins of one ``schedulerName``, in order."""
+
+    name: str
+    filters: tuple[FilterPlugin, ...]
+    scores: tuple[Weighted, ...]
+    gates: tuple[PreEnqueuePlugin, ...]
+    #: 0 is kube-scheduler's adaptive percentage; 100 scores every node.
+    percentage_of_nodes_to_score: int = 0
+
+    def filter_named(self, name: str) -> FilterPlugin | None:
+        return next((plugin for plugin in self.filters if name == plugin.NAME), None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """A short description, for logs."""
+        return {"name": self.name, "filters": [p.NAME for p in self.filters]}

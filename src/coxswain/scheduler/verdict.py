@@ -1,0 +1,201 @@
+"""What is known of one template under one profile, for every node, kept up to date by the table's change logs.
+
+``rejected_by[row]`` is 0 where the pod may run, else 1 + the index of the first filter that says no, and
+``code[row]`` what it says. Raw scores are cached from the second use on; a template seen once is scored on its
+sampled nodes only. Plugins of scope CLUSTER are not cached: ``judge`` asks them again at every decision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coxswain._native import filters
+from coxswain._native import scores as score_kernels
+from coxswain.scheduler.framework import (
+    Codes,
+    FilterPlugin,
+    NarrowingPlugin,
+    Profile,
+    Rejection,
+    Scope,
+    ScorePlugin,
+    Scores,
+    Weighted,
+)
+from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.template import Template
+
+
+class _CachedScore:
+    """Raw scores of one plugin for all rows."""
+
+    def __init__(self, plugin: ScorePlugin) -> None:
+        self.plugin = plugin
+        self.values: Scores = np.empty(0, np.int64)
+        self.position = -1
+        self.epoch = -1
+
+    def refresh(self, template: Template, table: NodeTable) -> Scores:
+        """Bring all rows up to date."""
+        log = table.node_log if self.plugin.SCOPE is Scope.NODE else table.pod_log
+        epoch = self.plugin.epoch(table)
+        stale = len(self.values) != table.capacity or epoch != self.epoch
+        rows = None if stale else log.since(self.position)
+        if rows is None:
+            rows = table.order
+            self.values = np.zeros(table.capacity, np.int64)
+        if len(rows):
+            rows = _used(rows, table)
+            self.values[rows] = self.plugin.score(template, table, rows)
+        self.position, self.epoch = log.end, epoch
+        return self.values
+
+
+class Verdict:
+    """The state of one template under one profile; see the module's text."""
+
+    def __init__(self, template: Template, profile: Profile, table: NodeTable) -> None:
+        self.template = template
+        self.profile = profile
+        self.table = table
+        self.uses = 0
+        numbered = [(i + 1, f) for i, f in enumerate(profile.filters) if f.needed(template)]
+        self._node_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.NODE]
+        self._row_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.ROW]
+        self._cluster_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.CLUSTER]
+        self._narrowing = [f for _, f in numbered if isinstance(f, NarrowingPlugin)]
+        self.scores = [w for w in profile.scores if w.plugin.scoring(template)]
+        self._cached = {
+            w.plugin.NAME: _CachedScore(w.plugin) for w in self.scores if w.plugin.SCOPE is not Scope.CLUSTER
+        }
+        self._node_position = self._pod_position = -1
+        self._static_by: Codes = np.empty(0, np.uint8)
+        self._static_code: Codes = np.empty(0, np.uint8)
+        self.rejected_by: Codes = np.empty(0, np.uint8)
+        self.code: Codes = np.empty(0, np.uint8)
+
+    @property
+    def has_cluster_plugins(self) -> bool:
+        """Whether a decision depends on more than the rows' own state."""
+        return bool(self._cluster_filters) or len(self._cached) < len(self.scores)
+
+    def narrow(self) -> frozenset[str] | Rejection | None:
+        """What PreFilter leaves: node names, a rejection by ``narrowed_by``, or everything."""
+        result: frozenset[str] | None = None
+        for plugin in self._narrowing:
+            found = plugin.narrow(self.template, self.table)
+            if isinstance(found, Rejection):
+                return Rejection(found.code, (f"{plugin.NAME}: {found.reasons[0]}",))
+            if found is not None:
+                result = found if result is None else result & found
+        return result
+
+    def refresh(self) -> None:
+        """Bring ``rejected_by`` and ``code`` of all rows up to date."""
+        table = self.table
+        changed = self._refresh_static()
+        rows = changed if len(self.rejected_by) != table.capacity else table.pod_log.since(self._pod_position)
+        if changed is None or rows is None:
+            rows = table.order
+            self.rejected_by, self.code = self._static_by.copy(), self._static_code.copy()
+            self._fold(self._row_filters, rows, self.rejected_by, self.code)
+        elif len(rows):
+            rows = _used(rows, table)
+            self.rejected_by[rows] = self._static_by[rows]
+            self.code[rows] = self._static_code[rows]
+            self._fold(self._row_filters, rows, self.rejected_by, self.code)
+        self._pod_position = table.pod_log.end
+
+    def current(self) -> None:
+        """Say that the arrays already know of every change so far (a batch kernel kept them)."""
+        self._pod_position = self.table.pod_log.end
+        for cached in self._cached.values():
+            if cached.plugin.SCOPE is Scope.ROW:
+                cached.position = -1 if cached.position < 0 else cached.position
+
+    def _refresh_static(self) -> Rows | None:
+        """Refresh what depends on nodes alone; None when all rows were."""
+        table = self.table
+        rows = None
+        if len(self._static_by) == table.capacity:
+            rows = table.node_log.since(self._node_position)
+        self._node_position = table.node_log.end
+        if rows is None:
+            self._static_by = np.zeros(table.capacity, np.uint8)
+            self._static_code = np.zeros(table.capacity, np.uint8)
+            self._fold(self._node_filters, table.order, self._static_by, self._static_code)
+            return None
+        if len(rows):
+            used = _used(rows, table)
+            self._static_by[rows] = 0
+            self._static_code[rows] = 0
+            self._fold(self._node_filters, used, self._static_by, self._static_code)
+        return rows
+
+    def _fold(self, plugins: list[tuple[int, FilterPlugin]], rows: Rows, by: Codes, code: Codes) -> None:
+        if not plugins or not len(rows):
+            return
+        some_by, some_code = by[rows], code[rows]
+        for number, plugin in plugins:
+            codes = plugin.filter(self.template, self.table, rows)
+            filters.first_rejection(codes, number, some_by, some_code)
+        by[rows] = some_by
+        code[rows] = some_code
+
+    def judge(self) -> tuple[Codes, Codes]:
+        """(rejected_by, code) by row, plugins of scope CLUSTER included; shared arrays, to be read only."""
+        self.refresh()
+        if not self._cluster_filters:
+            return self.rejected_by, self.code
+        by, code = self.rejected_by.copy(), self.code.copy()
+        self._fold(self._cluster_filters, self.table.order, by, code)
+        return by, code
+
+    def judge_rows(self, rows: Rows) -> tuple[Codes, Codes]:
+        """The same for these few rows, without touching the cache: two arrays as long as ``rows``."""
+        by, code = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.uint8)
+        for number, plugin in (*self._node_filters, *self._row_filters, *self._cluster_filters):
+            filters.first_rejection(plugin.filter(self.template, self.table, rows), number, by, code)
+        return by, code
+
+    def rejection(self, row: int, by: int, code: int) -> tuple[str, Rejection]:
+        """(plugin, rejection) of a row that filter number ``by`` rejected with ``code``."""
+        plugin = self.profile.filters[by - 1]
+        return plugin.NAME, plugin.rejection(self.template, self.table, row, code)
+
+    def raw(self, plugin: ScorePlugin) -> Scores:
+        """Raw scores of all rows, cached."""
+        return self._cached[plugin.NAME].refresh(self.template, self.table)
+
+    def weighted(self, weighted: Weighted, rows: Rows, *, cached: bool) -> Scores:
+        """One plugin's normalized, weighted scores of ``rows`` (which are the feasible nodes)."""
+        plugin, weight = weighted
+        if cached and plugin.NAME in self._cached:
+            scores = self.raw(plugin)[rows]
+        else:
+            scores = plugin.score(self.template, self.table, rows)
+        if plugin.NORMALIZE != "none":
+            score_kernels.normalize(scores, plugin.NORMALIZE == "reverse")
+        scores *= weight
+        return scores
+
+    def totals(self, rows: Rows) -> Scores:
+        """The sum over all plugins for each of ``rows``."""
+        self.uses += 1
+        total = np.zeros(len(rows), np.int64)
+        for weighted in self.scores:
+            total += self.weighted(weighted, rows, cached=self.uses > 1)
+        return total
+
+
+def _used(rows: Rows, table: NodeTable) -> Rows:
+    """Without rows whose node is gone."""
+    if all(table.nodes[row] is not None for row in rows.tolist()):
+        return rows
+    return np.array([row for row in rows.tolist() if table.nodes[row] is not None], np.int32)
+
+
+def as_rows(values: list[int]) -> NDArray[np.int32]:
+    """Row numbers for a kernel."""
+    return np.array(values, np.int32)
