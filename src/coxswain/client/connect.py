@@ -1,0 +1,47 @@
+"""A client for a kubeconfig: gRPC where the cluster announces it, REST elsewhere.
+
+client = await connect("/path/to/kubeconfig")          # or connect("") inside a pod
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from coxswain.base.errors import ConfigurationError
+from coxswain.client import kubeconfig
+from coxswain.client.client import ApiClient
+from coxswain.client.interface import Transport
+from coxswain.client.kubeconfig import Config
+
+
+async def connect(
+    path: str | os.PathLike[str] = "", *, wire: Literal["auto", "grpc", "rest"] = "auto", context: str = ""
+) -> ApiClient:
+    """A client for the kubeconfig at ``path``; an empty path means $KUBECONFIG, or the pod's account.
+
+    Nothing is sent yet: a server that is down shows with the first call. Raises ``ConfigurationError``.
+    """
+    config = kubeconfig.load(path, context) if path else _ambient(context)
+    return ApiClient(transport(config, wire))
+
+
+def transport(config: Config, wire: Literal["auto", "grpc", "rest"] = "auto") -> Transport:
+    """The transport for ``config``; libraries are imported only for the one chosen."""
+    if wire == "grpc" and not config.grpc_address:
+        raise ConfigurationError(
+            f"the kubeconfig's cluster has no extension {kubeconfig.GRPC_EXTENSION}; use REST"
+        )
+    if config.grpc_address and wire != "rest":
+        from coxswain.client.grpc import GrpcTransport
+
+        return GrpcTransport(config)
+    from coxswain.client.rest import RestTransport
+
+    return RestTransport(config)
+
+
+def _ambient(context: str) -> Config:
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+        return kubeconfig.in_cluster()
+    return kubeconfig.load(kubeconfig.default_path(), context)
