@@ -265,6 +265,8 @@ def _decode_protobuf(body: bytes, default: GVK | None, validation: str) -> Decod
     try:
         obj, gvk = protobuf.decode(body, default)
     except protobuf.ProtobufError as error:
+        if error.gvk is not None and default is not None:
+            raise _unhandled(error.gvk, default, str(error)) from None
         raise _unrecognized(body, default, error) from None
     if default is not None and gvk != default and not _everywhere(gvk, default):
         gvk = _SAME_AS.get(gvk, gvk)

@@ -25,7 +25,16 @@ SPECIAL = {
 }
 
 _SCALARS = {"string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "double", "float"}
-_NO_TYPE: Mapping[str, Any] = {"fields": {}}
+_META = "k8s.io.apimachinery.pkg.apis.meta.v1."
+#: Messages that nothing published refers to, and that go over the wire all the same.
+_ROOTS = (
+    "k8s.io.apimachinery.pkg.runtime.Unknown",
+    _META + "PartialObjectMetadata",
+    _META + "PartialObjectMetadataList",
+    _META + "List",
+    _META + "Timestamp",
+    _META + "WatchEvent",
+)
 
 
 def message_name(published: str) -> str:
@@ -40,7 +49,7 @@ def messages(types: Mapping[str, Any], protos: Mapping[str, Any]) -> dict[str, l
     """
     by_message = {message_name(name): row for name, row in types.items()}
     table: dict[str, list[list[Any]]] = {}
-    pending = [name for name in by_message if name in protos]
+    pending = [*(name for name in by_message if name in protos), *_ROOTS]
     while pending:
         name = pending.pop()
         if name in table or name not in protos:
