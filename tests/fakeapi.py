@@ -442,6 +442,9 @@ class FakeApi:
             raise errors.conflict(call.resource, call.name, why)
         if call.subresource == "status":
             stored["status"] = obj.get("status", {})
+            # Kubernetes lets annotations through: the deployment controller writes its revision this way.
+            if "annotations" in meta:
+                stored["metadata"]["annotations"] = meta["annotations"]
             obj = stored
         elif call.subresource == "scale":
             stored["spec"]["replicas"] = obj["spec"]["replicas"]

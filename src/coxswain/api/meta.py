@@ -4,7 +4,7 @@ Nothing here changes an object except ``set_condition``; objects that came from 
 everything else. Names follow metav1 and Kubernetes' ``pkg/api/pod`` helpers.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: it would take the name of the function `annotations`.
 
 from typing import Any
 

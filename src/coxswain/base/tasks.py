@@ -65,6 +65,11 @@ class Supervisor:
                 task.cancel()
             await asyncio.wait(set(self._tasks))
 
+    async def wait(self) -> None:
+        """Return when every task has ended by itself."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run ``work``; if it raises, the whole group ends with that error."""
         task = self._spawn(name, work)

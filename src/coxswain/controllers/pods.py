@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import PODS, Object
-from coxswain.client.client import create_call
+from coxswain.base import clock
+from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
 from coxswain.client.informer import Informer, InformerFactory
 from coxswain.client.interface import Client
@@ -130,8 +132,6 @@ class PodControl:
 
     async def delete(self, key: str, owner: Object, pods: Sequence[Object]) -> ApiError | None:
         """Delete ``pods``; the first failure, if any. One that is gone already is no failure."""
-        from coxswain.client.client import delete_call
-
         self._expectations.expect_deletions(key, [meta.uid(pod) for pod in pods])
         calls = [delete_call(PODS, meta.name(pod), meta.namespace(pod), uid=meta.uid(pod)) for pod in pods]
         failure: ApiError | None = None
@@ -157,10 +157,6 @@ def deletion_rank(pod: Object, related: Mapping[str, int], now: float) -> tuple[
     more siblings on the node, ready for a shorter time (in powers of two), more restarts, younger.
     ``related`` counts the owner's pods on each node.
     """
-    import math
-
-    from coxswain.base import clock
-
     spec, status = pod["spec"], pod["status"]
     node = spec.get("nodeName", "")
     ready = meta.condition(pod, "Ready")

@@ -15,20 +15,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from coxswain.api.errors import ApiError, Conflict
-from coxswain.base import clock, metrics
 from coxswain.base.tasks import Supervisor
 from coxswain.client.workqueue import RateLimitingQueue, ShutDown
 
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[str], Awaitable[float | None]]
-
-_DURATION = metrics.histogram(
-    "workqueue_work_duration_seconds", "Seconds that reconciling one key takes.", ("name",)
-)
-_RETRIES = metrics.counter(
-    "workqueue_retries", "Reconciliations that failed and were queued again.", ("name",)
-)
 
 
 class Shell:
@@ -39,8 +31,6 @@ class Shell:
         self.queue: RateLimitingQueue[str] = RateLimitingQueue(name)
         self._reconcile = reconcile
         self._workers = workers
-        self._duration = _DURATION.labels(name)
-        self._retries = _RETRIES.labels(name)
 
     def add(self, key: str) -> None:
         """Reconcile ``key`` soon."""
@@ -56,6 +46,7 @@ class Shell:
             async with Supervisor(self.name) as tasks:
                 for number in range(self._workers):
                     tasks.supervise(f"worker {number}", self._work)
+                await tasks.wait()
         finally:
             self.queue.shut_down()
 
@@ -71,11 +62,9 @@ class Shell:
                 self.queue.done(key)
 
     async def _one(self, key: str) -> None:
-        started = clock.monotonic()
         try:
             again = await self._reconcile(key)
         except Exception as error:
-            self._retries.inc()
             self.queue.add_rate_limited(key)
             if isinstance(error, ApiError):
                 level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
@@ -83,8 +72,6 @@ class Shell:
             else:
                 log.exception("%s: reconciling %s failed", self.name, key)
             return
-        finally:
-            self._duration.observe(clock.monotonic() - started)
         self.queue.forget(key)
         if again is not None:
             self.queue.add_after(key, again)

@@ -1,0 +1,1 @@
+"""The replica set controller: as many pods as asked for. ``decide`` is pure, ``controller`` performs."""
