@@ -69,23 +69,22 @@ class Storage:
 
     async def start(self) -> None:
         """Load everything that the store holds, then follow it."""
-        page = await self.store.list(ROOT)
-        self.revision = page.revision
-        self._load(page.entries)
-        for cache in self.caches.values():
-            cache.floor = page.revision
+        await self._load()
         self._pump = asyncio.get_running_loop().create_task(self._follow(), name="watch cache pump")
 
-    def _load(self, entries: Sequence[Entry]) -> None:
-        groups: dict[str, list[Entry]] = {}
-        for entry in entries:
+    async def _load(self) -> None:
+        page = await self.store.list(ROOT)
+        self.revision = page.revision
+        self._orphans.clear()
+        groups: dict[str, list[Entry]] = {prefix: [] for prefix in self.caches}
+        for entry in page.entries:
             cache = self._route(entry.key)
             if cache is None:
                 self._orphans[entry.key] = entry
             else:
-                groups.setdefault(cache.spec.prefix, []).append(entry)
+                groups[cache.spec.prefix].append(entry)
         for prefix, group in groups.items():
-            self.caches[prefix].load_all(group)
+            self.caches[prefix].load_all(group, page.revision)
 
     async def stop(self) -> None:
         """End the watchers and stop following; the store stays open."""
@@ -166,15 +165,7 @@ class Storage:
         for cache in list(self.caches.values()):
             for watcher in cache.watchers():
                 watcher.end("the watch cache had to start anew")
-        page = await self.store.list(ROOT)
-        for prefix, cache in self.caches.items():
-            fresh = ResourceCache(cache.spec, revision=page.revision, ring_events=self._ring_events)
-            fresh.generation = cache.generation + 1
-            cache.__dict__.update(fresh.__dict__)
-            self.caches[prefix] = cache
-        self._orphans.clear()
-        self._load(page.entries)
-        self.revision = page.revision
+        await self._load()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -96,7 +96,7 @@ class Pending:
 class Event:
     """One change. ``item`` is the object now (for a deletion as it last was, at the deletion's revision)."""
 
-    __slots__ = ("_fields", "_frames", "_previous_raw", "item", "previous", "previous_value", "revision", "type")
+    __slots__ = ("_frames", "_previous_raw", "item", "previous", "previous_value", "revision", "type")
 
     def __init__(
         self, kind: str, item: Item, previous: Item | None, previous_value: bytes | None, revision: int
@@ -108,7 +108,6 @@ class Event:
         self.revision = revision
         self._frames: dict[object, bytes] | None = None
         self._previous_raw: bytes | None = None
-        self._fields: dict[int, dict[str, str]] | None = None
 
     def raw(self, kind: str) -> bytes:
         """The object to show for ``kind``: leaving a selection shows it as it was, at the new revision."""
@@ -146,6 +145,8 @@ class ResourceCache:
         self.generation = 0
         #: A watch from before this revision cannot be served any more.
         self.floor = revision
+        #: The revision of the newest change here (or of the load): lists at or after it show what is here now.
+        self.latest = revision
         self._keys: SortedList[str] = SortedList()
         self._ring: deque[Event] = deque()
         self._ring_events = ring_events
@@ -162,8 +163,12 @@ class ResourceCache:
         """Take an entry as it was at the start; no event."""
         self._put(self._item(key, value, revision, None))
 
-    def load_all(self, entries: Sequence[Entry]) -> None:
-        """Take many entries at once, faster than one by one; the cache must be empty."""
+    def load_all(self, entries: Sequence[Entry], revision: int) -> None:
+        """Become what ``entries`` say at ``revision``: for the start, and after having lost the thread."""
+        self.items.clear()
+        self._index.clear()
+        self._ring.clear()
+        self.floor = self.latest = revision
         start = len(self.spec.prefix)
         for entry in entries:
             item = self._item(entry.key[start:], entry.value, entry.modified, None)
@@ -187,6 +192,7 @@ class ResourceCache:
             kind = "ADDED" if previous is None else "MODIFIED"
             event = Event(kind, item, previous, previous_value, change.revision)
         self.generation += 1
+        self.latest = change.revision
         self._remember(event)
         self._offer(event)
         return event
@@ -200,6 +206,10 @@ class ResourceCache:
         obj: Object = orjson.loads(value)
         labels = (obj.get("metadata") or {}).get("labels") or _NO_LABELS
         return Item(key, raw, revision, labels, self.spec.field_values(obj))
+
+    def item_of(self, entry: Entry) -> Item:
+        """An entry read from the store, as an item that is not kept."""
+        return self._item(entry.key[len(self.spec.prefix) :], entry.value, entry.modified, None)
 
     def _put(self, item: Item) -> None:
         if item.key not in self.items:

@@ -72,6 +72,8 @@ class Watcher:
         self.scope = scope
         self.bucket = scope.bucket
         self.bookmarks = bookmarks
+        #: Events up to this revision are not wanted (it may lie in the future).
+        self.after = 0
         self.queue: deque[Delivery] = deque()
         self.on_ready: Callable[[], None] | None = None
         self.failure: str | None = None
@@ -81,6 +83,8 @@ class Watcher:
 
     def offer(self, event: Event, cache: ResourceCache) -> None:
         """Queue ``event`` if it is in the selection, before or after."""
+        if event.revision <= self.after:
+            return
         kind = self._judge(event, cache)
         if kind:
             self._push(Delivery(kind, event))

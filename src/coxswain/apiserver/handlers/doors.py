@@ -1,0 +1,150 @@
+"""Subresources that take the whole object but change only a part of it.
+
+    pods/ephemeralcontainers            spec.ephemeralContainers, which may only grow
+    pods/resize                         resources and resize policies of containers
+    namespaces/finalize                 spec.finalizers
+    certificatesigningrequests/approval status.conditions Approved and Denied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coxswain.api import fields
+from coxswain.api.fields import Errors
+from coxswain.api.names import GVR, NAMESPACES, PODS, Object
+from coxswain.apiserver.registry import Entry
+from coxswain.apiserver.verbs.writing import Door
+from coxswain.base import clock
+
+_CSRS = GVR("certificates.k8s.io", "v1", "certificatesigningrequests")
+_RESIZABLE = ("resources", "resizePolicy")
+
+
+def door_of(entry: Entry, subresource: str) -> Door | None:
+    """The door for a subresource of this room, or None."""
+    if entry.gvr == PODS and subresource == "ephemeralcontainers":
+        return Door(_prepare_ephemeral, _only(entry, "spec.ephemeralContainers", _check_ephemeral), subresource)
+    if entry.gvr == PODS and subresource == "resize":
+        return Door(_prepare_resize, _only(entry, "spec.containers", None), subresource)
+    if entry.gvr == NAMESPACES and subresource == "finalize":
+        return Door(_prepare_finalize, lambda new, old: [], subresource)
+    if entry.gvr == _CSRS and subresource == "approval":
+        return Door(_prepare_approval, lambda new, old: [], subresource)
+    return None
+
+
+def _restore(new: Object, old: Object, *, spec: bool = True, status: bool = True) -> None:
+    """Put back everything that the subresource does not change."""
+    kept = {key: value for key, value in old["metadata"].items() if key not in ("managedFields", "generation")}
+    for key in ("managedFields", "generation"):
+        if key in new["metadata"]:
+            kept[key] = new["metadata"][key]
+    new["metadata"] = kept
+    if spec:
+        new["spec"] = dict(old.get("spec") or {})
+    if status and "status" in old:
+        new["status"] = old["status"]
+    elif status:
+        new.pop("status", None)
+
+
+def _bump(new: Object, old: Object) -> None:
+    if new["spec"] != old.get("spec"):
+        new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+
+
+def _prepare_ephemeral(new: Object, old: Object) -> None:
+    wanted = (new.get("spec") or {}).get("ephemeralContainers")
+    _restore(new, old)
+    if wanted:
+        new["spec"]["ephemeralContainers"] = wanted
+    else:
+        new["spec"].pop("ephemeralContainers", None)
+    _bump(new, old)
+
+
+def _check_ephemeral(new: Object, old: Object) -> Errors:
+    """Containers that are there already may be neither changed nor taken away."""
+    wanted = {one.get("name"): one for one in new["spec"].get("ephemeralContainers") or ()}
+    problems: Errors = []
+    for present in (old.get("spec") or {}).get("ephemeralContainers") or ():
+        name = present.get("name")
+        if name not in wanted:
+            detail = f"existing ephemeral containers {fields.quote(name)} may not be removed\n"
+            problems.append(fields.forbidden("spec.ephemeralContainers", detail))
+        elif wanted[name] != present:
+            detail = f"existing ephemeral containers {fields.quote(name)} may not be changed\n"
+            problems.append(fields.forbidden("spec.ephemeralContainers", detail))
+    return problems
+
+
+def _prepare_resize(new: Object, old: Object) -> None:
+    wanted_spec = new.get("spec") or {}
+    _restore(new, old)
+    for field in ("containers", "initContainers"):
+        wanted = {one.get("name"): one for one in wanted_spec.get(field) or ()}
+        if field in new["spec"]:
+            new["spec"][field] = [
+                _resized(present, wanted.get(present.get("name"))) for present in new["spec"][field]
+            ]
+    if "resources" in wanted_spec:
+        new["spec"]["resources"] = wanted_spec["resources"]
+    _bump(new, old)
+
+
+def _resized(present: Object, wanted: Object | None) -> Object:
+    if wanted is None:
+        return present
+    resized = dict(present)
+    for field in _RESIZABLE:
+        if field in wanted:
+            resized[field] = wanted[field]
+        else:
+            resized.pop(field, None)
+    return resized
+
+
+def _prepare_finalize(new: Object, old: Object) -> None:
+    wanted = (new.get("spec") or {}).get("finalizers")
+    finalizers = new["metadata"].get("finalizers")
+    _restore(new, old)
+    if finalizers:
+        new["metadata"]["finalizers"] = finalizers
+    else:
+        new["metadata"].pop("finalizers", None)
+    if wanted:
+        new["spec"]["finalizers"] = wanted
+    else:
+        new["spec"].pop("finalizers", None)
+
+
+def _prepare_approval(new: Object, old: Object) -> None:
+    conditions = list((new.get("status") or {}).get("conditions") or ())
+    _restore(new, old)
+    present = {one.get("type"): one for one in (old.get("status") or {}).get("conditions") or ()}
+    now = clock.timestamp()
+    kept = [one for kind, one in present.items() if kind not in ("Approved", "Denied")]
+    for one in conditions:
+        if one.get("type") in ("Approved", "Denied"):
+            before = present.get(one["type"]) or {}
+            one.setdefault("lastUpdateTime", now)
+            one.setdefault("lastTransitionTime", before.get("lastTransitionTime") or now)
+            kept.append(one)
+    status = dict(new.get("status") or {})
+    if kept:
+        status["conditions"] = kept
+    new["status"] = status
+
+
+Check = Callable[[Object, Object], Errors]
+
+
+def _only(entry: Entry, prefix: str, more: Check | None) -> Check:
+    """The rules of a new object, as far as they concern the fields under ``prefix``."""
+
+    def validate(new: Object, old: Object) -> Errors:
+        problems = [error for error in entry.rules.validate_create(new) if error.field.startswith(prefix)]
+        return problems + more(new, old) if more is not None else problems
+
+    return validate

@@ -1,0 +1,99 @@
+"""The ``scale`` subresource: an autoscaling/v1 Scale that shows and changes ``spec.replicas``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from coxswain.api import codec, errors, selectors
+from coxswain.api.fields import invalid
+from coxswain.api.names import GVK, Object
+from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
+from coxswain.apiserver.representation import shaped_reply
+from coxswain.apiserver.request import Context, Core, Reply
+from coxswain.apiserver.verbs import decoding, patch, writing
+from coxswain.apiserver.verbs.writing import Door
+
+SCALE = GVK("autoscaling", "v1", "Scale")
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+async def get(core: Core, ctx: Context) -> Reply:
+    """The Scale of an object."""
+    await core.storage.catch_up()
+    cache = ctx.entry.cache
+    item = cache.get(ctx.namespace, ctx.name) if cache is not None else None
+    if item is None:
+        raise errors.not_found(ctx.entry.gvr, ctx.name)
+    return shaped_reply(ctx, 200, scale_of(writing.current(ctx.entry, item)))
+
+
+async def update(core: Core, ctx: Context) -> Reply:
+    """Replace the Scale."""
+    options = write_options(ctx.query, "UpdateOptions")
+    scale = decoding.decode_body(ctx, SCALE, options.field_validation)
+    decoding.settle_namespace(ctx, scale)
+    decoding.settle_name(ctx, scale)
+    return await _change(core, ctx, options, lambda present: scale)
+
+
+async def patch_scale(core: Core, ctx: Context) -> Reply:
+    """Patch the Scale."""
+    media_type = decoding.media_type_of(ctx.content_type)
+    options = write_options(ctx.query, "PatchOptions")
+    check_patch_options(options, apply=False)
+    change = patch.patcher(ctx, media_type, SCALE)
+    return await _change(
+        core, ctx, options, lambda present: codec.conform(change(present), SCALE, options.field_validation).obj
+    )
+
+
+async def _change(
+    core: Core, ctx: Context, options: WriteOptions, make: Callable[[Object], Object]
+) -> Reply:
+    def transform(existing: Object) -> Object:
+        scale = make(scale_of(existing))
+        replicas = (scale.get("spec") or {}).get("replicas") or 0
+        if replicas < 0:
+            problem = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise errors.invalid(SCALE.group, SCALE.kind, ctx.name, [problem])
+        metadata = scale.get("metadata") or {}
+        existing["spec"] = {**(existing.get("spec") or {}), "replicas": replicas}
+        revision, uid = metadata.get("resourceVersion"), metadata.get("uid")
+        kept = {key: value for key, value in existing["metadata"].items() if key != "resourceVersion"}
+        existing["metadata"] = kept
+        if revision:
+            kept["resourceVersion"] = revision
+        if uid:
+            kept["uid"] = uid
+        return existing
+
+    rules = ctx.entry.rules
+    door = Door(rules.prepare_update, rules.validate_update, "scale")
+    raw = await writing.update_object(core, ctx, transform, options, door)
+    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw)))
+
+
+def scale_of(obj: Object) -> Object:
+    """The Scale of a workload."""
+    metadata = {key: obj["metadata"][key] for key in _METADATA if key in obj["metadata"]}
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    scale: Object = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata}
+    replicas = spec.get("replicas")
+    replicas = 1 if replicas is None else replicas
+    scale["spec"] = {"replicas": replicas} if replicas else {}
+    scale["status"] = {"replicas": status.get("replicas") or 0}
+    text = _selector(spec.get("selector"))
+    if text:
+        scale["status"]["selector"] = text
+    return scale
+
+
+def _selector(selector: Object | None) -> str:
+    if not selector:
+        return ""
+    if "matchLabels" in selector or "matchExpressions" in selector:
+        return str(selectors.label_selector_from(selector))
+    # A ReplicationController selects by a plain map.
+    return str(selectors.selector_from_set(selector))

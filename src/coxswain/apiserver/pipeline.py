@@ -1,0 +1,246 @@
+"""The request pipeline: every request passes here, whichever door it came through.
+
+    authorize -> entry -> verb (or subresource) -> Reply
+                            decode -> default -> mutating admission -> strategy -> validation
+                            -> validating admission -> commit -> watch cache -> answer
+
+The doors (REST, gRPC, in-process) authenticate and translate; they know no kinds. A ``Pipeline`` is also the
+``Backend`` of the in-process transport. Failures are ``ApiError``s; an error of our own is logged and
+answered as 500, it never escapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import orjson
+
+from coxswain.api import errors
+from coxswain.api.names import BINDINGS, NAMESPACES, Object
+from coxswain.apiserver import metrics
+from coxswain.apiserver.authz.attributes import Attributes, forbidden
+from coxswain.apiserver.handlers import binding, doors, eviction, logs, scale, token
+from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
+from coxswain.apiserver.negotiation import negotiate
+from coxswain.apiserver.registry import Entry
+from coxswain.apiserver.representation import plain_list
+from coxswain.apiserver.request import Context, Core, Reply, not_served, wrong_method
+from coxswain.apiserver.verbs import create, delete, patch, reading, update, watching
+from coxswain.apiserver.verbs.watching import EventStream, WatchSession
+from coxswain.base import clock
+from coxswain.client.interface import Answer, Call, RawList, UserInfo, WatchStream
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[[Core, Context], Awaitable[Reply]]
+
+_MAIN: dict[str, Verb] = {
+    "get": reading.get,
+    "list": reading.list_objects,
+    "create": create.create,
+    "update": update.update,
+    "patch": patch.patch_object,
+    "delete": delete.delete,
+    "deletecollection": delete.delete_collection,
+}
+_STATUS: dict[str, Verb] = {
+    "get": reading.get,
+    "update": update.update_status,
+    "patch": patch.patch_status,
+}
+_SCALE: dict[str, Verb] = {"get": scale.get, "update": scale.update, "patch": scale.patch_scale}
+_CREATES: dict[str, Verb] = {
+    "binding": binding.create,
+    "eviction": eviction.create,
+    "token": token.create_token,
+}
+#: Verbs that need a namespace where the resource has them.
+_IN_NAMESPACE = frozenset({"create", "get", "update", "patch", "delete", "deletecollection"})
+
+
+class Pipeline:
+    """See the module's text."""
+
+    def __init__(self, core: Core, *, kubelets: KubeletClient | None = None) -> None:
+        self.core = core
+        self.kubelets = kubelets
+        self._verbs: dict[tuple[Entry, str, str], Verb] = {}
+
+    # -- what the doors call
+
+    async def handle(
+        self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
+    ) -> Reply | StreamReply:
+        """Answer one request (no watches). Raises ``ApiError``."""
+        ctx = self._context(call, user, user_agent, pretty)
+        if ctx.subresource and ctx.subresource in logs.SUBRESOURCES:
+            return await logs.open_stream(self.core, self.kubelets, ctx)
+        verb = self._verbs.get((ctx.entry, ctx.subresource, ctx.verb))
+        if verb is None:
+            verb = self._find(ctx)
+            self._verbs[ctx.entry, ctx.subresource, ctx.verb] = verb
+        return await verb(self.core, ctx)
+
+    async def open_watch(
+        self, call: Call, user: UserInfo, *, user_agent: str = "", queue_limit: int = 0
+    ) -> WatchSession:
+        """Start a watch. Raises ``ApiError``."""
+        ctx = self._context(call, user, user_agent, False)
+        if ctx.entry.cache is None or ctx.subresource:
+            raise wrong_method()
+        limit = queue_limit or self.core.watch.queue_events
+        return await watching.open_watch(self.core, ctx, queue_limit=limit)
+
+    def authorize(self, attributes: Attributes) -> None:
+        """Raises ``Forbidden`` unless it is allowed."""
+        decision = self.core.authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise forbidden(attributes, decision.reason)
+
+    def _context(self, call: Call, user: UserInfo, user_agent: str, pretty: bool) -> Context:
+        gvr = call.resource
+        # The namespace of a namespace is itself, as far as permissions go.
+        namespace = call.name if gvr == NAMESPACES and call.name else call.namespace
+        self.authorize(
+            Attributes(
+                user,
+                call.verb,
+                gvr.group,
+                gvr.version,
+                gvr.resource,
+                call.subresource,
+                namespace,
+                call.name,
+            )
+        )
+        entry = self.core.registry.get(gvr)
+        if entry is None:
+            raise not_served()
+        _check_place(entry, call)
+        return Context(
+            entry,
+            call.verb,
+            user,
+            call.namespace if entry.namespaced else "",
+            call.name,
+            call.subresource,
+            call.query,
+            call.body,
+            call.content_type,
+            negotiate(call.accept),
+            user_agent,
+            pretty,
+        )
+
+    def _find(self, ctx: Context) -> Verb:
+        """The function that serves this kind of request. Raises ``NotFound`` and ``MethodNotAllowed``."""
+        entry, verb = ctx.entry, ctx.verb
+        if ctx.subresource:
+            return _subresource_verb(entry, ctx.subresource, verb)
+        if verb not in entry.resource.verbs:
+            raise wrong_method()
+        if entry.cache is None:
+            if entry.gvr == BINDINGS:
+                return binding.create
+            return token.review if verb == "create" else _never_stored
+        return _MAIN[verb]
+
+    # -- Backend
+
+    async def call(self, call: Call, user: UserInfo) -> Answer:
+        """One request of a component in this process."""
+        try:
+            reply = await self.handle(call, user)
+        except errors.ApiError as error:
+            return Answer(error.code, orjson.dumps(error.status()))
+        except Exception as error:
+            return Answer(500, orjson.dumps(internal(error, call).status()))
+        if isinstance(reply, StreamReply):
+            return Answer(reply.code, b"".join([chunk async for chunk in reply.body]))
+        return Answer(reply.code, reply.body)
+
+    async def exchange(self, calls: Sequence[Call], user: UserInfo) -> list[Answer]:
+        """Many requests at one time, so that their writes share a commit; answers in the same order."""
+        if len(calls) == 1:
+            return [await self.call(calls[0], user)]
+        return list(await asyncio.gather(*(self.call(call, user) for call in calls)))
+
+    async def list_raw(self, call: Call, user: UserInfo) -> RawList:
+        """One page of a list as bytes. Raises ``ApiError``."""
+        ctx = self._context(call, user, "", False)
+        if ctx.entry.cache is None:
+            raise wrong_method()
+        return await reading.list_raw(self.core, ctx)
+
+    def watch_events(self, call: Call, user: UserInfo) -> WatchStream:
+        """A watch as batches of events."""
+        return EventStream(lambda: self.open_watch(call, user))
+
+    async def stream(self, call: Call, user: UserInfo) -> AsyncIterator[bytes]:
+        """The body of a long answer. Raises ``ApiError``."""
+        reply = await self.handle(call, user)
+        if isinstance(reply, StreamReply):
+            return reply.body
+        body = reply.body
+
+        async def once() -> AsyncIterator[bytes]:
+            yield body
+
+        return once()
+
+    # -- housekeeping
+
+    async def send_bookmarks(self) -> None:
+        """Send bookmarks regularly, until cancelled."""
+        while True:
+            await clock.sleep(self.core.watch.bookmark_interval)
+            watching.send_bookmarks(self.core, list(self.core.registry))
+
+
+def _check_place(entry: Entry, call: Call) -> None:
+    if entry.namespaced:
+        if not call.namespace and call.verb in _IN_NAMESPACE:
+            raise not_served() if call.name else wrong_method()
+    elif call.namespace:
+        raise not_served()
+
+
+def _subresource_verb(entry: Entry, name: str, verb: str) -> Verb:
+    served = entry.resource.subresource(name)
+    if served is None:
+        raise not_served()
+    if verb not in served.verbs:
+        raise wrong_method()
+    if name == "status":
+        return _STATUS[verb]
+    if name == "scale":
+        return _SCALE[verb]
+    if name in _CREATES:
+        return _CREATES[name]
+    door = doors.door_of(entry, name)
+    if door is None:
+        raise not_served()
+    if verb == "get":
+        return reading.get
+    if verb == "update":
+        return lambda core, ctx: update.update_through(core, ctx, door)
+    return lambda core, ctx: patch.patch_through(core, ctx, door)
+
+
+async def _never_stored(core: Core, ctx: Context) -> Reply:
+    """Lists of resources that hold nothing (component statuses)."""
+    if ctx.verb != "list":
+        raise errors.not_found(ctx.entry.gvr, ctx.name)
+    return Reply(200, plain_list(ctx.entry, [], {"resourceVersion": str(core.storage.revision)}))
+
+
+def internal(error: Exception, call: Call) -> errors.InternalError:
+    """The answer to a bug of ours; the log has the rest."""
+    metrics.PANICS.inc()
+    log.error(
+        "a bug answered %s %s with 500", call.verb, call.resource.group_resource, exc_info=error
+    )
+    details: Object = {"causes": [{"message": type(error).__name__}]}
+    return errors.InternalError("Internal error occurred: the server failed to handle the request", details=details)

@@ -1,0 +1,136 @@
+"""A request on its way through the pipeline, its answer, and what the verbs work with.
+
+    Call (REST's terms) -> Context (entry looked up, options readable) -> verb -> Reply
+
+``Core`` is the set of parts that every verb may need; ``pipeline.Pipeline`` owns one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from coxswain.api import errors
+from coxswain.api.names import GVR, Object
+from coxswain.apiserver.admission.request import Request as AdmissionRequest
+from coxswain.apiserver.authz.attributes import Attributes, Decision
+from coxswain.apiserver.negotiation import JSON, PLAIN, Representation
+from coxswain.apiserver.registry import Entry, Registry
+from coxswain.apiserver.settings import WatchSettings
+from coxswain.apiserver.storage import Storage
+from coxswain.client.interface import UserInfo
+
+#: The field manager of requests that name neither one nor a user agent.
+UNKNOWN_MANAGER = "unknown"
+
+
+@dataclass(slots=True)
+class Context:
+    """One request. ``body`` is in ``content_type``; ``warnings`` collects what the client should be told."""
+
+    entry: Entry
+    verb: str
+    user: UserInfo
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    content_type: str = JSON
+    representation: Representation = PLAIN
+    user_agent: str = ""
+    pretty: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def manager(self) -> str:
+        """The field manager: as asked for, or the first word of the user agent."""
+        named = self.query.get("fieldManager")
+        if named:
+            return named
+        prefix = "".join(char for char in self.user_agent.partition("/")[0] if char.isprintable())
+        return prefix[:128] or UNKNOWN_MANAGER
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer. ``body`` is in ``content_type``."""
+
+    code: int
+    body: bytes
+    content_type: str = JSON
+    warnings: list[str] = field(default_factory=list)
+
+
+class Reservation(Protocol):
+    """Addresses and ports taken for a Service that is about to be written."""
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+
+class Allocator(Protocol):
+    """Gives Services their addresses and node ports (changes the Service in place)."""
+
+    def assign(self, service: Object, old: Object | None) -> Reservation: ...
+
+    def release(self, service: Object) -> None: ...
+
+
+class Admission(Protocol):
+    """The admission chain."""
+
+    def mutate(self, request: AdmissionRequest) -> None: ...
+
+    def validate(self, request: AdmissionRequest) -> None: ...
+
+
+class Authorizer(Protocol):
+    """Decides who may do what."""
+
+    def authorize(self, attributes: Attributes) -> Decision: ...
+
+
+class Reviews(Protocol):
+    """Answers token and access reviews."""
+
+    def handles(self, resource: GVR) -> bool: ...
+
+    def handle(self, resource: GVR, obj: Object, user: UserInfo, namespace: str = "") -> Object: ...
+
+
+class TokenMaker(Protocol):
+    """Makes service-account tokens: the TokenRequest with its status filled in."""
+
+    def create(self, account: Object, request: Object) -> Object: ...
+
+
+@dataclass(slots=True)
+class Core:
+    """What the verbs work with. Parts that a server goes without are None."""
+
+    storage: Storage
+    registry: Registry
+    admission: Admission
+    authorizer: Authorizer
+    allocator: Allocator | None = None
+    reviews: Reviews | None = None
+    tokens: TokenMaker | None = None
+    watch: WatchSettings = field(default_factory=WatchSettings)
+
+
+def is_service(gvr: GVR) -> bool:
+    """Whether objects of ``gvr`` get addresses from the allocator."""
+    return gvr.resource == "services" and gvr.group == ""
+
+
+def not_served() -> errors.NotFound:
+    """The answer to a path that leads nowhere."""
+    return errors.NotFound("the server could not find the requested resource", details={})
+
+
+def wrong_method() -> errors.MethodNotAllowed:
+    """The answer to a method that the path does not take."""
+    return errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})

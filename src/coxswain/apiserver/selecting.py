@@ -1,0 +1,191 @@
+"""Which fields of a resource can be selected by, and lists' and watches' selectors as a ``Scope``.
+
+Every resource has metadata.name (and metadata.namespace); the others are Kubernetes' own choice for each
+kind (``AddFieldLabelConversionFunc``). Asking for another is a 400 in the words of that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coxswain.api import errors, selectors
+from coxswain.api.fields import quote
+from coxswain.api.names import Object
+from coxswain.apiserver.watchers import Matcher, Scope
+
+Getter = Callable[[Object], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selectable:
+    """The selectable fields of a kind besides its name and namespace.
+
+    ``strict_words``: the kind has a conversion function of its own in Kubernetes, which refuses in other words.
+    """
+
+    names: tuple[str, ...] = ()
+    getters: tuple[Getter, ...] = ()
+    indexed: str = ""
+    strict_words: bool = False
+
+    def values(self, obj: Object) -> tuple[str, ...]:
+        """The fields of ``obj``, in the order of ``names``."""
+        return tuple([getter(obj) for getter in self.getters])
+
+
+def _path(path: str) -> Getter:
+    parts = tuple(path.split("."))
+
+    def get(obj: Object) -> str:
+        value: Any = obj
+        for part in parts:
+            if not isinstance(value, Mapping):
+                return ""
+            value = value.get(part)
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return value if isinstance(value, str) else str(value)
+
+    return get
+
+
+def _table(*paths: str, indexed: str = "", **special: Getter) -> Selectable:
+    getters = tuple(special.get(path.replace(".", "_")) or _path(path) for path in paths)
+    return Selectable(paths, getters, indexed, strict_words=True)
+
+
+def _flag(path: str) -> Getter:
+    get = _path(path)
+    return lambda obj: get(obj) or "false"
+
+
+def _number(path: str) -> Getter:
+    get = _path(path)
+    return lambda obj: get(obj) or "0"
+
+
+def _pod_values(obj: Object) -> tuple[str, ...]:
+    spec = obj.get("spec") or {}
+    status = obj.get("status") or {}
+    return (
+        spec.get("nodeName") or "",
+        spec.get("restartPolicy") or "",
+        spec.get("schedulerName") or "",
+        spec.get("serviceAccountName") or "",
+        "true" if spec.get("hostNetwork") else "false",
+        status.get("phase") or "",
+        status.get("podIP") or "",
+        status.get("nominatedNodeName") or "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _PodSelectable(Selectable):
+    def values(self, obj: Object) -> tuple[str, ...]:
+        return _pod_values(obj)
+
+
+_PODS = _PodSelectable(
+    (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    ),
+    (),
+    "spec.nodeName",
+    True,
+)
+
+
+def _event_source(obj: Object) -> str:
+    source = (obj.get("source") or {}).get("component") or ""
+    return str(source or obj.get("reportingComponent") or "")
+
+
+_EVENTS = _table(
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+    source=_event_source,
+)
+
+SELECTABLE: dict[tuple[str, str], Selectable] = {
+    ("", "pods"): _PODS,
+    ("", "events"): _EVENTS,
+    ("", "nodes"): _table("spec.unschedulable", spec_unschedulable=_flag("spec.unschedulable")),
+    ("", "namespaces"): _table("status.phase"),
+    ("", "secrets"): _table("type"),
+    ("", "services"): _table("spec.clusterIP", "spec.type"),
+    ("", "replicationcontrollers"): _table("status.replicas", status_replicas=_number("status.replicas")),
+    ("batch", "jobs"): _table("status.successful", status_successful=_number("status.succeeded")),
+    ("certificates.k8s.io", "certificatesigningrequests"): _table("spec.signerName"),
+    ("resource.k8s.io", "resourceslices"): _table("spec.nodeName", "spec.driver"),
+}
+NOTHING = Selectable()
+
+
+def custom(paths: tuple[str, ...]) -> Selectable:
+    """The selectable fields of a custom resource, by JSON path without the leading dot."""
+    return Selectable(paths, tuple(_path(path) for path in paths))
+
+
+def scope_of(
+    selectable: Selectable, namespaced: bool, namespace: str, name: str, query: Mapping[str, str]
+) -> Scope:
+    """The scope of a list or watch. Raises ``BadRequest`` for malformed or unknown selectors."""
+    label_text = query.get("labelSelector") or ""
+    field_text = query.get("fieldSelector") or ""
+    if not label_text and not field_text:
+        return Scope(namespace, name)
+    labels: Matcher | None = None
+    if label_text:
+        label_selector = selectors.parse_label_selector(label_text)
+        labels = None if label_selector.empty else label_selector
+    fields: Matcher | None = None
+    indexed: str | None = None
+    if field_text:
+        parsed = selectors.parse_field_selector(field_text)
+        exact = _check(parsed, selectable, namespaced)
+        fields = None if parsed.empty else parsed
+        name = name or exact.get("metadata.name", "")
+        indexed = exact.get(selectable.indexed) if selectable.indexed else None
+        namespace = namespace or (exact.get("metadata.namespace", "") if namespaced else "")
+    return Scope(namespace, name, labels, fields, indexed)
+
+
+def _check(selector: selectors.FieldSelector, selectable: Selectable, namespaced: bool) -> dict[str, str]:
+    """Refuse unknown fields; the fields that must equal a value, with that value."""
+    known = {"metadata.name", *selectable.names}
+    if namespaced:
+        known.add("metadata.namespace")
+    exact: dict[str, str] = {}
+    for requirement in selector.requirements:
+        if requirement.field not in known:
+            raise errors.BadRequest(_refusal(requirement.field, selectable))
+        if requirement.operator == "=":
+            exact[requirement.field] = requirement.value
+    return exact
+
+
+def _refusal(field: str, selectable: Selectable) -> str:
+    if selectable.strict_words:
+        return f"field label not supported: {field}"
+    names = ", ".join(quote(name) for name in ("metadata.name", "metadata.namespace", *selectable.names))
+    return f"{quote(field)} is not a known field selector: only {names}"

@@ -1,0 +1,18 @@
+"""POST of a new object."""
+
+from __future__ import annotations
+
+from coxswain.apiserver.options import write_options
+from coxswain.apiserver.representation import object_reply
+from coxswain.apiserver.request import Context, Core, Reply
+from coxswain.apiserver.verbs import decoding, writing
+
+
+async def create(core: Core, ctx: Context) -> Reply:
+    """Create the body's object; 201 with the object as stored."""
+    options = write_options(ctx.query, "CreateOptions")
+    obj = decoding.decode_body(ctx, ctx.entry.gvk, options.field_validation)
+    decoding.settle_namespace(ctx, obj)
+    ctx.name = obj["metadata"].get("name") or ""
+    raw = await writing.create_object(core, ctx, obj, options)
+    return object_reply(ctx, 201, raw)

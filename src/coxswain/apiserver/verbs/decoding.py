@@ -1,0 +1,71 @@
+"""Request bodies as objects of the right kind, in the words that Kubernetes refuses others with."""
+
+from __future__ import annotations
+
+from coxswain.api import codec, errors
+from coxswain.api.names import GVK, Object
+from coxswain.apiserver.options import FieldValidation
+from coxswain.apiserver.request import Context
+
+_UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include: "
+
+
+def media_type_of(content_type: str) -> str:
+    """The bare media type of a Content-Type header; JSON where there is none."""
+    return content_type.partition(";")[0].strip().lower() or "application/json"
+
+
+def refuse_media_type(accepted: tuple[str, ...]) -> errors.UnsupportedMediaType:
+    """The answer to a body in a format that is not understood here."""
+    return errors.UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(accepted))
+
+
+def decode_body(ctx: Context, gvk: GVK, validation: FieldValidation) -> Object:
+    """The body as an object of ``gvk``, the caller's own; ``metadata`` is always there.
+
+    Strict-decoding problems become warnings under ``Warn``. Raises ``BadRequest`` and
+    ``UnsupportedMediaType``.
+    """
+    decoded = codec.decode(ctx.body, ctx.content_type, gvk, validation, protobuf=not ctx.entry.custom)
+    ctx.warnings.extend(decoded.warnings)
+    return with_metadata(decoded.obj)
+
+
+def conform(ctx: Context, obj: Object, validation: FieldValidation) -> Object:
+    """What a patch made, checked as if it had been sent whole. Raises ``BadRequest``."""
+    decoded = codec.conform(obj, ctx.entry.gvk, validation)
+    ctx.warnings.extend(warning for warning in decoded.warnings if warning not in ctx.warnings)
+    return with_metadata(decoded.obj)
+
+
+def with_metadata(obj: Object) -> Object:
+    """``obj``, in which ``metadata`` is an object."""
+    if not isinstance(obj.get("metadata"), dict):
+        obj["metadata"] = {}
+    return obj
+
+
+def settle_namespace(ctx: Context, obj: Object) -> None:
+    """Give ``obj`` the namespace of the request, or refuse another. Raises ``BadRequest``."""
+    metadata = obj["metadata"]
+    found = metadata.get("namespace") or ""
+    if not ctx.entry.namespaced:
+        metadata.pop("namespace", None)
+    elif not found:
+        metadata["namespace"] = ctx.namespace
+    elif found != ctx.namespace:
+        raise errors.BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def settle_name(ctx: Context, obj: Object) -> None:
+    """Give ``obj`` the name of the request, or refuse another. Raises ``BadRequest``."""
+    metadata = obj["metadata"]
+    found = metadata.get("name") or ""
+    if not found:
+        metadata["name"] = ctx.name
+    elif found != ctx.name:
+        raise errors.BadRequest(
+            f"the name of the object ({found}) does not match the name on the URL ({ctx.name})"
+        )

@@ -1,0 +1,136 @@
+"""PATCH in its four forms: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+The first three change a copy of the newest object and go on as an update would. Apply compares what the
+manager applied before with what it applies now (``api.managedfields``), and creates what is not there yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from coxswain.api import codec, errors, managedfields, patch, schema
+from coxswain.api.names import GVK, Object
+from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
+from coxswain.apiserver.representation import object_reply
+from coxswain.apiserver.request import Context, Core, Reply
+from coxswain.apiserver.verbs import decoding, writing
+from coxswain.apiserver.verbs.writing import Door, Transform
+from coxswain.base import clock
+from coxswain.client.interface import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+
+_BUILT_IN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH, "application/apply-patch+cbor")
+_CUSTOM = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+
+
+async def patch_object(core: Core, ctx: Context) -> Reply:
+    """Patch through the resource itself."""
+    return await patch_through(core, ctx, writing.main_door(ctx.entry))
+
+
+async def patch_status(core: Core, ctx: Context) -> Reply:
+    """Patch through ``/status``."""
+    return await patch_through(core, ctx, writing.status_door(ctx.entry))
+
+
+async def patch_through(core: Core, ctx: Context, door: Door) -> Reply:
+    """Patch the whole object through ``door``."""
+    media_type = decoding.media_type_of(ctx.content_type)
+    accepted = _CUSTOM if ctx.entry.custom else _BUILT_IN
+    if media_type not in accepted:
+        raise decoding.refuse_media_type(accepted if ctx.entry.custom else _BUILT_IN)
+    options = write_options(ctx.query, "PatchOptions")
+    check_patch_options(options, apply=media_type == APPLY_PATCH)
+    if media_type == APPLY_PATCH:
+        return await _apply(core, ctx, options, door)
+    change = patcher(ctx, media_type)
+
+    def transform(existing: Object) -> Object:
+        return _checked(ctx, change(existing), options)
+
+    raw = await writing.update_object(core, ctx, transform, options, door)
+    return object_reply(ctx, 200, raw)
+
+
+def patcher(ctx: Context, media_type: str, gvk: GVK | None = None) -> Transform:
+    """A function that patches an object (of ``gvk``, or the entry's kind) by the request's body.
+
+    Raises ``BadRequest`` for a bad body and ``UnsupportedMediaType`` for a media type that is no patch.
+    """
+    body = _parse(ctx.body)
+    if media_type == JSON_PATCH:
+        return lambda obj: patch.json_patch(obj, body)
+    if media_type == MERGE_PATCH:
+        return lambda obj: patch.merge_patch(obj, body)
+    if media_type != STRATEGIC_MERGE_PATCH:
+        raise decoding.refuse_media_type(_BUILT_IN)
+    shape = schema.type_of(gvk) if gvk is not None else ctx.entry.type
+    return lambda obj: patch.strategic_merge_patch(obj, body, shape)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.BadRequest(f"error decoding patch: {error}") from None
+
+
+def _checked(ctx: Context, obj: Object, options: WriteOptions) -> Object:
+    obj = decoding.conform(ctx, obj, options.field_validation)
+    decoding.settle_name(ctx, obj)
+    decoding.settle_namespace(ctx, obj)
+    return obj
+
+
+async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) -> Reply:
+    applied = _applied_object(ctx, options)
+    entry = ctx.entry
+    assert entry.cache is not None
+    if entry.cache.get(ctx.namespace, ctx.name) is None:
+        if door.subresource:
+            raise errors.not_found(entry.gvr, ctx.name)
+        if applied["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was found"
+            raise errors.conflict(entry.gvr, ctx.name, why)
+        merged = _merge(ctx, None, applied, options)
+        merged["metadata"].pop("resourceVersion", None)
+        entry.rules.default(merged)
+        raw = await writing.create_object(core, ctx, merged, options, applied=True)
+        return object_reply(ctx, 201, raw)
+    revision = applied["metadata"].get("resourceVersion")
+
+    def transform(existing: Object) -> Object:
+        existing["metadata"].pop("resourceVersion", None)
+        merged = _merge(ctx, existing, applied, options)
+        if revision:
+            merged["metadata"]["resourceVersion"] = revision
+        return merged
+
+    raw = await writing.update_object(core, ctx, transform, options, door, track=False)
+    return object_reply(ctx, 200, raw)
+
+
+def _applied_object(ctx: Context, options: WriteOptions) -> Object:
+    gvk = ctx.entry.gvk
+    decoded = codec.decode(ctx.body, codec.YAML, gvk, options.field_validation)
+    applied = decoding.with_metadata(decoded.obj)
+    ctx.warnings.extend(decoded.warnings)
+    if applied["metadata"].get("managedFields"):
+        raise errors.BadRequest("metadata.managedFields must be nil")
+    decoding.settle_name(ctx, applied)
+    decoding.settle_namespace(ctx, applied)
+    return applied
+
+
+def _merge(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
+    return managedfields.apply(
+        live,
+        applied,
+        manager=ctx.manager,
+        api_version=ctx.entry.gvk.api_version,
+        force=bool(options.force),
+        subresource=ctx.subresource,
+        type=ctx.entry.type,
+        now=clock.timestamp(),
+    )

@@ -1,0 +1,394 @@
+"""How an object gets into the store: the part that create, update, patch, apply and subresources share.
+
+    create:  default -> managed fields -> mutating admission -> system fields, name -> strategy -> addresses
+             -> validation -> validating admission -> commit (the key must be absent)
+    update:  read -> transform -> default -> managed fields -> mutating admission -> system fields -> strategy
+             -> validation -> validating admission -> unchanged? -> commit (the revision must be the one read)
+
+An update whose commit loses a race is done again from the newest object, unless the client named the
+revision that it wants to replace: that is its Conflict. The order is Kubernetes' own (``registry/rest``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coxswain.api import codec, errors, managedfields, strategy
+from coxswain.api import fields as field_errors
+from coxswain.api.fields import Errors
+from coxswain.api.names import Object
+from coxswain.apiserver.admission.request import Operation
+from coxswain.apiserver.admission.request import Request as AdmissionRequest
+from coxswain.apiserver.options import WriteOptions
+from coxswain.apiserver.registry import Entry
+from coxswain.apiserver.request import Context, Core, Reservation, is_service
+from coxswain.apiserver.watchcache import Item, Pending
+from coxswain.base import clock
+from coxswain.store.interface import ABSENT, CompareFailed, Op, StoreClosed, StoreFull
+
+Transform = Callable[[Object], Object]
+
+#: How often a generated name, or an update without a revision of its own, is tried.
+_NAME_ATTEMPTS = 8
+_UPDATE_ATTEMPTS = 50
+
+_RESOURCE_VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How objects may be changed through a resource or one of its subresources."""
+
+    prepare: Callable[[Object, Object], None]
+    validate: Callable[[Object, Object], Errors]
+    subresource: str = ""
+    #: Whether the request's own defaults apply (subresources leave the rest of the object alone).
+    defaults: bool = True
+
+
+def main_door(entry: Entry) -> Door:
+    """Changes through the resource itself."""
+    return Door(entry.rules.prepare_update, entry.rules.validate_update)
+
+
+def status_door(entry: Entry) -> Door:
+    """Changes through ``/status``."""
+    rules = entry.rules
+    return Door(rules.prepare_status_update, rules.validate_status_update, "status")
+
+
+def admission_request(
+    ctx: Context, operation: Operation, options: WriteOptions, obj: Object | None, old: Object | None
+) -> AdmissionRequest:
+    """What admission plugins see of a write."""
+    return AdmissionRequest(
+        ctx.user,
+        operation,
+        ctx.entry.gvr,
+        ctx.subresource,
+        ctx.namespace,
+        ctx.name,
+        obj,
+        old,
+        options.raw,
+        options.dry_run,
+        ctx.warnings,
+    )
+
+
+def current(entry: Entry, item: Item) -> Object:
+    """The object of ``item`` in the version of ``entry``, freshly decoded, with its resourceVersion."""
+    obj = item.decode()
+    return entry.conversion.from_storage(obj) if entry.conversion else obj
+
+
+def served(entry: Entry, raw: bytes) -> bytes:
+    """Stored JSON in the version of ``entry``."""
+    return entry.conversion.raw_from_storage(raw) if entry.conversion else raw
+
+
+def new_uid() -> str:
+    """A random UUID of version 4."""
+    bits = clock.random().getrandbits(128)
+    bits = bits & ~(0xF << 76) | 0x4 << 76
+    bits = bits & ~(0x3 << 62) | 0x2 << 62
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# -- create
+
+
+async def create_object(
+    core: Core, ctx: Context, obj: Object, options: WriteOptions, *, applied: bool = False
+) -> bytes:
+    """Write a new object; its JSON as served. ``applied``: managed fields are there already.
+
+    Raises ``ApiError``. ``obj`` is changed in place.
+    """
+    entry = ctx.entry
+    metadata = obj["metadata"]
+    if not applied:
+        if metadata.get("resourceVersion"):
+            raise errors.InternalError(_RESOURCE_VERSION_ON_CREATE, reason="")
+        drop_duplicate_owners(obj)
+        entry.rules.default(obj)
+        _track(ctx, obj, None)
+    request = admission_request(ctx, "CREATE", options, obj, None)
+    core.admission.mutate(request)
+    generated = _fill_system_fields(metadata)
+    entry.rules.prepare_create(obj)
+    codec.complete(obj, entry.gvk)
+    reservation = _reserve(core, entry, obj, None)
+    try:
+        problems = entry.rules.validate_create(obj)
+        if problems:
+            raise errors.invalid(entry.gvr.group, entry.kind, metadata.get("name") or "", problems)
+        ctx.warnings.extend(entry.rules.warnings(obj))
+        request.name = metadata["name"]
+        core.admission.validate(request)
+        raw = await _insert(core, ctx, obj, options.dry_run, generated)
+    except BaseException:
+        if reservation is not None:
+            reservation.rollback()
+        raise
+    if reservation is not None:
+        if options.dry_run:
+            reservation.rollback()
+        else:
+            reservation.commit()
+    return raw
+
+
+def _fill_system_fields(metadata: Object) -> str:
+    """Set what only the server sets; the generateName prefix if it made the name."""
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+        metadata.pop(name, None)
+    metadata["creationTimestamp"] = clock.timestamp()
+    metadata["uid"] = new_uid()
+    if not metadata.get("name") and (base := metadata.get("generateName")):
+        metadata["name"] = strategy.generate_name(base)
+        return str(base)
+    return ""
+
+
+def _reserve(core: Core, entry: Entry, obj: Object, old: Object | None) -> Reservation | None:
+    if core.allocator is None or not is_service(entry.gvr):
+        return None
+    return core.allocator.assign(obj, old)
+
+
+async def _insert(core: Core, ctx: Context, obj: Object, dry_run: bool, generated: str) -> bytes:
+    entry = ctx.entry
+    metadata = obj["metadata"]
+    for attempt in range(_NAME_ATTEMPTS):
+        namespace, name = metadata.get("namespace") or "", metadata["name"]
+        if entry.cache is not None and entry.cache.get(namespace, name) is not None:
+            taken = True
+        elif dry_run:
+            return object_json(obj)
+        else:
+            try:
+                return await commit(core, entry, obj, ABSENT)
+            except CompareFailed:
+                taken = True
+        if taken and (not generated or attempt == _NAME_ATTEMPTS - 1):
+            break
+        metadata["name"] = strategy.generate_name(generated)
+    if generated:
+        failure = errors.already_exists(entry.gvr, generated)
+        failure.message = (
+            f"Operation cannot be fulfilled on {entry.gvr.group_resource} \"{metadata['name']}\": "
+            "the server was not able to generate a unique name for the object"
+        )
+        raise failure
+    raise errors.already_exists(entry.gvr, metadata["name"])
+
+
+def object_json(obj: Object) -> bytes:
+    """The JSON of an object that is not stored (dry runs), in the version that it is in."""
+    return codec.encode(obj)
+
+
+async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
+    """Store ``obj``; its JSON as served, with the new resourceVersion. Raises ``CompareFailed``."""
+    metadata = obj["metadata"]
+    stored = entry.stored_form(obj)
+    value = entry.encode(obj)
+    assert entry.cache is not None
+    pending = Pending(value, metadata.get("labels") or {}, entry.cache.spec.field_values(stored))
+    key = entry.key(metadata.get("namespace") or "", metadata["name"])
+    await _committed(core, Op(key, value, expect), pending)
+    assert pending.item is not None or entry.cache.items
+    item = pending.item
+    if item is None:
+        found = entry.cache.get(metadata.get("namespace") or "", metadata["name"])
+        if found is None:
+            raise errors.not_found(entry.gvr, metadata["name"])
+        item = found
+    return served(entry, item.raw)
+
+
+async def _committed(core: Core, op: Op, pending: Pending | None) -> int:
+    try:
+        return await core.storage.commit(op, pending)
+    except StoreFull as error:
+        raise errors.InternalError(f"no space is left in the store: {error}", code=507) from error
+    except StoreClosed as error:
+        raise errors.ServiceUnavailable(f"the store is closed: {error}", retry_after=1) from error
+
+
+# -- update
+
+
+async def update_object(
+    core: Core,
+    ctx: Context,
+    transform: Transform,
+    options: WriteOptions,
+    door: Door,
+    *,
+    track: bool = True,
+) -> bytes:
+    """Change an object; its JSON as served, whether or not anything had to be written.
+
+    ``transform`` gets a copy of the newest object and returns the new one; a resourceVersion in that one must
+    still be the newest. ``track`` False: the managed fields are there already (server-side apply).
+    """
+    entry = ctx.entry
+    assert entry.cache is not None
+    for _ in range(_UPDATE_ATTEMPTS):
+        await core.storage.catch_up()
+        item = entry.cache.get(ctx.namespace, ctx.name)
+        if item is None:
+            raise errors.not_found(entry.gvr, ctx.name)
+        new = transform(current(entry, item))
+        pinned = _check_revision(entry, ctx.name, new, item)
+        try:
+            return await _replace(core, ctx, new, item, options, door, track)
+        except CompareFailed as failure:
+            if failure.current is None:
+                raise errors.not_found(entry.gvr, ctx.name) from None
+            if pinned:
+                raise errors.conflict(entry.gvr, ctx.name, errors.MODIFIED) from None
+    raise errors.conflict(entry.gvr, ctx.name, errors.MODIFIED)
+
+
+def _check_revision(entry: Entry, name: str, new: Object, item: Item) -> bool:
+    """Whether ``new`` names a revision; raises unless it is the newest one."""
+    metadata = new["metadata"]
+    given = metadata.pop("resourceVersion", None)
+    if not given or given == "0":
+        if not entry.unconditional_update:
+            problem = field_errors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise errors.invalid(entry.gvr.group, entry.kind, name, [problem])
+        return False
+    if given != str(item.revision):
+        if not str(given).isdigit():
+            problem = field_errors.invalid("metadata.resourceVersion", given, _not_a_number(given))
+            raise errors.invalid(entry.gvr.group, entry.kind, name, [problem])
+        raise errors.conflict(entry.gvr, name, errors.MODIFIED)
+    return True
+
+
+def _not_a_number(text: object) -> str:
+    return f'strconv.ParseUint: parsing "{text}": invalid syntax'
+
+
+async def _replace(
+    core: Core, ctx: Context, new: Object, item: Item, options: WriteOptions, door: Door, track: bool
+) -> bytes:
+    entry = ctx.entry
+    old = current(entry, item)
+    metadata, before = new["metadata"], old["metadata"]
+    given_uid = metadata.get("uid")
+    if given_uid and given_uid != before.get("uid"):
+        why = f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {before.get('uid')}"
+        raise errors.conflict(entry.gvr, ctx.name, why)
+    drop_duplicate_owners(new)
+    if door.defaults:
+        entry.rules.default(new)
+    before.pop("resourceVersion", None)
+    _keep_system_fields(metadata, before)
+    if track:
+        _track(ctx, new, old)
+    request = admission_request(ctx, "UPDATE", options, new, old)
+    core.admission.mutate(request)
+    _keep_system_fields(new["metadata"], before)
+    door.prepare(new, old)
+    codec.complete(new, entry.gvk)
+    reservation = None if door.subresource else _reserve(core, entry, new, old)
+    try:
+        problems = door.validate(new, old)
+        if problems:
+            raise errors.invalid(entry.gvr.group, entry.kind, ctx.name, problems)
+        if not door.subresource:
+            ctx.warnings.extend(entry.rules.warnings(new))
+        core.admission.validate(request)
+        raw = await _store_update(core, ctx, new, old, item, options.dry_run)
+    except BaseException:
+        if reservation is not None:
+            reservation.rollback()
+        raise
+    if reservation is not None:
+        if options.dry_run:
+            reservation.rollback()
+        else:
+            reservation.commit()
+    return raw
+
+
+_SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+def _keep_system_fields(metadata: Object, before: Object) -> None:
+    metadata.pop("selfLink", None)
+    for name in _SYSTEM_FIELDS:
+        if name in before:
+            metadata[name] = before[name]
+        else:
+            metadata.pop(name, None)
+
+
+async def _store_update(
+    core: Core, ctx: Context, new: Object, old: Object, item: Item, dry_run: bool
+) -> bytes:
+    entry = ctx.entry
+    if new == old:
+        return served(entry, item.raw)
+    if _is_finished(new):
+        new["metadata"]["resourceVersion"] = str(item.revision)
+        raw = object_json(new)
+        if not dry_run:
+            await remove_key(core, entry, item)
+        return raw
+    if dry_run:
+        new["metadata"]["resourceVersion"] = str(item.revision)
+        return object_json(new)
+    return await commit(core, entry, new, item.revision)
+
+
+def _is_finished(new: Object) -> bool:
+    """Whether a terminating object has nothing left to wait for, so that this update removes it."""
+    metadata = new["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not (new.get("kind") == "Namespace" and (new.get("spec") or {}).get("finalizers"))
+
+
+async def remove_key(core: Core, entry: Entry, item: Item) -> int:
+    """Delete a stored object, if it is still at the revision of ``item``. Raises ``CompareFailed``."""
+    revision = await _committed(core, Op(entry.prefix + item.key, None, item.revision), None)
+    if core.allocator is not None and is_service(entry.gvr):
+        core.allocator.release(item.decode())
+    return revision
+
+
+# -- shared
+
+
+def _track(ctx: Context, new: Object, old: Object | None) -> None:
+    entry = ctx.entry
+    managedfields.track_update(
+        new,
+        old,
+        manager=ctx.manager,
+        api_version=entry.gvk.api_version,
+        subresource=ctx.subresource,
+        type=entry.type,
+        now=clock.timestamp(),
+    )
+
+
+def drop_duplicate_owners(obj: Object) -> None:
+    """Keep the first of owner references that are equal."""
+    owners = obj["metadata"].get("ownerReferences")
+    if owners and isinstance(owners, list) and len(owners) > 1:
+        unique: list[Object] = []
+        for owner in owners:
+            if owner not in unique:
+                unique.append(owner)
+        obj["metadata"]["ownerReferences"] = unique
