@@ -1,0 +1,123 @@
+"""The entries of ``metadata.managedFields``: reading, writing, ordering, and keeping them few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from coxswain.api.managedfields.fieldset import Node, difference, union
+from coxswain.api.names import Object
+
+APPLY: Final = "Apply"
+UPDATE: Final = "Update"
+
+#: More managers than this that only update are merged into one, oldest first.
+MAX_UPDATE_MANAGERS: Final = 10
+ANCIENT: Final = "ancient-changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One manager's fields. ``time`` is a metav1.Time or empty."""
+
+    manager: str
+    operation: str
+    api_version: str
+    subresource: str
+    time: str
+    fields: Node
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What tells two entries apart."""
+        return self.manager, self.operation, self.api_version, self.subresource
+
+    def owning(self, fields: Node) -> Entry:
+        """The same manager with other fields."""
+        return self if fields is self.fields else replace(self, fields=fields)
+
+    def wire(self) -> Object:
+        """The ManagedFieldsEntry."""
+        out: Object = {"manager": self.manager, "operation": self.operation, "apiVersion": self.api_version}
+        if self.time:
+            out["time"] = self.time
+        out["fieldsType"] = "FieldsV1"
+        out["fieldsV1"] = self.fields
+        if self.subresource:
+            out["subresource"] = self.subresource
+        return out
+
+
+def decode(entries: Any) -> list[Entry]:
+    """The entries of an object. One malformed entry voids them all, as in Kubernetes."""
+    decoded: list[Entry] = []
+    for entry in entries or ():
+        if not isinstance(entry, dict) or entry.get("operation") not in (APPLY, UPDATE):
+            return []
+        fields = entry.get("fieldsV1")
+        decoded.append(
+            Entry(
+                entry.get("manager") or "unknown",
+                entry["operation"],
+                entry.get("apiVersion", ""),
+                entry.get("subresource", ""),
+                entry.get("time") or "",
+                fields if isinstance(fields, dict) else {},
+            )
+        )
+    return decoded
+
+
+def is_reset(entries: Any) -> bool:
+    """Whether a request gives ``[]`` or ``[{}]``, which drops all managers."""
+    return isinstance(entries, list) and (not entries or entries == [{}])
+
+
+def write(obj: Object, entries: Iterable[Entry]) -> None:
+    """Set the object's managedFields: the last field of its metadata, sorted, empty entries dropped."""
+    kept = sorted(
+        (entry for entry in entries if entry.fields),
+        key=lambda entry: (entry.operation, entry.time, entry.manager, entry.api_version, entry.subresource),
+    )
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        return
+    metadata.pop("managedFields", None)
+    if kept:
+        metadata["managedFields"] = [entry.wire() for entry in kept]
+
+
+def take_away(entries: Iterable[Entry], fields: Node) -> list[Entry]:
+    """The entries without these fields."""
+    if not fields:
+        return list(entries)
+    return [entry.owning(difference(entry.fields, fields)) for entry in entries]
+
+
+def cap(entries: list[Entry]) -> list[Entry]:
+    """At most MAX_UPDATE_MANAGERS updaters: the oldest of each version share one entry."""
+    updaters = sorted(
+        (entry for entry in entries if entry.operation == UPDATE and entry.fields),
+        key=lambda entry: (entry.time, entry.identity),
+    )
+    surplus = len(updaters) - MAX_UPDATE_MANAGERS
+    if surplus <= 0:
+        return entries
+    kept = [entry for entry in entries if entry.operation != UPDATE]
+    buckets: dict[str, Entry] = {}
+    rest: dict[int, Entry] = dict(enumerate(updaters))
+    first: dict[str, int] = {}
+    for place, entry in enumerate(updaters):
+        if surplus <= 0:
+            break
+        version = entry.api_version
+        if version not in first:
+            first[version] = place
+            continue
+        bucket = buckets.get(version) or rest.pop(first[version])
+        merged = union(bucket.fields, entry.fields)
+        buckets[version] = Entry(ANCIENT, UPDATE, version, "", entry.time, merged)
+        del rest[place]
+        surplus -= 1
+    return [*kept, *buckets.values(), *rest.values()]

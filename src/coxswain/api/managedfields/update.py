@@ -1,0 +1,149 @@
+"""Update tracking: an ordinary write owns what it changed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from coxswain.api.managedfields.entries import UPDATE, Entry, cap, decode, is_reset, take_away, write
+from coxswain.api.managedfields.fieldset import MEMBER, Node, union
+from coxswain.api.managedfields.shape import MissingKeyError, compare, shape_of
+from coxswain.api.names import Object
+from coxswain.api.schema import Type
+
+#: Longest name of a manager, in bytes.
+MAX_MANAGER: Final = 128
+
+_SYSTEM_METADATA: Final = frozenset(
+    "f:" + name
+    for name in (
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    )
+)
+
+
+def manager_of(field_manager: str, user_agent: str) -> str:
+    """The manager of a request: what it says, else its user agent up to the first slash."""
+    if field_manager:
+        return field_manager
+    name = "".join(char for char in user_agent.partition("/")[0] if char.isprintable())
+    return name.encode()[:MAX_MANAGER].decode(errors="ignore") or "unknown"
+
+
+def strip_system_fields(fields: Node) -> Node:
+    """``fields`` without those that nobody owns: type, name and what the server sets."""
+    kept = {name: below for name, below in fields.items() if name not in ("f:apiVersion", "f:kind")}
+    metadata = kept.get("f:metadata")
+    if metadata is not None:
+        rest = {
+            name: below for name, below in metadata.items() if name not in _SYSTEM_METADATA and name != "."
+        }
+        if rest:
+            kept["f:metadata"] = rest
+        else:
+            del kept["f:metadata"]
+    return kept
+
+
+def reset_fields(type: Type | None, subresource: str) -> Node:  # noqa: A002
+    """The fields that a write through this door cannot set, and therefore does not own."""
+    if subresource == "status":
+        if type is None:
+            return {"f:spec": MEMBER, "f:metadata": MEMBER}
+        return {"f:spec": MEMBER}
+    if subresource:
+        return {}
+    if type is None or "status" in type.fields:
+        return {"f:status": MEMBER}
+    return {}
+
+
+def track_update(
+    new: Object,
+    old: Object | None,
+    *,
+    manager: str,
+    api_version: str,
+    subresource: str = "",
+    type: Type | None,  # noqa: A002
+    now: str,
+) -> None:
+    """Set ``new.metadata.managedFields`` for a create (``old`` is None) or an update.
+
+    The manager's entry keeps its time unless the write changed something. An update of an object that nobody
+    manages stays so.
+    """
+    metadata = new.get("metadata")
+    if not isinstance(metadata, dict):
+        return
+    given = metadata.pop("managedFields", None)
+    entries = _entries(given, old, subresource)
+    if old is not None and not entries:
+        return
+    try:
+        changed, removed = changes(old, new, type, subresource)
+    except MissingKeyError:
+        # Kubernetes logs and keeps the owners when an object does not fit its schema.
+        write(new, entries)
+        return
+    entries = take_away(entries, removed)
+    if changed:
+        entries = _own(entries, Entry(manager or "unknown", UPDATE, api_version, subresource, now, changed))
+        if len(entries) > 1:
+            entries = cap(entries)
+    write(new, entries)
+
+
+def _entries(given: Any, old: Object | None, subresource: str) -> list[Entry]:
+    """The managers before this write: the request's own if it brings some, else the stored ones."""
+    live = old["metadata"].get("managedFields") if old is not None else None
+    if subresource:
+        return decode(live)
+    if is_reset(given):
+        return []
+    return (decode(given) if given else []) or decode(live)
+
+
+def _own(entries: list[Entry], taken: Entry) -> list[Entry]:
+    """``taken``'s fields move to its manager, whose time becomes that of ``taken``."""
+    rest: list[Entry] = []
+    fields = taken.fields
+    for entry in take_away(entries, taken.fields):
+        if entry.identity == taken.identity:
+            fields = union(entry.fields, fields)
+        else:
+            rest.append(entry)
+    rest.append(taken.owning(fields))
+    return rest
+
+
+def changes(
+    old: Object | None,
+    new: Object,
+    type: Type | None,  # noqa: A002
+    subresource: str,
+) -> tuple[Node, Node]:
+    """(added or changed, removed) between two objects, without system fields and reset fields."""
+    shape = shape_of(type)
+    before = old
+    if before is None:
+        before = shape.zero if type is not None else {"metadata": {}}
+    more, less = compare(shape, before, new)
+    excluded = reset_fields(type, subresource)
+    return _tracked(more, excluded), _tracked(less, excluded)
+
+
+def _tracked(fields: Node | None, excluded: Node) -> Node:
+    if not fields:
+        return {}
+    kept = strip_system_fields(fields)
+    for name in excluded:
+        kept.pop(name, None)
+    return kept
