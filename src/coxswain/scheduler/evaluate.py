@@ -47,7 +47,7 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
 
 def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
     """The results of every pending pod of one snapshot."""
-    table, templates = NodeTable(), None
+    table = NodeTable()
     templates = Templates(table)
     for node in case["nodes"]:
         table.set_node(node)
@@ -65,14 +65,14 @@ def _judge(verdict: Verdict) -> dict[str, Any]:
     table = verdict.table
     names = [node.name for node in (table.node(row) for row in table.order.tolist())]
     narrowed = verdict.narrow()
-    if isinstance(narrowed, Rejection):
-        return {"preFilter": narrowed.reasons[0], "filter": {}}
+    if narrowed is not None and isinstance(narrowed.result, Rejection):
+        return {"preFilter": f"{narrowed.plugin}: {', '.join(narrowed.result.reasons)}", "filter": {}}
     statuses: dict[str, Any]
     if narrowed is None:
         statuses, rows = {}, table.order
     else:
-        statuses = {name: _EXCLUDED for name in names if name not in narrowed}
-        rows = as_rows([table.row_of[name] for name in names if name in narrowed])
+        statuses = {name: _EXCLUDED for name in names if name not in narrowed.result}
+        rows = as_rows([table.row_of[name] for name in names if name in narrowed.result])
     by, code = verdict.judge_rows(rows)
     seen: dict[tuple[int, int], dict[str, Any]] = {}
     feasible = []

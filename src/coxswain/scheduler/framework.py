@@ -20,6 +20,7 @@ A plugin that thinks of one node at a time (a user's, say) is wrapped by ``PerNo
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -90,6 +91,30 @@ class FilterPlugin(Protocol):
 
 
 @runtime_checkable
+class ExplainingPlugin(Protocol):
+    """A filter whose codes stand for several rejections."""
+
+    def explain(
+        self, template: Template, table: NodeTable, rows: Rows, codes: Codes
+    ) -> Iterable[tuple[Rejection, int]]:
+        """Each rejection among ``rows`` and how many times it occurs."""
+        ...
+
+
+def explain(
+    plugin: FilterPlugin, template: Template, table: NodeTable, rows: Rows, codes: Codes
+) -> Iterable[tuple[Rejection, int]]:
+    """Each rejection of ``rows`` (all rejected by ``plugin``) and how many times it occurs."""
+    if isinstance(plugin, ExplainingPlugin):
+        return plugin.explain(template, table, rows, codes)
+    values, firsts, times = np.unique(codes, return_index=True, return_counts=True)
+    return [
+        (plugin.rejection(template, table, int(rows[first]), int(value)), int(count))
+        for value, first, count in zip(values, firsts, times, strict=True)
+    ]
+
+
+@runtime_checkable
 class NarrowingPlugin(Protocol):
     """PreFilter that names the only nodes worth looking at, or rejects the pod outright."""
 
@@ -148,7 +173,7 @@ class PerNode:
     EVENTS: ClassVar[Event] = ~Event(0)
 
     def __init__(self, inner: NodeFilter) -> None:
-        self.NAME = inner.NAME  # type: ignore[misc]  # an instance may bear its own name
+        self.NAME = inner.NAME
         self._inner = inner
 
     def needed(self, template: Template) -> bool:

@@ -134,7 +134,7 @@ class NodeTable:
     @property
     def capacity(self) -> int:
         """Length of the arrays; rows in use are those of ``order``."""
-        return self.allocatable.shape[1]
+        return int(self.allocatable.shape[1])
 
     @property
     def order(self) -> Rows:

@@ -7,6 +7,8 @@ sampled nodes only. Plugins of scope CLUSTER are not cached: ``judge`` asks them
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,16 @@ from coxswain.scheduler.framework import (
     Weighted,
 )
 from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.plan import Plan
+from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from coxswain.scheduler.template import Template
+
+
+class Narrowing(NamedTuple):
+    """PreFilter's answer: the only nodes worth looking at, or a rejection; and which plugin(s) gave it."""
+
+    plugin: str
+    result: frozenset[str] | Rejection
 
 
 class _CachedScore:
@@ -41,12 +52,11 @@ class _CachedScore:
         log = table.node_log if self.plugin.SCOPE is Scope.NODE else table.pod_log
         epoch = self.plugin.epoch(table)
         stale = len(self.values) != table.capacity or epoch != self.epoch
-        rows = None if stale else log.since(self.position)
-        if rows is None:
-            rows = table.order
+        changed = None if stale else log.since(self.position)
+        if changed is None:
             self.values = np.zeros(table.capacity, np.int64)
+        rows = table.order if changed is None else _used(changed, table)
         if len(rows):
-            rows = _used(rows, table)
             self.values[rows] = self.plugin.score(template, table, rows)
         self.position, self.epoch = log.end, epoch
         return self.values
@@ -59,6 +69,7 @@ class Verdict:
         self.template = template
         self.profile = profile
         self.table = table
+        #: Decisions so far; raw scores are cached from the second on.
         self.uses = 0
         numbered = [(i + 1, f) for i, f in enumerate(profile.filters) if f.needed(template)]
         self._node_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.NODE]
@@ -74,48 +85,63 @@ class Verdict:
         self._static_code: Codes = np.empty(0, np.uint8)
         self.rejected_by: Codes = np.empty(0, np.uint8)
         self.code: Codes = np.empty(0, np.uint8)
+        self._plan: Plan | None = None
 
     @property
     def has_cluster_plugins(self) -> bool:
         """Whether a decision depends on more than the rows' own state."""
         return bool(self._cluster_filters) or len(self._cached) < len(self.scores)
 
-    def narrow(self) -> frozenset[str] | Rejection | None:
-        """What PreFilter leaves: node names, a rejection by ``narrowed_by``, or everything."""
+    @property
+    def fit_number(self) -> int:
+        """The number under which NodeResourcesFit rejects, 0 where the profile lacks it."""
+        return next((i for i, f in self._row_filters if isinstance(f, NodeResourcesFit)), 0)
+
+    def plan(self) -> Plan:
+        """The batch kernel's arrays, up to date."""
+        if self._plan is None:
+            self._plan = Plan(self)
+        self._plan.refresh()
+        return self._plan
+
+    def narrow(self) -> Narrowing | None:
+        """What PreFilter leaves; None is every node."""
         result: frozenset[str] | None = None
+        by: list[str] = []
         for plugin in self._narrowing:
             found = plugin.narrow(self.template, self.table)
             if isinstance(found, Rejection):
-                return Rejection(found.code, (f"{plugin.NAME}: {found.reasons[0]}",))
+                return Narrowing(plugin.NAME, found)
             if found is not None:
                 result = found if result is None else result & found
-        return result
+                by.append(plugin.NAME)
+        return None if result is None else Narrowing(" ".join(by), result)
 
     def refresh(self) -> None:
         """Bring ``rejected_by`` and ``code`` of all rows up to date."""
         table = self.table
-        changed = self._refresh_static()
-        rows = changed if len(self.rejected_by) != table.capacity else table.pod_log.since(self._pod_position)
-        if changed is None or rows is None:
-            rows = table.order
+        all_static = self._refresh_static()
+        changed = None
+        if not all_static and len(self.rejected_by) == table.capacity:
+            changed = table.pod_log.since(self._pod_position)
+        if changed is None:
             self.rejected_by, self.code = self._static_by.copy(), self._static_code.copy()
-            self._fold(self._row_filters, rows, self.rejected_by, self.code)
-        elif len(rows):
-            rows = _used(rows, table)
+            self._fold(self._row_filters, table.order, self.rejected_by, self.code)
+        elif len(changed):
+            rows = _used(changed, table)
             self.rejected_by[rows] = self._static_by[rows]
             self.code[rows] = self._static_code[rows]
             self._fold(self._row_filters, rows, self.rejected_by, self.code)
         self._pod_position = table.pod_log.end
 
-    def current(self) -> None:
-        """Say that the arrays already know of every change so far (a batch kernel kept them)."""
+    def mark_current(self) -> None:
+        """Say that the arrays know of every change so far (the batch kernel kept them)."""
         self._pod_position = self.table.pod_log.end
-        for cached in self._cached.values():
-            if cached.plugin.SCOPE is Scope.ROW:
-                cached.position = -1 if cached.position < 0 else cached.position
+        if self._plan is not None:
+            self._plan.mark_current()
 
-    def _refresh_static(self) -> Rows | None:
-        """Refresh what depends on nodes alone; None when all rows were."""
+    def _refresh_static(self) -> bool:
+        """Refresh what depends on nodes alone; True when all rows were."""
         table = self.table
         rows = None
         if len(self._static_by) == table.capacity:
@@ -125,13 +151,13 @@ class Verdict:
             self._static_by = np.zeros(table.capacity, np.uint8)
             self._static_code = np.zeros(table.capacity, np.uint8)
             self._fold(self._node_filters, table.order, self._static_by, self._static_code)
-            return None
+            return True
         if len(rows):
             used = _used(rows, table)
             self._static_by[rows] = 0
             self._static_code[rows] = 0
             self._fold(self._node_filters, used, self._static_by, self._static_code)
-        return rows
+        return False
 
     def _fold(self, plugins: list[tuple[int, FilterPlugin]], rows: Rows, by: Codes, code: Codes) -> None:
         if not plugins or not len(rows):
@@ -182,7 +208,6 @@ class Verdict:
 
     def totals(self, rows: Rows) -> Scores:
         """The sum over all plugins for each of ``rows``."""
-        self.uses += 1
         total = np.zeros(len(rows), np.int64)
         for weighted in self.scores:
             total += self.weighted(weighted, rows, cached=self.uses > 1)

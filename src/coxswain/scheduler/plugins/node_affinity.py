@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -56,10 +56,10 @@ class NodeAffinity:
     def score(self, template: Template, table: NodeTable, rows: Rows) -> Scores:
         scores = np.zeros(len(rows), np.int64)
         for term in self._preferred(template):
-            scores += match_term(term["preference"], table, rows) * np.int64(term["weight"])
+            scores[match_term(term["preference"], table, rows)] += term["weight"]
         return scores
 
     @staticmethod
-    def _preferred(template: Template) -> list[dict[str, object]]:
+    def _preferred(template: Template) -> list[dict[str, Any]]:
         affinity = template.affinity.get("nodeAffinity") or {}
         return affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []

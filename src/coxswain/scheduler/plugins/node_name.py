@@ -22,7 +22,7 @@ class NodeName:
         return bool(template.node_name)
 
     def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
-        return (rows != table.row_of.get(template.node_name, -1)).view(np.uint8)
+        return np.not_equal(rows, table.row_of.get(template.node_name, -1)).view(np.uint8)
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         return Rejection(UNRESOLVABLE, (REASON,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -43,6 +44,19 @@ class NodeResourcesFit:
         reasons = [TOO_MANY_PODS] if PODS_ID in short else []
         reasons += [f"Insufficient {names[i]}" for i in short if i != PODS_ID]
         return Rejection(UNRESOLVABLE if code == 2 else UNSCHEDULABLE, tuple(reasons))
+
+    def explain(
+        self, template: Template, table: NodeTable, rows: Rows, codes: Codes
+    ) -> Iterable[tuple[Rejection, int]]:
+        """One rejection for each combination of resources that are short."""
+        ids = template.ids[:, None]
+        short = template.amounts[:, None] > table.allocatable[ids, rows] - table.requested[ids, rows]
+        kinds = np.vstack((short, codes[None, :]))
+        _, firsts, times = np.unique(kinds, axis=1, return_index=True, return_counts=True)
+        return [
+            (self.rejection(template, table, int(rows[first]), int(codes[first])), int(count))
+            for first, count in zip(firsts, times, strict=True)
+        ]
 
     def scoring(self, template: Template) -> bool:
         return True
