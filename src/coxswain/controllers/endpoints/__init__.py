@@ -1,0 +1,1 @@
+"""The endpoints controller: the ready addresses behind each service, in one object."""

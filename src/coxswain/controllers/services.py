@@ -1,0 +1,109 @@
+"""Services and the pods behind them: what the endpoints and the endpoint slice controllers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from coxswain.api import meta, selectors
+from coxswain.api.names import SERVICES, Object
+from coxswain.client.informer import Informer, InformerFactory, key_of
+
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+
+#: Seconds in which changes of pods are gathered: a rollout touches every pod, its service once or twice.
+BATCH_PERIOD = 0.1
+
+
+@lru_cache(maxsize=4096)
+def _selector(pairs: tuple[tuple[str, str], ...]) -> selectors.Selector:
+    return selectors.label_selector_from({"matchLabels": dict(pairs)})
+
+
+def selects(service: Object, pod: Object) -> bool:
+    """Whether ``pod`` has every label of the service's selector; a service without one selects nothing."""
+    wanted = service["spec"].get("selector")
+    if not wanted:
+        return False
+    return bool(_selector(tuple(sorted(wanted.items()))).matches(meta.labels(pod)))
+
+
+def target_port(port: Object, pod: Object) -> int | None:
+    """The number of a service port on ``pod``; a name is looked up among its containers' ports."""
+    target = port.get("targetPort") or port["port"]
+    if isinstance(target, int):
+        return target
+    protocol = port.get("protocol", "TCP")
+    for container in pod["spec"].get("containers") or ():
+        for declared in container.get("ports") or ():
+            if declared.get("name") == target and declared.get("protocol", "TCP") == protocol:
+                return int(declared["containerPort"])
+    return None
+
+
+def is_headless(service: Object) -> bool:
+    """The service has no cluster address: names resolve to the pods themselves."""
+    return service["spec"].get("clusterIP") == "None"
+
+
+def addresses(pod: Object, family: str) -> list[str]:
+    """The pod's addresses of ``family`` (IPv4 or IPv6)."""
+    status = pod["status"]
+    found = [entry["ip"] for entry in status.get("podIPs") or ()] or [status.get("podIP") or ""]
+    return [ip for ip in found if ip and (":" in ip) == (family == "IPv6")]
+
+
+def should_appear(pod: Object, *, terminating: bool) -> bool:
+    """Whether a pod can be an endpoint at all (``endpointutil.ShouldPodBeInEndpoints``)."""
+    if meta.is_pod_finished(pod) or not (pod["status"].get("podIP") or pod["status"].get("podIPs")):
+        return False
+    return terminating or not meta.is_terminating(pod)
+
+
+def target_ref(pod: Object) -> Object:
+    """The reference by which an endpoint names its pod."""
+    return {"kind": "Pod", "namespace": meta.namespace(pod), "name": meta.name(pod), "uid": meta.uid(pod)}
+
+
+def _endpoint_facts(pod: Object) -> tuple[object, ...]:
+    """What of a pod can change an endpoint."""
+    spec, status = pod["spec"], pod["status"]
+    return (
+        status.get("podIPs"),
+        spec.get("nodeName"),
+        meta.is_pod_ready(pod),
+        meta.is_pod_finished(pod),
+        meta.is_terminating(pod),
+        spec.get("hostname"),
+        spec.get("subdomain"),
+    )
+
+
+class ServiceEvents:
+    """Wakes services when they, or pods that they select, change."""
+
+    def __init__(
+        self, informers: InformerFactory, pods: Informer, wake: Callable[[str, float], None]
+    ) -> None:
+        """``wake(key, delay)`` queues a service's key in ``delay`` seconds."""
+        self.services = informers.informer(SERVICES)
+        self._wake = wake
+        self.services.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
+        pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+
+    def _changed(self, service: Object) -> None:
+        self._wake(key_of(service), 0.0)
+
+    def _selecting(self, pod: Object) -> Sequence[Object]:
+        return [each for each in self.services.in_namespace(meta.namespace(pod)) if selects(each, pod)]
+
+    def _pod_changed(self, pod: Object) -> None:
+        for service in self._selecting(pod):
+            self._wake(key_of(service), BATCH_PERIOD)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if meta.labels(old) != meta.labels(new):
+            self._pod_changed(old)
+            self._pod_changed(new)
+        elif _endpoint_facts(old) != _endpoint_facts(new):
+            self._pod_changed(new)
