@@ -1,0 +1,128 @@
+"""Writes to the API in batches: bindings, and the conditions of pods that failed.
+
+    put(key, call, settle) -> waiting (latest call of a key wins) -> one of a few batches under way -> settle(answer)
+
+Guarantees: every call that is not replaced by a newer one of its key is settled exactly once, with the server's
+answer. A server that is too busy (429) or away is waited for as long as it asks, and the call is sent again;
+nothing is dropped meanwhile. At most ``concurrency`` batches are under way, each with at most ``batch`` calls.
+A call whose key is under way is held back until that one is settled, so writes of one key keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from coxswain.api.errors import ApiError
+from coxswain.base import clock
+from coxswain.client.interface import Answer, Call, Client
+
+log = logging.getLogger(__name__)
+
+Settle = Callable[[Answer], None]
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_BUSY = (429, 503, 504)
+
+
+class _Write(NamedTuple):
+    call: Call
+    settle: Settle
+
+
+class Writer:
+    """See the module's text. ``run`` does the work until cancelled."""
+
+    def __init__(self, client: Client, *, batch: int, concurrency: int) -> None:
+        self._client = client
+        self._batch = batch
+        self._concurrency = concurrency
+        self._waiting: dict[str, _Write] = {}
+        self._under_way: dict[str, _Write] = {}
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._pause = 0.0
+
+    def __len__(self) -> int:
+        """Writes not settled yet."""
+        return len(self._waiting) + len(self._under_way)
+
+    def put(self, key: str, call: Call, settle: Settle) -> None:
+        """Send ``call`` soon; ``settle`` hears of its answer, on the loop."""
+        self._waiting[key] = _Write(call, settle)
+        self._wake.set()
+
+    def drop(self, key: str) -> None:
+        """Do not send what still waits under ``key``."""
+        self._waiting.pop(key, None)
+
+    async def has_room(self, limit: int) -> None:
+        """Return when fewer than ``limit`` writes are unsettled."""
+        while len(self) >= limit:
+            self._room.clear()
+            await self._room.wait()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._concurrency):
+                group.create_task(self._send_for_ever())
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            writes = self._take()
+            if not writes:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            try:
+                answers = await self._send(writes)
+            except BaseException:
+                self._put_back(writes)
+                raise
+            self._settle(writes, answers)
+            if self._pause:
+                await clock.sleep(self._pause * clock.random().uniform(1.0, 1.2))
+
+    def _take(self) -> dict[str, _Write]:
+        taken: dict[str, _Write] = {}
+        for key, write in self._waiting.items():
+            if key not in self._under_way:
+                taken[key] = write
+                if len(taken) == self._batch:
+                    break
+        for key in taken:
+            del self._waiting[key]
+        self._under_way |= taken
+        return taken
+
+    def _put_back(self, writes: dict[str, _Write]) -> None:
+        for key, write in writes.items():
+            self._under_way.pop(key, None)
+            self._waiting.setdefault(key, write)
+
+    async def _send(self, writes: dict[str, _Write]) -> list[Answer]:
+        try:
+            return await self._client.batch([write.call for write in writes.values()])
+        except ApiError as error:
+            log.warning("a batch of %d writes failed: %s", len(writes), error)
+            body = b'{"kind":"Status","apiVersion":"v1","status":"Failure"}'
+            return [Answer(error.code if error.code in _BUSY else 503, body)] * len(writes)
+
+    def _settle(self, writes: dict[str, _Write], answers: list[Answer]) -> None:
+        busy = False
+        for (key, write), answer in zip(writes.items(), answers, strict=True):
+            self._under_way.pop(key, None)
+            if answer.code in _BUSY:
+                busy = True
+                self._waiting.setdefault(key, write)
+                continue
+            try:
+                write.settle(answer)
+            except Exception:
+                log.exception("settling the write of %s failed", key)
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if busy else 0.0
+        self._room.set()
+        self._wake.set()
