@@ -1,0 +1,199 @@
+"""The scheduler against an API server in memory, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fakeapi import FakeApi
+from scheduler.sched_objects import node, pod
+
+from coxswain.api.errors import Conflict, InternalError, TooManyRequests
+from coxswain.api.names import EVENTS, NODES, PODS
+from coxswain.base import clock
+from coxswain.base.tasks import cancel_and_wait
+from coxswain.scheduler import Scheduler, SchedulerConfig
+
+
+@asynccontextmanager
+async def scheduling(api: FakeApi, **settings: object) -> AsyncIterator[Scheduler]:
+    scheduler = Scheduler(api.client(), SchedulerConfig(**settings))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(scheduler.run())
+    try:
+        yield scheduler
+    finally:
+        await cancel_and_wait(task)
+
+
+def node_of(api: FakeApi, name: str) -> str:
+    return str(api.object(PODS, name, "d")["spec"].get("nodeName") or "")
+
+
+@pytest.mark.virtual
+async def test_pods_are_bound_and_nobody_is_overcommitted() -> None:
+    api = FakeApi()
+    for i in range(10):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+    for i in range(100):
+        api.add(PODS, pod(f"p{i}"))
+    async with scheduling(api):
+        await clock.sleep(5)
+    counts: dict[str, int] = {}
+    for i in range(100):
+        counts[node_of(api, f"p{i}")] = counts.get(node_of(api, f"p{i}"), 0) + 1
+    assert counts == {f"n{i}": 10 for i in range(10)}
+
+
+@pytest.mark.virtual
+async def test_scheduled_event_has_kubernetes_words() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("p"))
+    async with scheduling(api):
+        await clock.sleep(2)
+    (event,) = api.objects(EVENTS)
+    assert event["message"] == "Successfully assigned d/p to n0"
+    assert (event["type"], event["reason"], event["action"]) == ("Normal", "Scheduled", "Binding")
+    assert event["reportingComponent"] == "default-scheduler"
+    assert not event["source"]
+
+
+@pytest.mark.virtual
+async def test_a_pod_that_fits_nowhere_is_told_why() -> None:
+    api = FakeApi()
+    for i in range(3):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+    api.add(PODS, pod("huge", cpu="9"))
+    api.add(PODS, pod("stuck", spec={"nodeSelector": {"disk": "ssd"}}))
+    async with scheduling(api):
+        await clock.sleep(2)
+    huge = (
+        "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, "
+        "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    )
+    stuck = (
+        "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. no new claims to "
+        "deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    )
+    for name, message in (("huge", huge), ("stuck", stuck)):
+        (condition,) = api.object(PODS, name, "d")["status"]["conditions"]
+        assert condition["type"] == "PodScheduled"
+        assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
+        assert condition["message"] == message
+    assert {e["message"] for e in api.objects(EVENTS)} == {huge, stuck}
+    assert {e["reason"] for e in api.objects(EVENTS)} == {"FailedScheduling"}
+
+
+@pytest.mark.virtual
+async def test_without_nodes_a_pod_waits_for_the_first() -> None:
+    api = FakeApi()
+    api.add(PODS, pod("p"))
+    async with scheduling(api):
+        await clock.sleep(3)
+        assert [e["message"] for e in api.objects(EVENTS)] == ["no nodes available to schedule pods"]
+        api.add(NODES, node("n0"))
+        await clock.sleep(3)
+        assert node_of(api, "p") == "n0"
+
+
+@pytest.mark.virtual
+async def test_room_that_is_freed_is_given_to_who_waits() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="1"))
+    api.add(PODS, pod("first", cpu="1"))
+    async with scheduling(api):
+        await clock.sleep(2)
+        api.add(PODS, pod("second", cpu="1"))
+        await clock.sleep(30)
+        assert node_of(api, "second") == ""
+        api.change(PODS, "first", "d", lambda p: p["status"].update(phase="Succeeded"))
+        await clock.sleep(2)
+        assert node_of(api, "second") == "n0"
+
+
+@pytest.mark.virtual
+async def test_a_relabelled_node_wakes_the_pods_that_asked_for_the_label() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("p", spec={"nodeSelector": {"disk": "ssd"}}))
+    async with scheduling(api):
+        await clock.sleep(20)
+        assert node_of(api, "p") == ""
+        api.change(NODES, "n0", "", lambda n: n["metadata"]["labels"].update(disk="ssd"))
+        await clock.sleep(1)
+        assert node_of(api, "p") == "n0"
+
+
+@pytest.mark.virtual
+async def test_a_failed_binding_frees_the_room_and_is_tried_again() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="1"))
+    api.fail("create", PODS, InternalError)
+    api_pod = pod("p", cpu="1")
+    api.add(PODS, api_pod)
+    async with scheduling(api) as scheduler:
+        await clock.sleep(0.5)
+        assert node_of(api, "p") == ""
+        assert scheduler.table.requested.sum() == 0
+        await clock.sleep(3)
+        assert node_of(api, "p") == "n0"
+
+
+@pytest.mark.virtual
+async def test_a_busy_server_is_waited_for() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.fail("create", PODS, TooManyRequests, times=3)
+    api.add(PODS, pod("p"))
+    async with scheduling(api):
+        await clock.sleep(5)
+        assert node_of(api, "p") == "n0"
+    assert not [e for e in api.objects(EVENTS) if e["type"] == "Warning"]
+
+
+@pytest.mark.virtual
+async def test_a_pod_bound_by_somebody_else_counts_where_it_is() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="1"))
+    api.add(NODES, node("n1", cpu="1"))
+    api.fail("create", PODS, Conflict)
+    api.add(PODS, pod("p", cpu="1"))
+    async with scheduling(api) as scheduler:
+        await clock.sleep(0.2)
+        api.change(PODS, "p", "d", lambda p: p["spec"].update(nodeName="n1"))
+        await clock.sleep(20)
+        used = {n.name: len(n.pods) for n in scheduler.table}
+        assert used == {"n0": 0, "n1": 1}
+        assert len(scheduler.queue) == 0
+
+
+@pytest.mark.virtual
+async def test_gated_and_foreign_pods_are_left_alone_until_theirs_is_lifted() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("gated", spec={"schedulingGates": [{"name": "wait"}]}))
+    api.add(PODS, pod("foreign", spec={"schedulerName": "other"}))
+    async with scheduling(api):
+        await clock.sleep(5)
+        assert node_of(api, "gated") == node_of(api, "foreign") == ""
+        api.change(PODS, "gated", "d", lambda p: p["spec"].pop("schedulingGates"))
+        await clock.sleep(1)
+        assert node_of(api, "gated") == "n0"
+        assert node_of(api, "foreign") == ""
+
+
+@pytest.mark.virtual
+async def test_deleted_pods_and_nodes_leave_nothing_behind() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("p"))
+    async with scheduling(api) as scheduler:
+        await clock.sleep(2)
+        assert len(scheduler.cache) == 1
+        api.remove(PODS, "p", "d")
+        api.remove(NODES, "n0")
+        await clock.sleep(1)
+        assert len(scheduler.cache) == len(scheduler.queue) == len(scheduler.table) == 0
+        assert scheduler.table.requested.sum() == scheduler.table.nonzero.sum() == 0
