@@ -212,7 +212,7 @@ class ServiceAllocator:
                 )
             if wanted:
                 siblings.add(wanted)
-        for position, port in enumerate(ports):
+        for port in ports:
             if not port.get("nodePort"):
                 port["nodePort"] = self._port_for(port, ports, reservation)
 
@@ -389,9 +389,9 @@ def _keep(service: Object, old: Object) -> None:
             if not port.get("nodePort") and former and former not in used:
                 port["nodePort"] = former
                 used.add(former)
-    if needs_health_check(service) and needs_health_check(old) and not spec.get("healthCheckNodePort"):
-        if before.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = before["healthCheckNodePort"]
+    probed = before.get("healthCheckNodePort")
+    if probed and needs_health_check(service) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = probed
 
 
 def _refuse(service: Object, path: str, value: object, why: str) -> None:

@@ -90,8 +90,8 @@ def rbac() -> Iterator[Item]:
     """The bootstrap roles and bindings; aggregated roles come with their rules."""
     table = _table()
     roles = [_role("ClusterRole", row) for row in table["clusterroles"]]
-    # Twice, because admin aggregates edit, which aggregates view.
-    for _ in range(2):
+    # Three times, because admin aggregates edit, which aggregates view.
+    for _ in range(3):
         for role in roles:
             rules = aggregate(role, roles)
             if rules is not None:

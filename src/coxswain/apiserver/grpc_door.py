@@ -1,0 +1,301 @@
+"""The gRPC front door: the requests of REST, many to a message (``proto/coxswain/v1/api.proto``).
+
+    Exchange   batches of calls in, batches of answers out, in the same order. Batches run side by side, up
+               to ``in_flight`` a stream; then the door stops reading and flow control holds the client.
+    List       one list as chunks of about ``chunk_bytes``.
+    Watch      batches of events as the backend frames them, split at ``chunk_bytes``. A watcher that does not
+               read holds its own stream only; the backend's buffer bounds say when it is cut off.
+
+Who asks is found out once a stream: by the client's certificate, which TLS demands and verifies, or by an
+``authorization: Bearer`` metadata entry, which counts instead where there is one. A failure of one call is
+an answer; only a request that nobody may make ends a stream with a gRPC status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import orjson
+
+from coxswain._generated import messages
+from coxswain.api import errors
+from coxswain.api.names import GVR
+from coxswain.apiserver.authn.authenticator import Authenticator
+from coxswain.apiserver.pki import KeyPair
+from coxswain.base.errors import ResourceUnavailable
+from coxswain.client.interface import JSON, Answer, Backend, Call, UserInfo, Verb, WatchEvent
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+log = logging.getLogger(__name__)
+
+_VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"})
+
+
+class ExchangeBackend(Backend, Protocol):
+    """The API server's pipeline, as the door needs it."""
+
+    async def exchange(self, calls: Sequence[Call], user: UserInfo) -> Sequence[Answer]:
+        """Every call answered, in order; failures are answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """Limits of the door."""
+
+    max_message_bytes: int = 32 << 20
+    """Bytes of one message in either direction: a batch of some thousand pods."""
+    max_body_bytes: int = 3 << 20
+    """Bytes of one call's body, as for REST."""
+    max_batch_calls: int = 4096
+    """Calls in one batch."""
+    in_flight: int = 16
+    """Batches of one stream that run at the same time."""
+    chunk_bytes: int = 1 << 20
+    """Bytes after which a list chunk or watch batch is sent: large enough to be cheap, small enough to flow."""
+    max_streams: int = 4096
+    """Streams of one connection."""
+
+
+class GrpcDoor:
+    """One gRPC server. ``start`` binds, ``stop`` lets running calls end."""
+
+    def __init__(
+        self,
+        backend: ExchangeBackend,
+        authenticator: Authenticator,
+        *,
+        serving: KeyPair,
+        client_ca: bytes,
+        settings: GrpcSettings | None = None,
+        require_client_certificate: bool = True,
+    ) -> None:
+        """``client_ca`` is PEM. Without ``require_client_certificate`` only bearer tokens authenticate."""
+        self._backend = backend
+        self._authenticator = authenticator
+        self._serving = serving
+        self._client_ca = client_ca
+        self._settings = settings or GrpcSettings()
+        self._require = require_client_certificate
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, address: str = "127.0.0.1:6444") -> int:
+        """Listen on ``host:port`` (port 0: any) and return the port. Raises ``ResourceUnavailable``."""
+        import grpc
+        import grpc.aio
+
+        limit = self._settings.max_message_bytes
+        options = [
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.max_concurrent_streams", self._settings.max_streams),
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        ]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((self._handlers(),))
+        credentials = grpc.ssl_server_credentials(
+            [(self._serving.key, self._serving.certificate)],
+            root_certificates=self._client_ca if self._require else None,
+            require_client_auth=self._require,
+        )
+        try:
+            port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise ResourceUnavailable(f"gRPC address {address} cannot be used: is another server running?")
+        await server.start()
+        self._server = server
+        return int(port)
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Take no new calls; those that run may end within ``grace`` seconds. Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace)
+
+    def _handlers(self) -> Any:
+        import grpc
+
+        def serialize(message: Any) -> bytes:
+            return bytes(message.SerializeToString())
+
+        methods: dict[str, Any] = {
+            "Exchange": grpc.stream_stream_rpc_method_handler(
+                self.exchange, messages.CallBatch.FromString, serialize
+            ),
+            "List": grpc.unary_stream_rpc_method_handler(self.list, messages.Call.FromString, serialize),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, messages.Call.FromString, serialize),
+        }
+        return grpc.method_handlers_generic_handler(messages.SERVICE, methods)
+
+    async def exchange(
+        self, batches: AsyncIterator[messages.CallBatch], context: Any
+    ) -> AsyncIterator[messages.AnswerBatch]:
+        """Answer batches in their order while later ones are already at work."""
+        user = await self._user(context)
+        running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None] = asyncio.Queue(
+            self._settings.in_flight
+        )
+        reader = asyncio.create_task(self._read(batches, user, running))
+        try:
+            while (task := await running.get()) is not None:
+                yield await task
+            await reader
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+            while not running.empty():
+                left = running.get_nowait()
+                if left is not None:
+                    left.cancel()
+
+    async def _read(
+        self,
+        batches: AsyncIterator[messages.CallBatch],
+        user: UserInfo,
+        running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None],
+    ) -> None:
+        async for batch in batches:
+            await running.put(asyncio.create_task(self._answer(batch, user)))
+        await running.put(None)
+
+    async def _answer(self, batch: messages.CallBatch, user: UserInfo) -> messages.AnswerBatch:
+        calls, refusals = self._accept(batch)
+        try:
+            answers = iter(await self._backend.exchange(calls, user)) if calls else iter(())
+        except errors.ApiError as error:
+            answers = iter([_failure(error)] * len(calls))
+        except Exception:
+            log.exception("a batch of %d calls failed", len(calls))
+            internal = errors.InternalError("Internal error occurred: the batch could not be processed")
+            answers = iter([_failure(internal)] * len(calls))
+        merged = [refused or next(answers) for refused in refusals]
+        return messages.AnswerBatch(
+            id=batch.id, answers=[messages.Answer(code=a.code, body=a.body) for a in merged]
+        )
+
+    def _accept(self, batch: messages.CallBatch) -> tuple[list[Call], list[Answer | None]]:
+        """The calls that can be made, and for each call of the batch its refusal or None."""
+        if len(batch.calls) > self._settings.max_batch_calls:
+            error = errors.RequestTooLarge(
+                f"a batch may have at most {self._settings.max_batch_calls} calls, not {len(batch.calls)}"
+            )
+            return [], [_failure(error)] * len(batch.calls)
+        calls: list[Call] = []
+        refusals: list[Answer | None] = []
+        for message in batch.calls:
+            try:
+                calls.append(self._call(message))
+                refusals.append(None)
+            except errors.ApiError as error:
+                refusals.append(_failure(error))
+        return calls, refusals
+
+    def _call(self, message: messages.Call) -> Call:
+        if message.verb not in _VERBS:
+            raise errors.BadRequest(f"verb {message.verb!r} is not known")
+        if len(message.body) > self._settings.max_body_bytes:
+            raise errors.RequestTooLarge(
+                f"Request entity too large: limit is {self._settings.max_body_bytes}"
+            )
+        return Call(
+            cast("Verb", message.verb),
+            GVR(message.group, message.version, message.resource),
+            message.namespace,
+            message.name,
+            message.subresource,
+            dict(message.query),
+            message.body,
+            message.content_type or JSON,
+            message.accept or JSON,
+        )
+
+    async def list(self, message: messages.Call, context: Any) -> AsyncIterator[messages.ListChunk]:
+        """One list in chunks; a failure is the only chunk."""
+        user = await self._user(context)
+        try:
+            found = await self._backend.list_raw(self._call(message), user)
+        except errors.ApiError as error:
+            failure = _failure(error)
+            yield messages.ListChunk(failure=messages.Answer(code=failure.code, body=failure.body))
+            return
+        chunks = [*_split(found.items, len, self._settings.chunk_bytes)] or [[]]
+        for chunk in chunks[:-1]:
+            yield messages.ListChunk(items=chunk)
+        yield messages.ListChunk(
+            items=chunks[-1],
+            resource_version=found.resource_version,
+            remaining=found.remaining,
+            **{"continue": found.continue_},
+        )
+
+    async def watch(self, message: messages.Call, context: Any) -> AsyncIterator[messages.WatchBatch]:
+        """Events in batches; a failure is an ERROR event and ends the watch."""
+        user = await self._user(context)
+        try:
+            async with self._backend.watch_events(self._call(message), user) as stream:
+                async for events in stream:
+                    for chunk in _split(events, _event_size, self._settings.chunk_bytes):
+                        yield _batch(chunk)
+        except errors.ApiError as error:
+            yield _batch([WatchEvent("ERROR", orjson.dumps(error.status()))])
+
+    async def _user(self, context: Any) -> UserInfo:
+        """Who opened a stream; ends it with UNAUTHENTICATED where that is nobody."""
+        import grpc
+
+        bearer = next((v for k, v in context.invocation_metadata() or () if k == "authorization"), None)
+        certificates = context.auth_context().get("x509_pem_cert") or ()
+        der = None
+        if certificates and not bearer:
+            der = ssl.PEM_cert_to_DER_cert(certificates[0].decode())
+        try:
+            user = self._authenticator.authenticate(der, bearer)
+        except errors.Unauthorized:
+            user = None
+        if user is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Unauthorized")
+            raise errors.Unauthorized()  # abort has raised already
+        return user
+
+
+def _failure(error: errors.ApiError) -> Answer:
+    return Answer(error.code, orjson.dumps(error.status()))
+
+
+def _event_size(event: WatchEvent) -> int:
+    return len(event.raw)
+
+
+def _batch(events: Sequence[WatchEvent]) -> messages.WatchBatch:
+    numbers = messages.EVENT_NUMBERS
+    return messages.WatchBatch(
+        events=[messages.WatchEvent(type=numbers[event.type], object=event.raw) for event in events]
+    )
+
+
+def _split(items: Sequence[Any], size: Any, limit: int) -> Iterator[list[Any]]:
+    """``items`` in runs of at most ``limit`` bytes (one larger item is a run of its own)."""
+    run: list[Any] = []
+    total = 0
+    for item in items:
+        length = size(item)
+        if run and total + length > limit:
+            yield run
+            run, total = [], 0
+        run.append(item)
+        total += length
+    if run:
+        yield run
