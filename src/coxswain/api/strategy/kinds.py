@@ -1,0 +1,196 @@
+"""The strategy of every kind: has it a status and a generation, and what does the server fill in itself?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coxswain.api.names import Object
+from coxswain.api.strategy.pods import create_pod, update_pod_status
+from coxswain.api.strategy.services import create_service, update_service
+from coxswain.base import clock
+
+One = Callable[[Object], None]
+Two = Callable[[Object, Object], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How one kind is created and changed."""
+
+    #: ``status`` may be written through the status subresource only.
+    has_status: bool = False
+    #: ``metadata.generation`` counts changes of the desired state.
+    generation: bool = False
+    #: The fields that make the desired state where that is not ``spec``.
+    desired: tuple[str, ...] = ()
+    #: Changed annotations count as a new generation (Deployments, for their revision annotations).
+    annotations_count: bool = False
+    create: One | None = None
+    update: Two | None = None
+    status: Two | None = None
+
+
+def _create_namespace(namespace: Object) -> None:
+    namespace["status"] = {"phase": "Active"}
+    spec = namespace.setdefault("spec", {})
+    finalizers = spec.get("finalizers") or []
+    if "kubernetes" not in finalizers:
+        spec["finalizers"] = [*finalizers, "kubernetes"]
+
+
+def _update_namespace(new: Object, old: Object) -> None:
+    new["spec"] = {**(new.get("spec") or {}), "finalizers": (old.get("spec") or {}).get("finalizers") or []}
+
+
+def _create_persistent_volume(volume: Object) -> None:
+    volume["status"] = {"phase": "Pending", "lastPhaseTransitionTime": clock.timestamp()}
+
+
+def _status_persistent_volume(new: Object, old: Object) -> None:
+    status, before = new.setdefault("status", {}), old.get("status") or {}
+    if status.get("phase") != before.get("phase"):
+        if status.get("lastPhaseTransitionTime") == before.get("lastPhaseTransitionTime"):
+            status["lastPhaseTransitionTime"] = clock.timestamp()
+    elif before.get("lastPhaseTransitionTime"):
+        status["lastPhaseTransitionTime"] = before["lastPhaseTransitionTime"]
+
+
+def _create_claim(claim: Object) -> None:
+    claim["status"] = {"phase": "Pending"}
+    _normalize_data_sources(claim.get("spec") or {})
+
+
+def _normalize_data_sources(spec: Object) -> None:
+    """The older dataSource and the newer dataSourceRef say the same unless a namespace is named."""
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif reference is not None and source is None and not reference.get("namespace"):
+        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
+
+
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _create_daemon_set(daemon_set: Object) -> None:
+    metadata = daemon_set["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: "1"}
+
+
+def _update_daemon_set(new: Object, old: Object) -> None:
+    before = ((old.get("metadata") or {}).get("annotations") or {}).get(_TEMPLATE_GENERATION) or "1"
+    count = int(before) if before.isdecimal() else 1
+    if (new.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template"):
+        count += 1
+    metadata = new["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: str(count)}
+
+
+def _create_job(job: Object) -> None:
+    """A job selects its pods by its own uid, unless its author does the selecting."""
+    spec, metadata = job.setdefault("spec", {}), job["metadata"]
+    uid = metadata.get("uid")
+    if spec.get("manualSelector") or not uid:
+        return
+    labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels.setdefault(f"{prefix}controller-uid", uid)
+        labels.setdefault(f"{prefix}job-name", metadata.get("name") or "")
+    if spec.get("selector") is None:
+        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+def _create_csr(request: Object) -> None:
+    # Who asks is written in by the server; it starts empty whatever the client says.
+    for field in ("username", "uid", "groups", "extra"):
+        (request.get("spec") or {}).pop(field, None)
+
+
+def _update_csr(new: Object, old: Object) -> None:
+    new["spec"] = old.get("spec") or {}
+
+
+def _restore_status(new: Object, old: Object) -> None:
+    """A node's status may come with its creation (nodes register themselves), later only by its subresource."""
+    if "status" in old:
+        new["status"] = old["status"]
+    else:
+        new.pop("status", None)
+
+
+_SPEC = Strategy(has_status=True, generation=True)
+_STATUS_ONLY = Strategy(has_status=True)
+_COUNTED = Strategy(generation=True)
+_PLAIN = Strategy()
+_WEBHOOKS = Strategy(generation=True, desired=("webhooks",))
+_ADMISSION = "admissionregistration.k8s.io"
+_FLOW = "flowcontrol.apiserver.k8s.io"
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    ("", "Pod"): Strategy(has_status=True, generation=True, create=create_pod, status=update_pod_status),
+    ("", "PodTemplate"): Strategy(generation=True, desired=("template",)),
+    ("", "Service"): Strategy(has_status=True, create=create_service, update=update_service),
+    ("", "ReplicationController"): _SPEC,
+    ("", "Namespace"): Strategy(has_status=True, create=_create_namespace, update=_update_namespace),
+    ("", "Node"): Strategy(update=_restore_status),
+    ("", "PersistentVolume"): Strategy(
+        has_status=True, create=_create_persistent_volume, status=_status_persistent_volume
+    ),
+    ("", "PersistentVolumeClaim"): Strategy(has_status=True, create=_create_claim),
+    ("", "ResourceQuota"): _STATUS_ONLY,
+    **{
+        ("", kind): _PLAIN
+        for kind in ("ConfigMap", "Secret", "ServiceAccount", "Endpoints", "Event", "LimitRange", "Binding")
+    },
+    ("apps", "Deployment"): Strategy(has_status=True, generation=True, annotations_count=True),
+    ("apps", "ReplicaSet"): _SPEC,
+    ("apps", "StatefulSet"): _SPEC,
+    ("apps", "DaemonSet"): Strategy(
+        has_status=True, generation=True, create=_create_daemon_set, update=_update_daemon_set
+    ),
+    ("apps", "ControllerRevision"): _PLAIN,
+    ("batch", "Job"): Strategy(has_status=True, generation=True, create=_create_job),
+    ("batch", "CronJob"): _SPEC,
+    ("autoscaling", "HorizontalPodAutoscaler"): _STATUS_ONLY,
+    ("policy", "PodDisruptionBudget"): _SPEC,
+    ("networking.k8s.io", "Ingress"): _SPEC,
+    ("networking.k8s.io", "NetworkPolicy"): _COUNTED,
+    ("networking.k8s.io", "IngressClass"): _COUNTED,
+    ("networking.k8s.io", "ServiceCIDR"): _STATUS_ONLY,
+    ("networking.k8s.io", "IPAddress"): _PLAIN,
+    ("discovery.k8s.io", "EndpointSlice"): Strategy(
+        generation=True, desired=("addressType", "endpoints", "ports")
+    ),
+    ("coordination.k8s.io", "Lease"): _PLAIN,
+    ("events.k8s.io", "Event"): _PLAIN,
+    **{
+        ("rbac.authorization.k8s.io", kind): _PLAIN
+        for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    },
+    ("scheduling.k8s.io", "PriorityClass"): Strategy(
+        generation=True, desired=("value", "globalDefault", "description", "preemptionPolicy")
+    ),
+    ("node.k8s.io", "RuntimeClass"): _PLAIN,
+    ("storage.k8s.io", "VolumeAttachment"): _STATUS_ONLY,
+    **{
+        ("storage.k8s.io", kind): _PLAIN
+        for kind in ("StorageClass", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttributesClass")
+    },
+    (_ADMISSION, "ValidatingWebhookConfiguration"): _WEBHOOKS,
+    (_ADMISSION, "MutatingWebhookConfiguration"): _WEBHOOKS,
+    (_ADMISSION, "ValidatingAdmissionPolicy"): _SPEC,
+    (_ADMISSION, "MutatingAdmissionPolicy"): _COUNTED,
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): _COUNTED,
+    (_ADMISSION, "MutatingAdmissionPolicyBinding"): _COUNTED,
+    ("certificates.k8s.io", "CertificateSigningRequest"): Strategy(
+        has_status=True, create=_create_csr, update=_update_csr
+    ),
+    ("apiregistration.k8s.io", "APIService"): _STATUS_ONLY,
+    (_FLOW, "FlowSchema"): _SPEC,
+    (_FLOW, "PriorityLevelConfiguration"): _SPEC,
+    ("resource.k8s.io", "DeviceClass"): _COUNTED,
+    ("resource.k8s.io", "ResourceSlice"): _COUNTED,
+    ("resource.k8s.io", "ResourceClaim"): _STATUS_ONLY,
+    ("resource.k8s.io", "ResourceClaimTemplate"): _PLAIN,
+}

@@ -1,0 +1,66 @@
+"""What the server writes into pods: their first status, and selectors completed from their own labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coxswain.api.meta import qos_class
+from coxswain.api.names import Object
+
+_TERMS = ("requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution")
+
+
+def create_pod(pod: Object) -> None:
+    """A new pod is Pending, in the QoS class that its resources make."""
+    spec = pod.get("spec") or {}
+    status: Object = {"phase": "Pending", "qosClass": qos_class(pod)}
+    if spec.get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+                "lastProbeTime": None,
+                "lastTransitionTime": None,
+            }
+        ]
+    pod["status"] = status
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    if spec.get("affinity"):
+        _complete_affinity(spec["affinity"], labels)
+    for constraint in spec.get("topologySpreadConstraints") or ():
+        _complete_selector(constraint, labels, (("matchLabelKeys", "In"),))
+
+
+def _complete_affinity(affinity: Object, labels: dict[str, str]) -> None:
+    keys = (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn"))
+    for kind in ("podAffinity", "podAntiAffinity"):
+        for terms in _TERMS:
+            for term in (affinity.get(kind) or {}).get(terms) or ():
+                _complete_selector(term.get("podAffinityTerm", term), labels, keys)
+
+
+def _complete_selector(term: Object, labels: dict[str, str], keys: tuple[tuple[str, str], ...]) -> None:
+    """``matchLabelKeys`` become expressions with the pod's own values."""
+    selector = term.get("labelSelector")
+    if selector is None:
+        return
+    for field, operator in keys:
+        for key in term.get(field) or ():
+            if key in labels:
+                added: dict[str, Any] = {"key": key, "operator": operator, "values": [labels[key]]}
+                selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
+
+
+def update_pod_status(new: Object, old: Object) -> None:
+    """A status does not change who owns the pod, nor its QoS class."""
+    metadata, before = new["metadata"], old.get("metadata") or {}
+    if "ownerReferences" in before:
+        metadata["ownerReferences"] = before["ownerReferences"]
+    else:
+        metadata.pop("ownerReferences", None)
+    kept = (old.get("status") or {}).get("qosClass")
+    status = new.setdefault("status", {})
+    if kept:
+        status["qosClass"] = kept
