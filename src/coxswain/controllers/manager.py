@@ -1,0 +1,125 @@
+"""Runs the controllers that were asked for, in one process, over one client and shared informers.
+
+    run() --(leader election, if wanted)--> one supervised task a controller
+                                               | crashes: logged, started again with back-off
+                                               v
+                                            the others go on
+
+Guarantees: ``run`` returns only when every controller's tasks have ended; a controller that crashes never
+takes another with it; with leader election, controllers run only while this process leads, and losing the
+lease ends ``run`` with ``LeadershipLost`` (the process should exit and start anew, as Kubernetes' does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from coxswain.base import clock
+from coxswain.base.tasks import Supervisor
+from coxswain.client.events import EventRecorder
+from coxswain.client.informer import InformerFactory
+from coxswain.client.interface import Client
+from coxswain.client.leaderelection import ElectionSettings, LeaderElector
+from coxswain.controllers import registry
+from coxswain.controllers.descriptor import ControllerContext, Descriptor
+
+log = logging.getLogger(__name__)
+LEASE = "kube-controller-manager"
+
+
+@dataclass(slots=True)
+class Health:
+    """How one controller is doing."""
+
+    running: bool = False
+    crashes: int = 0
+    last_error: str = ""
+    started_at: float = 0.0
+
+
+@dataclass
+class Manager:
+    """The controllers of one process.
+
+    ``options`` holds each controller's own settings by its name; ``workers`` likewise (else five).
+    """
+
+    client: Client
+    selection: str = "*"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    workers: Mapping[str, int] = field(default_factory=dict)
+    lookup: Callable[[str], Descriptor] = registry.descriptor
+    health: dict[str, Health] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.names = registry.select(self.selection)
+        self.informers = InformerFactory(self.client, "controllers' informers")
+        self._recorders: dict[str, EventRecorder] = {}
+
+    def recorder(self, component: str) -> EventRecorder:
+        """The recorder of ``component``, shared by all who ask for it."""
+        if component not in self._recorders:
+            self._recorders[component] = EventRecorder(self.client, component)
+        return self._recorders[component]
+
+    def healthy(self) -> bool:
+        """Every controller runs (one that crashed is unhealthy until it runs again)."""
+        return all(health.running for health in self.health.values()) and bool(self.health)
+
+    async def run(self) -> None:
+        """Run the controllers until cancelled."""
+        try:
+            async with Supervisor("controllers") as tasks:
+                for name in self.names:
+                    self.health[name] = Health()
+                    tasks.supervise(name, partial(self._run_one, name))
+                await asyncio.Event().wait()
+        finally:
+            await self.informers.stop()
+            await asyncio.gather(*(recorder.close() for recorder in self._recorders.values()))
+
+    async def run_elected(self, identity: str, settings: ElectionSettings | None = None) -> None:
+        """Run the controllers while ``identity`` leads. Raises ``LeadershipLost``."""
+        elector = LeaderElector(self.client, LEASE, identity, settings=settings)
+        await elector.run(self.run)
+
+    async def _run_one(self, name: str) -> None:
+        health = self.health[name]
+        context = ControllerContext(
+            client=self.client,
+            informers=self.informers,
+            recorder=self.recorder,
+            workers=self.workers.get(name, 5),
+            options=self.options.get(name, {}),
+        )
+        health.running, health.started_at = True, clock.monotonic()
+        try:
+            await self.lookup(name).run(context)
+        except Exception as error:
+            health.crashes += 1
+            health.last_error = str(error)
+            raise
+        finally:
+            health.running = False
+
+
+async def run(
+    client: Client,
+    selection: str = "*",
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: Mapping[str, int] | None = None,
+    identity: str = "",
+) -> None:
+    """Run the selected controllers until cancelled; with ``identity``, only while it holds the lease.
+
+    Raises ``ConfigurationError`` for an unknown controller and ``LeadershipLost``.
+    """
+    manager = Manager(client, selection, options or {}, workers or {})
+    log.info("controllers: %s", ", ".join(manager.names))
+    await (manager.run_elected(identity) if identity else manager.run())

@@ -1,0 +1,70 @@
+"""The root certificate publisher: every active namespace has the ConfigMap ``kube-root-ca.crt``.
+
+Pods verify the API server with it (their projected token volume mounts it). The certificate comes from
+the option ``root_ca`` (PEM text); without it, it is read from ``kube-system/extension-apiserver-authentication``,
+where the API server publishes the authority it trusts. Somebody's change is put right again.
+"""
+
+from __future__ import annotations
+
+from coxswain.api.errors import AlreadyExists, ApiError, NotFound
+from coxswain.api.names import CONFIGMAPS, NAMESPACES
+from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.serviceaccount import is_active, is_terminating_error
+from coxswain.controllers.shell import Shell
+
+NAME = "kube-root-ca.crt"
+_KEY = "ca.crt"
+_WHY = (
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as"
+    " the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of"
+    " Kubernetes clusters."
+)
+_DESCRIPTION = {"kubernetes.io/description": _WHY}
+
+
+async def run(context: ControllerContext) -> None:
+    """Run until cancelled."""
+    namespaces = context.informers.informer(NAMESPACES)
+    published = context.informers.informer(CONFIGMAPS, field_selector=f"metadata.name={NAME}")
+    certificate = str(context.options.get("root_ca") or "") or await _from_cluster(context)
+
+    async def reconcile(name: str) -> None:
+        if not is_active(namespaces.get(name)):
+            return
+        data = {_KEY: certificate}
+        current = published.get(f"{name}/{NAME}")
+        if current is None:
+            meta = {"name": NAME, "namespace": name, "annotations": _DESCRIPTION}
+            fresh = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+            try:
+                await context.client.create(CONFIGMAPS, fresh)
+            except (AlreadyExists, NotFound):
+                return
+            except ApiError as error:
+                if not is_terminating_error(error):
+                    raise
+        elif current.get("data") != data:
+            await context.client.update(CONFIGMAPS, {**current, "data": data})
+
+    shell = Shell("root-ca-certificate-publisher-controller", reconcile, context.workers)
+    namespaces.add_handler(
+        lambda obj: shell.add(obj["metadata"]["name"]), lambda _, new: shell.add(new["metadata"]["name"])
+    )
+    published.add_handler(
+        None,
+        lambda _, new: shell.add(new["metadata"]["namespace"]),
+        lambda obj: shell.add(obj["metadata"]["namespace"]),
+    )
+    await context.informers.start()
+    await namespaces.wait_synced()
+    await published.wait_synced()
+    await shell.run()
+
+
+async def _from_cluster(context: ControllerContext) -> str:
+    source = await context.client.get(CONFIGMAPS, "extension-apiserver-authentication", "kube-system")
+    return str((source.get("data") or {}).get("client-ca-file") or "")
+
+
+DESCRIPTOR = Descriptor("root-ca-certificate-publisher-controller", run)
