@@ -23,7 +23,9 @@ def run(args: argparse.Namespace) -> int:
     running = place.running()
     if running is None:
         if place.is_running():
-            raise ResourceUnavailable(f"the cluster in {place.data_dir} is still starting; try again in a moment")
+            raise ResourceUnavailable(
+                f"the cluster in {place.data_dir} is still starting; try again in a moment"
+            )
         print(f"no cluster runs from {place.data_dir}")
         return 0
     os.kill(running.pid, signal.SIGTERM)

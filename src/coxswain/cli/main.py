@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in _MODULES:
         return _unknown(name)
     module = importlib.import_module(_MODULES[name][0])
-    parser = Parser(prog=f"cox {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog=f"cox {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     module.configure(parser)
     return _guarded(module.run, parser.parse_args(rest))
 

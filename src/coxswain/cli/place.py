@@ -1,11 +1,11 @@
 """Where a cluster lives on disk, and how one process knows that another runs it.
 
-    DATA_DIR/                0700
-      kubeconfig             the administrator's, 0600
-      run/cluster.json       what runs: pid, address, nodes (written when ready, removed at the end)
-      run/lock               held by the running ``cox up``: the truth about "is it running"
-      log/cox.log            of a detached cluster
-      apiserver/ kubelet/ ...  what the components keep
+DATA_DIR/                0700
+  kubeconfig             the administrator's, 0600
+  run/cluster.json       what runs: pid, address, nodes (written when ready, removed at the end)
+  run/lock               held by the running ``cox up``: the truth about "is it running"
+  log/cox.log            of a detached cluster
+  apiserver/ kubelet/ ...  what the components keep
 """
 
 from __future__ import annotations

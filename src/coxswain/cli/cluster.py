@@ -1,0 +1,145 @@
+"""A whole cluster in one process: the API server, and the components as its in-process clients.
+
+    ApiServer --backend--> scheduler | controllers | kubelet | hollow nodes      one loop, no wire between
+
+Each component acts as the user that it would be over the wire, so RBAC and admission hold here too.
+``processes`` is the other way to run the same components: each in a process of its own, gRPC between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from coxswain.api import meta
+from coxswain.api.errors import ApiError
+from coxswain.api.names import NODES
+from coxswain.base import clock
+from coxswain.base.tasks import Supervisor
+from coxswain.client.client import ApiClient
+from coxswain.client.inprocess import InProcessTransport
+from coxswain.client.interface import Client, UserInfo
+
+if TYPE_CHECKING:
+    from coxswain.apiserver.server import ApiServer
+
+#: Called with the API server's URL and the component processes' ids.
+Ready = Callable[[str, dict[str, int]], Awaitable[None]]
+
+AUTHENTICATED = "system:authenticated"
+ADMIN = UserInfo("kubernetes-admin", ("system:masters", AUTHENTICATED))
+SCHEDULER = UserInfo("system:kube-scheduler", (AUTHENTICATED,))
+CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", (AUTHENTICATED,))
+HOLLOW_NODES = UserInfo("coxswain:hollow-nodes", (AUTHENTICATED,))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What ``cox up`` is asked for."""
+
+    data_dir: Path
+    port: int = 6443
+    grpc_port: int = -1
+    store: str = "sqlite"
+    hollow_nodes: int = 0
+    local_node: bool = True
+    runtime: str = "process"
+    node_name: str = ""
+    controllers: str = "*"
+
+    @property
+    def node(self) -> str:
+        """The local node's name: this machine's, in lower case."""
+        return (self.node_name or socket.gethostname()).lower()
+
+    @property
+    def expected_nodes(self) -> int:
+        return self.hollow_nodes + int(self.local_node)
+
+
+def node_user(name: str) -> UserInfo:
+    """Who a node's agent is."""
+    return UserInfo(f"system:node:{name}", ("system:nodes", AUTHENTICATED))
+
+
+class Cluster:
+    """The composition; ``run`` it."""
+
+    def __init__(self, options: ClusterOptions) -> None:
+        self.options = options
+        self.server: ApiServer = self._api_server()
+
+    def _api_server(self) -> ApiServer:
+        from coxswain.apiserver.server import ApiServer
+        from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
+
+        options = self.options
+        return ApiServer(
+            ApiServerConfig(
+                data_dir=options.data_dir,
+                serving=ServingSettings(port=options.port, grpc_port=options.grpc_port),
+                storage=StorageSettings(backend="memory" if options.store == "memory" else "sqlite"),
+            )
+        )
+
+    def client(self, user: UserInfo) -> Client:
+        """A client that acts as ``user`` inside this process."""
+        return ApiClient(InProcessTransport(self.server.backend, user))
+
+    async def run(self, ready: Ready) -> None:
+        """Run everything until cancelled; ``ready`` is awaited once all nodes are Ready."""
+        await self.server.start()
+        try:
+            async with Supervisor("cluster") as tasks:
+                for name, work in self._components().items():
+                    tasks.supervise(name, work)
+                await wait_for_nodes(self.client(ADMIN), self.options.expected_nodes)
+                await ready(self.server.url, {})
+                await asyncio.Event().wait()
+        finally:
+            await self.server.stop()
+
+    def _components(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        from coxswain import scheduler
+        from coxswain.controllers import manager
+
+        options = self.options
+        components: dict[str, Callable[[], Awaitable[None]]] = {
+            "scheduler": lambda: scheduler.run(self.client(SCHEDULER)),
+            "controllers": lambda: manager.run(self.client(CONTROLLER_MANAGER), options.controllers),
+        }
+        if options.local_node:
+            components["kubelet"] = self._run_kubelet
+        if options.hollow_nodes:
+            components["hollow nodes"] = self._run_hollow
+        return components
+
+    async def _run_hollow(self) -> None:
+        from coxswain.kubelet import hollow
+
+        await hollow.run(self.client(HOLLOW_NODES), count=self.options.hollow_nodes)
+
+    async def _run_kubelet(self) -> None:
+        from coxswain.cli.node import run_kubelet
+
+        client = self.client(node_user(self.options.node))
+        await run_kubelet(client, self.options.node, self.options.runtime, self.options.data_dir)
+
+
+async def wait_for_nodes(client: Client, count: int) -> None:
+    """Return when ``count`` nodes are Ready."""
+    while count:
+        try:
+            nodes = (await client.list(NODES)).items
+        except ApiError:
+            nodes = []
+        ready = sum(1 for raw in nodes if meta.is_condition_true(orjson.loads(raw), "Ready"))
+        if ready >= count:
+            return
+        await clock.sleep(0.02 if count < 50 else 0.2)
