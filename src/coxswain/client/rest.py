@@ -180,9 +180,7 @@ class RestTransport:
             token = self._token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def _events(
-        self, response: aiohttp.ClientResponse
-    ) -> AsyncGenerator[Sequence[WatchEvent], None]:
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Sequence[WatchEvent], None]:
         rest = b""
         async for chunk in response.content.iter_any():
             *lines, rest = (rest + chunk).split(b"\n")
