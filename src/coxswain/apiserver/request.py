@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from coxswain.api import errors
+from coxswain.api import errors, managedfields
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.authz.attributes import Attributes, Decision
@@ -20,10 +20,6 @@ from coxswain.apiserver.registry import Entry, Registry
 from coxswain.apiserver.settings import WatchSettings
 from coxswain.apiserver.storage import Storage
 from coxswain.client.interface import UserInfo
-
-#: The field manager of requests that name neither one nor a user agent.
-UNKNOWN_MANAGER = "unknown"
-
 
 @dataclass(slots=True)
 class Context:
@@ -46,11 +42,7 @@ class Context:
     @property
     def manager(self) -> str:
         """The field manager: as asked for, or the first word of the user agent."""
-        named = self.query.get("fieldManager")
-        if named:
-            return named
-        prefix = "".join(char for char in self.user_agent.partition("/")[0] if char.isprintable())
-        return prefix[:128] or UNKNOWN_MANAGER
+        return managedfields.manager_of(self.query.get("fieldManager") or "", self.user_agent)
 
 
 @dataclass(slots=True)

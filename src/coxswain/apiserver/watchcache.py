@@ -96,24 +96,21 @@ class Pending:
 class Event:
     """One change. ``item`` is the object now (for a deletion as it last was, at the deletion's revision)."""
 
-    __slots__ = ("_frames", "_previous_raw", "item", "previous", "previous_value", "revision", "type")
+    __slots__ = ("_frames", "_previous_raw", "item", "previous", "revision", "type")
 
-    def __init__(
-        self, kind: str, item: Item, previous: Item | None, previous_value: bytes | None, revision: int
-    ) -> None:
+    def __init__(self, kind: str, item: Item, previous: Item | None, revision: int) -> None:
         self.type = kind
         self.item = item
         self.previous = previous
-        self.previous_value = previous_value
         self.revision = revision
         self._frames: dict[object, bytes] | None = None
         self._previous_raw: bytes | None = None
 
     def raw(self, kind: str) -> bytes:
         """The object to show for ``kind``: leaving a selection shows it as it was, at the new revision."""
-        if kind == "DELETED" and self.type == "MODIFIED" and self.previous_value is not None:
+        if kind == "DELETED" and self.type == "MODIFIED" and self.previous is not None:
             if self._previous_raw is None:
-                self._previous_raw = splice_resource_version(self.previous_value, self.revision)
+                self._previous_raw = at_revision(self.previous, self.revision)
             return self._previous_raw
         return self.item.raw
 
@@ -128,6 +125,14 @@ class Event:
             frame = watch_frame(kind, render(raw) if render else raw)
             self._frames[key] = frame
         return frame
+
+
+def at_revision(item: Item, revision: int) -> bytes:
+    """The JSON of ``item`` as if it had been written at ``revision``."""
+    # The server's own resourceVersion is the first: it opens metadata, and only kind and apiVersion precede it.
+    return item.raw.replace(
+        b'"resourceVersion":"%d"' % item.revision, b'"resourceVersion":"%d"' % revision, 1
+    )
 
 
 def watch_frame(kind: str, raw: bytes) -> bytes:
@@ -181,16 +186,15 @@ class ResourceCache:
         """Take a committed change and offer its event to the watchers."""
         key = change.key[len(self.spec.prefix) :]
         previous = self.items.get(key)
-        previous_value = change.previous.value if change.previous is not None else None
         if change.value is None:
-            event = self._remove(key, change, previous, previous_value)
+            event = self._remove(key, change, previous)
         else:
             item = self._item(key, change.value, change.revision, pending)
             if previous is not None:
                 self._index_remove(previous)
             self._put(item)
             kind = "ADDED" if previous is None else "MODIFIED"
-            event = Event(kind, item, previous, previous_value, change.revision)
+            event = Event(kind, item, previous, change.revision)
         self.generation += 1
         self.latest = change.revision
         self._remember(event)
@@ -217,18 +221,17 @@ class ResourceCache:
         self.items[item.key] = item
         self._index_add(item)
 
-    def _remove(
-        self, key: str, change: Change, previous: Item | None, previous_value: bytes | None
-    ) -> Event:
-        value = previous_value or b"{}"
-        raw = splice_resource_version(value, change.revision)
-        labels, fields = (previous.labels, previous.fields) if previous else (_NO_LABELS, ())
-        last = Item(key, raw, change.revision, labels, fields)
-        if previous is not None:
+    def _remove(self, key: str, change: Change, previous: Item | None) -> Event:
+        if previous is None:
+            # The store deletes only what is there: then the cache has lost something, and says what it can.
+            previous = Item(key, b"{}", 0, _NO_LABELS, ("",) * len(self.spec.field_names))
+        else:
             del self.items[key]
             self._keys.remove(key)
             self._index_remove(previous)
-        return Event("DELETED", last, previous, previous_value, change.revision)
+        raw = at_revision(previous, change.revision)
+        last = Item(key, raw, change.revision, previous.labels, previous.fields)
+        return Event("DELETED", last, previous, change.revision)
 
     def _index_add(self, item: Item) -> None:
         if self._index_position >= 0:

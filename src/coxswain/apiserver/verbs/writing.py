@@ -289,7 +289,8 @@ async def _replace(
     drop_duplicate_owners(new)
     if door.defaults:
         entry.rules.default(new)
-    before.pop("resourceVersion", None)
+    # The same on both sides: rules may ask for it, and it must not count as a difference.
+    metadata["resourceVersion"] = before["resourceVersion"]
     _keep_system_fields(metadata, before)
     if track:
         _track(ctx, new, old)
@@ -338,13 +339,11 @@ async def _store_update(
     if new == old:
         return served(entry, item.raw)
     if _is_finished(new):
-        new["metadata"]["resourceVersion"] = str(item.revision)
         raw = object_json(new)
         if not dry_run:
             await remove_key(core, entry, item)
         return raw
     if dry_run:
-        new["metadata"]["resourceVersion"] = str(item.revision)
         return object_json(new)
     return await commit(core, entry, new, item.revision)
 

@@ -1,0 +1,324 @@
+"""The API server, composed: store, caches, pipeline, doors; started and stopped as one thing.
+
+    server = ApiServer(ApiServerConfig(data_dir=..., ...))
+    await server.start()        # the store is loaded, bootstrap objects exist, the doors are open
+    server.backend, server.url, server.kubeconfig
+    await server.stop()         # watches ended, running requests finished, store closed
+
+Files under ``data_dir`` (0700): ``store.db``, ``pki/``, ``kubeconfig`` (the administrator's) and one kubeconfig
+for each component, all 0600.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from coxswain.api import errors
+from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
+from coxswain.apiserver import bootstrap, pki
+from coxswain.apiserver.admission.default import default_chain
+from coxswain.apiserver.allocators import ServiceAllocator
+from coxswain.apiserver.authn.authenticator import Authenticator
+from coxswain.apiserver.authn.issuer import Issuer
+from coxswain.apiserver.authn.service_accounts import ServiceAccountTokens
+from coxswain.apiserver.authn.token_request import TokenMaker
+from coxswain.apiserver.authn.tokens import StaticTokens
+from coxswain.apiserver.authz.authorizer import Authorizer
+from coxswain.apiserver.authz.reviews import Reviews
+from coxswain.apiserver.bootstrap import BootstrapConfig, Item
+from coxswain.apiserver.discovery import Catalog
+from coxswain.apiserver.health import Health
+from coxswain.apiserver.kubelet_client import KubeletClient
+from coxswain.apiserver.pipeline import Pipeline
+from coxswain.apiserver.registry import Registry
+from coxswain.apiserver.request import Core
+from coxswain.apiserver.settings import ApiServerConfig
+from coxswain.apiserver.storage import Storage
+from coxswain.base.errors import ConfigurationError, ResourceUnavailable
+from coxswain.base.tasks import Supervisor
+from coxswain.client.interface import Backend, Call, UserInfo
+from coxswain.store.interface import Store
+
+if TYPE_CHECKING:
+    from coxswain.apiserver.grpc_door import GrpcDoor
+    from coxswain.apiserver.rest import RestServer
+
+log = logging.getLogger(__name__)
+
+#: Who writes the bootstrap objects.
+LOOPBACK_USER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
+
+_RECONCILED = frozenset({CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS})
+_BOOTSTRAP_BATCH = 64
+
+
+class ApiServer:
+    """See the module's text. One instance is started and stopped once."""
+
+    def __init__(self, config: ApiServerConfig) -> None:
+        self.config = config
+        self.port = config.serving.port
+        self.grpc_port = config.serving.grpc_port
+        self.pki: pki.Pki | None = None
+        self._store: Store | None = None
+        self._storage: Storage | None = None
+        self._pipeline: Pipeline | None = None
+        self._kubelets: KubeletClient | None = None
+        self._rest: RestServer | None = None
+        self._grpc: GrpcDoor | None = None
+        self._tasks: Supervisor | None = None
+        self._ready = False
+
+    # -- what composers use
+
+    @property
+    def backend(self) -> Backend:
+        """The pipeline, for transports in this process."""
+        return self.pipeline
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of a started server."""
+        if self._pipeline is None:
+            raise RuntimeError("the API server has not been started")
+        return self._pipeline
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the server."""
+        address = self.config.serving.address
+        host = "127.0.0.1" if address in ("0.0.0.0", "::") else address
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.config.data_dir / "kubeconfig"
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open everything. Raises ``ConfigurationError`` or ``ResourceUnavailable`` and leaves nothing open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.pki = pki.Pki(config.data_dir / "pki")
+        self._store = await _open_store(config)
+        self._storage = Storage(self._store, ring_events=config.watch.ring_events)
+        registry = Registry(self._storage)
+        registry.add_built_in()
+        await self._storage.start()
+        authorizer = Authorizer(registry.lookup)
+        issuer = Issuer(self.pki.service_account_key())
+        accounts = ServiceAccountTokens(issuer, registry.lookup)
+        tokens = StaticTokens.load(config.token_auth_file) if config.token_auth_file else None
+        authenticator = Authenticator(tokens=tokens, service_accounts=accounts)
+        client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
+        self._kubelets = KubeletClient(_kubelet_tls(client))
+        core = Core(
+            self._storage,
+            registry,
+            default_chain(registry.lookup, authorizer),
+            authorizer,
+            ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),
+            Reviews(authorizer, authenticator),
+            TokenMaker(accounts, registry.lookup),
+            config.watch,
+        )
+        self._pipeline = Pipeline(core, kubelets=self._kubelets)
+        await self._open_doors(authenticator, issuer)
+        await self._bootstrap()
+        self._ready = True
+        self._write_kubeconfigs()
+        self._tasks = Supervisor("apiserver")
+        self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
+        self._tasks.supervise("compaction", self._compact)
+
+    async def _compact(self) -> None:
+        assert self._storage is not None
+        await self._storage.compact_regularly(self.config.storage.compaction_interval)
+
+    async def _open_doors(self, authenticator: Authenticator, issuer: Issuer) -> None:
+        from coxswain.apiserver.endpoints import Endpoints
+        from coxswain.apiserver.rest import RestServer
+
+        assert self.pki is not None
+        config, serving = self.config, self.config.serving
+        pair = self.pki.serving([serving.address, *_service_address(config.service_cidr)])
+        tls = pki.server_context(pair, self.pki.ca)
+        catalog = Catalog.built_in()
+        endpoints = Endpoints(
+            self._health(), catalog=lambda: catalog, address=f"{serving.address}:{serving.port}", issuer=issuer
+        )
+        rest = RestServer(self.pipeline, endpoints, authenticator, serving, config.limits, tls)
+        try:
+            await rest.start()
+        except OSError as error:
+            raise ResourceUnavailable(
+                f"cannot listen on {serving.address}:{serving.port}: {error.strerror or error}"
+            ) from None
+        self._rest = rest
+        self.port = rest.port
+        if serving.grpc_port >= 0:
+            from coxswain.apiserver.grpc_door import GrpcDoor
+
+            self._grpc = GrpcDoor(
+                self.pipeline, authenticator, serving=pair, client_ca=self.pki.ca.certificate
+            )
+            self.grpc_port = await self._grpc.start(f"{serving.address}:{serving.grpc_port}")
+
+    def _health(self) -> Health:
+        health = Health()
+        health.add("ping", lambda: None)
+        health.add("etcd", self._store_problem)
+        health.add("poststarthook/rbac/bootstrap-roles", self._start_problem, ("healthz", "readyz"))
+        health.add("watch-cache", self._cache_problem, ("readyz",))
+        return health
+
+    def _store_problem(self) -> str | None:
+        return None if self._storage is not None and self._storage.healthy else "the store does not answer"
+
+    def _cache_problem(self) -> str | None:
+        assert self._storage is not None
+        return None if self._storage.healthy else "the watch cache does not follow the store"
+
+    def _start_problem(self) -> str | None:
+        return None if self._ready else "not finished"
+
+    # -- bootstrap
+
+    async def _bootstrap(self) -> None:
+        """Make sure that a cluster's first objects exist."""
+        assert self.pki is not None
+        serving = self.config.serving
+        wanted = bootstrap.items(
+            BootstrapConfig(
+                service_cidr=self.config.service_cidr,
+                advertise_address=serving.address,
+                port=self.port,
+                client_ca=self.pki.ca.certificate,
+            )
+        )
+        batch: list[Item] = []
+        for item in wanted:
+            # A namespace has to be there before what lies in it.
+            if batch and (len(batch) >= _BOOTSTRAP_BATCH or item.namespace != batch[-1].namespace):
+                await self._ensure(batch)
+                batch = []
+            batch.append(item)
+        await self._ensure(batch)
+
+    async def _ensure(self, items: Iterable[Item]) -> None:
+        lookup = self.pipeline.core.registry.lookup
+        calls: list[Call] = []
+        for item in items:
+            existing = lookup.get(item.resource, item.namespace, item.name)
+            if existing is None:
+                calls.append(
+                    Call("create", item.resource, item.namespace, body=orjson.dumps(item.object))
+                )
+            elif item.resource in _RECONCILED:
+                changed = bootstrap.reconcile(existing, item.object)
+                if changed is not None:
+                    calls.append(_put(item, changed))
+        for call, answer in zip(calls, await self.pipeline.exchange(calls, LOOPBACK_USER), strict=True):
+            if answer.code >= 400 and answer.code != errors.AlreadyExists.code:
+                status = orjson.loads(answer.body)
+                log.warning("bootstrap of %s %s: %s", call.resource.group_resource, call.name, status.get("message"))
+
+    def _write_kubeconfigs(self) -> None:
+        assert self.pki is not None
+        ca = self.pki.ca.certificate
+        grpc = f"{self.config.serving.address}:{self.grpc_port}" if self.grpc_port > 0 else ""
+        clients = {
+            "kubeconfig": ("kubernetes-admin", self.pki.admin()),
+            "scheduler.kubeconfig": ("system:kube-scheduler", self.pki.scheduler()),
+            "controller-manager.kubeconfig": ("system:kube-controller-manager", self.pki.controller_manager()),
+        }
+        for name, (user, client) in clients.items():
+            pki.write_kubeconfig(
+                self.config.data_dir / name, server=self.url, ca=ca, client=client, user=user, grpc_address=grpc
+            )
+
+    async def stop(self) -> None:
+        """End watches, finish running requests, close the store. Idempotent."""
+        self._ready = False
+        if self._tasks is not None:
+            await self._tasks.close()
+            self._tasks = None
+        if self._grpc is not None:
+            await self._grpc.stop()
+            self._grpc = None
+        if self._rest is not None:
+            await self._rest.stop()
+            self._rest = None
+        if self._kubelets is not None:
+            await self._kubelets.close()
+        if self._storage is not None:
+            await self._storage.stop()
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+
+def _put(item: Item, obj: dict[str, Any]) -> Call:
+    return Call("update", item.resource, item.namespace, item.name, body=orjson.dumps(obj))
+
+
+async def _open_store(config: ApiServerConfig) -> Store:
+    if config.storage.backend == "memory":
+        from coxswain.store.memory import MemoryStore
+
+        return MemoryStore()
+    from coxswain.store.sqlite import SqliteStore
+
+    return await SqliteStore.open(config.data_dir / "store.db")
+
+
+def _kubelet_tls(client: pki.KeyPair) -> ssl.SSLContext:
+    """TLS towards kubelets, which sign their own serving certificates: as in Kubernetes, not verified."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(client.certificate_file, client.key_file)
+    return context
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+        raise ConfigurationError(f"node_port_range {text!r} is not FIRST-LAST")
+    return int(first), int(last)
+
+
+def _service_address(cidr: str) -> list[str]:
+    import ipaddress
+
+    try:
+        return [str(ipaddress.ip_network(cidr)[1])]
+    except ValueError:
+        raise ConfigurationError(f"service_cidr {cidr!r} is not a network") from None
+
+
+async def run(config: ApiServerConfig, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set."""
+    server = ApiServer(config)
+    await server.start()
+    log.info("serving on %s", server.url)
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()
