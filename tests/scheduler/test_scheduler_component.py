@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from fakeapi import FakeApi
-from scheduler.sched_objects import node, pod
 
 from coxswain.api.errors import Conflict, InternalError, TooManyRequests
 from coxswain.api.names import EVENTS, NODES, PODS
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.scheduler import Scheduler, SchedulerConfig
+from fakeapi import FakeApi
+from scheduler.sched_objects import node, pod
 
 
 @asynccontextmanager
