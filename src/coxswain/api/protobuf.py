@@ -118,8 +118,7 @@ def decode(body: bytes, default_gvk: GVK | None = None) -> tuple[Object, GVK]:
     gvk = GVK(group, version, kind)
     raw = base64.b64decode(unknown.get("raw", ""))
     if unknown.get("contentType") == "application/json":
-        obj: Object = orjson.loads(raw)
-        return obj, gvk
+        return _embedded_json(raw, gvk), gvk
     name = message_of(gvk)
     if name is None:
         error = ProtobufError(
@@ -131,10 +130,27 @@ def decode(body: bytes, default_gvk: GVK | None = None) -> tuple[Object, GVK]:
     return _typed(_parse(name, raw), gvk), gvk
 
 
+def _embedded_json(raw: bytes, gvk: GVK) -> Object:
+    """An envelope may hold JSON instead."""
+    try:
+        obj = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ProtobufError(str(error)) from None
+    if not isinstance(obj, dict):
+        raise ProtobufError("the body is not an object")
+    return _typed(obj, gvk)
+
+
 def _parse(name: str, data: bytes) -> Object:
     try:
         return wire.decode(message(name), data)
-    except (wire.WireError, orjson.JSONDecodeError, UnicodeDecodeError, OverflowError) as error:
+    except (
+        wire.WireError,
+        orjson.JSONDecodeError,
+        UnicodeDecodeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ProtobufError(str(error)) from None
 
 
@@ -167,7 +183,7 @@ def _enveloped(gvk: GVK, raw: bytes) -> bytes:
 
 
 def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field."""
+    """A length-delimited field with a number below 16."""
     size, length = len(data), bytearray()
     while size >= 0x80:
         length.append(size & 0x7F | 0x80)

@@ -54,7 +54,7 @@ def loads(data: bytes) -> tuple[Any, list[str]]:
     try:
         loader = _Loader(data)
         try:
-            node = loader.get_single_node() if loader.check_node() else None
+            node = loader.get_node() if loader.check_node() else None
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -227,6 +227,6 @@ def dumps(value: Any) -> str:
         sort_keys=True,
         default_flow_style=False,
         allow_unicode=True,
-        width=2**31,
+        width=2**31 - 1,
     )
     return text
