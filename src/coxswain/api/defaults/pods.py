@@ -81,9 +81,6 @@ def default_pod_template(template: Object | None) -> None:
         if spec is None:
             spec = template["spec"] = {}
         default_pod_spec(spec)
-        if spec.get("hostNetwork"):
-            # Kubernetes keeps doing so for templates: old clients compare what they read with what they wrote.
-            default_host_ports(spec)
 
 
 def default_pod_spec(spec: Object) -> None:

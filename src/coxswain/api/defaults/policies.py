@@ -169,6 +169,24 @@ def _priority_level(level: Object) -> None:
                 queuing[field] = value
 
 
+def _default_claim(spec: Object) -> None:
+    for request in (spec.get("devices") or {}).get("requests") or ():
+        for wanted in (request.get("exactly"), *(request.get("firstAvailable") or ())):
+            if wanted is not None:
+                if not wanted.get("allocationMode"):
+                    wanted["allocationMode"] = "ExactCount"
+                if wanted["allocationMode"] == "ExactCount" and not wanted.get("count"):
+                    wanted["count"] = 1
+
+
+def _resource_claim(claim: Object) -> None:
+    _default_claim(claim.get("spec") or {})
+
+
+def _resource_claim_template(template: Object) -> None:
+    _default_claim((template.get("spec") or {}).get("spec") or {})
+
+
 _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
 DEFAULTS = {
@@ -188,6 +206,8 @@ DEFAULTS = {
     ("scheduling.k8s.io", "PriorityClass"): _priority_class,
     ("certificates.k8s.io", "CertificateSigningRequest"): _certificate_request,
     ("apiregistration.k8s.io", "APIService"): _api_service,
+    ("resource.k8s.io", "ResourceClaim"): _resource_claim,
+    ("resource.k8s.io", "ResourceClaimTemplate"): _resource_claim_template,
     (_FLOW, "FlowSchema"): _flow_schema,
     (_FLOW, "PriorityLevelConfiguration"): _priority_level,
 }

@@ -113,7 +113,13 @@ def _default_job_spec(spec: Object) -> None:
 
 
 def _job(job: Object) -> None:
-    _default_job_spec(_spec(job))
+    spec = _spec(job)
+    _default_job_spec(spec)
+    _set(spec, "manualSelector", False)
+    labels = (spec["template"].get("metadata") or {}).get("labels")
+    metadata = job.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
 
 
 def _cron_job(cron_job: Object) -> None:

@@ -14,6 +14,7 @@ having a status that their main resource may write (custom resources say by them
 
 from __future__ import annotations
 
+from coxswain.api.kinds import by_gvk
 from coxswain.api.meta import SAFE_ALPHABET
 from coxswain.api.names import GVK, Object
 from coxswain.api.strategy.kinds import STRATEGIES, Strategy
@@ -45,6 +46,8 @@ def prepare_for_create(obj: Object, gvk: GVK) -> None:
     """Clear what only the server may set in a new object, and set it."""
     strategy = STRATEGIES.get((gvk.group, gvk.kind), _UNKNOWN)
     metadata = obj.setdefault("metadata", {})
+    if "namespace" in metadata:
+        _clear_namespace(metadata, gvk)
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         metadata.pop(field, None)
     if strategy.generation:
@@ -57,6 +60,13 @@ def prepare_for_create(obj: Object, gvk: GVK) -> None:
         strategy.create(obj)
 
 
+def _clear_namespace(metadata: Object, gvk: GVK) -> None:
+    """Cluster-scoped objects have no namespace, whatever a manifest says."""
+    resource = by_gvk(gvk)
+    if resource is not None and not resource.namespaced:
+        del metadata["namespace"]
+
+
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -67,6 +77,8 @@ def prepare_for_update(new: Object, old: Object, gvk: GVK) -> None:
     """
     strategy = STRATEGIES.get((gvk.group, gvk.kind), _UNKNOWN)
     _restore_metadata(new, old)
+    if "namespace" in new["metadata"]:
+        _clear_namespace(new["metadata"], gvk)
     if strategy.has_status:
         _restore(new, old, "status")
     if strategy.update is not None:

@@ -99,6 +99,8 @@ def _create_job(job: Object) -> None:
         labels.setdefault(f"{prefix}job-name", metadata.get("name") or "")
     if spec.get("selector") is None:
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
 
 
 def _create_csr(request: Object) -> None:

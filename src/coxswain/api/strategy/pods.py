@@ -6,6 +6,7 @@ from typing import Any
 
 from coxswain.api.meta import qos_class
 from coxswain.api.names import Object
+from coxswain.base import clock
 
 _TERMS = ("requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution")
 
@@ -22,15 +23,46 @@ def create_pod(pod: Object) -> None:
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
                 "lastProbeTime": None,
-                "lastTransitionTime": None,
+                "lastTransitionTime": clock.timestamp(),
             }
         ]
     pod["status"] = status
-    labels = (pod.get("metadata") or {}).get("labels") or {}
+    metadata = pod.get("metadata") or {}
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
+    if metadata.get("annotations"):
+        _adopt_apparmor_annotations(metadata["annotations"], spec)
+    labels = metadata.get("labels") or {}
     if spec.get("affinity"):
         _complete_affinity(spec["affinity"], labels)
     for constraint in spec.get("topologySpreadConstraints") or ():
         _complete_selector(constraint, labels, (("matchLabelKeys", "In"),))
+
+
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+
+
+def _adopt_apparmor_annotations(annotations: Object, spec: Object) -> None:
+    """Profiles named by the old annotations become fields, unless a field says otherwise."""
+    if (spec.get("os") or {}).get("name") == "windows":
+        return
+    whole_pod = (spec.get("securityContext") or {}).get("appArmorProfile")
+    for group in ("initContainers", "containers"):
+        for container in spec.get(group) or ():
+            value = annotations.get(f"{_APPARMOR}{container.get('name')}")
+            context = container.get("securityContext") or {}
+            if value is None or context.get("appArmorProfile") is not None:
+                continue
+            profile = _apparmor_profile(value)
+            if profile is not None and profile != whole_pod:
+                container["securityContext"] = {**context, "appArmorProfile": profile}
+
+
+def _apparmor_profile(value: str) -> Object | None:
+    if value in ("runtime/default", "unconfined"):
+        return {"type": "RuntimeDefault" if value == "runtime/default" else "Unconfined"}
+    name = value.removeprefix("localhost/")
+    return {"type": "Localhost", "localhostProfile": name} if name and name != value else None
 
 
 def _complete_affinity(affinity: Object, labels: dict[str, str]) -> None:

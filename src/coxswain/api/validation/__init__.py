@@ -63,6 +63,7 @@ def validate_create(obj: Object, gvk: GVK) -> Errors:
         namespaced=rules.namespaced,
         name_check=rules.name_check,
         strict_finalizers=rules.strict_finalizers,
+        check_generate_name=rules.check_generate_name,
     )
     if rules.validate is not None:
         rules.validate(obj, errors)

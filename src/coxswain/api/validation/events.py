@@ -6,13 +6,11 @@ from typing import Any
 
 from coxswain.api.fields import Errors, invalid, required
 from coxswain.api.names import Object
-from coxswain.api.validation.formats import IMMUTABLE, dns_label, dns_subdomain, qualified_name, report
+from coxswain.api.validation.formats import IMMUTABLE, dns_subdomain, path_segment, qualified_name, report
 from coxswain.api.validation.rules import Rules
 
-_MAX_REASON = 128
+_MAX_TEXT = 128
 _MAX_NOTE = 1024
-_MAX_INSTANCE = 128
-_KUBE_SYSTEM = ("", "default", "kube-system")
 
 
 def _regarding(event: Object) -> Object:
@@ -20,39 +18,48 @@ def _regarding(event: Object) -> Object:
 
 
 def _validate_event(event: Object, errors: Errors) -> None:
-    """The lasting rule: an event lies in the namespace of what it is about."""
+    """An event lies in the namespace of what it is about; one with eventTime says who reports what."""
     namespace = (event.get("metadata") or {}).get("namespace") or ""
     involved = _regarding(event).get("namespace") or ""
-    if (not involved and namespace not in _KUBE_SYSTEM) or (involved and involved != namespace):
-        errors.append(invalid("involvedObject.namespace", involved, "does not match event.namespace"))
-    if event.get("apiVersion") == "v1" and not event.get("eventTime"):
-        # An event of the old sort, which came before the rules below.
-        return
-    for path, value, limit in (
-        ("reportingController", event.get("reportingController") or event.get("reportingComponent"), 0),
-        ("reportingInstance", event.get("reportingInstance"), _MAX_INSTANCE),
-    ):
-        _required_text(path, value, limit, errors)
-    controller = event.get("reportingController") or event.get("reportingComponent")
-    if controller:
-        report(qualified_name(controller), "reportingController", controller, errors)
-    _required_text("action", event.get("action"), _MAX_REASON, errors)
-    _required_text("reason", event.get("reason"), _MAX_REASON, errors)
-    note = event.get("note") or event.get("message") or ""
-    if len(note) > _MAX_NOTE:
+    mismatch = "does not match event.namespace"
+    if not event.get("eventTime"):
+        if involved != namespace and not (not involved and namespace == "default"):
+            errors.append(invalid("involvedObject.namespace", involved, mismatch))
+    else:
+        if not involved and namespace not in ("default", "kube-system"):
+            errors.append(invalid("involvedObject.namespace", involved, mismatch))
+        _validate_reporter(event, errors)
+    report(dns_subdomain(namespace), "namespace", namespace, errors)
+
+
+def _validate_reporter(event: Object, errors: Errors) -> None:
+    legacy = event.get("apiVersion") == "v1"
+    field = "reportingComponent" if legacy else "reportingController"
+    controller = event.get(field) or ""
+    if not controller:
+        errors.append(required(field))
+    report(qualified_name(controller), field, controller, errors)
+    _required_text("reportingInstance", event.get("reportingInstance"), errors)
+    _required_text("action", event.get("action"), errors)
+    _required_text("reason", event.get("reason"), errors)
+    if len(event.get("note") or event.get("message") or "") > _MAX_NOTE:
         errors.append(invalid("message", "", f"can have at most {_MAX_NOTE} characters"))
 
 
-def _required_text(path: str, value: Any, limit: int, errors: Errors) -> None:
+def _required_text(path: str, value: Any, errors: Errors) -> None:
     if not value:
         errors.append(required(path))
-    elif limit and len(value) > limit:
-        errors.append(invalid(path, "", f"can have at most {limit} characters"))
+    elif len(value) > _MAX_TEXT:
+        errors.append(invalid(path, "", f"can have at most {_MAX_TEXT} characters"))
 
 
 def _validate_new_event(event: Object, errors: Errors) -> None:
-    namespace = (event.get("metadata") or {}).get("namespace") or ""
-    report(dns_label(namespace), "namespace", namespace, errors)
+    series = event.get("series")
+    if series is not None:
+        if (series.get("count") or 0) < 2:
+            errors.append(invalid("series.count", "", "should be at least 2"))
+        if not series.get("lastObservedTime"):
+            errors.append(required("series.lastObservedTime"))
     if not event.get("eventTime"):
         errors.append(required("eventTime"))
     kind = event.get("type") or ""
@@ -88,12 +95,10 @@ def _validate_event_update(new: Object, old: Object, errors: Errors) -> None:
 
 
 RULES = {
-    ("", "Event"): Rules(validate=_validate_event, name_check=dns_subdomain, strict_finalizers=False),
+    ("", "Event"): Rules(validate=_validate_event, name_check=path_segment, strict_finalizers=False),
     ("events.k8s.io", "Event"): Rules(
         validate=_validate_event,
         create=_validate_new_event,
         update=_validate_event_update,
-        name_check=dns_subdomain,
-        strict_finalizers=False,
     ),
 }

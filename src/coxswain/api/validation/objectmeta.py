@@ -20,20 +20,24 @@ from coxswain.api.validation.formats import Check, dns_label, label_value, quali
 MAX_ANNOTATIONS = 256 * 1024
 
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-_MAX_MANAGER = 128
-_MAX_SUBRESOURCE = 256
 
 
 def validate_object_meta(
-    metadata: Object, *, namespaced: bool, name_check: Check, strict_finalizers: bool = True
+    metadata: Object,
+    *,
+    namespaced: bool,
+    name_check: Check,
+    strict_finalizers: bool = True,
+    check_generate_name: bool = True,
 ) -> Errors:
     """The complaints about a new object's metadata, its name generated and its namespace filled in.
 
+    ``managedFields`` are not looked at: tracking writes them anew whatever a client sent.
     ``strict_finalizers``: names must be standard or have a domain (kinds of the older groups ask for it).
     """
     errors: Errors = []
     generate = metadata.get("generateName")
-    if generate:
+    if generate and check_generate_name:
         report(name_check(_mask_trailing_dash(generate)), "metadata.generateName", generate, errors)
     name = metadata.get("name")
     if not name:
@@ -103,8 +107,6 @@ def _validate_collections(metadata: Object, errors: Errors) -> None:
         _validate_owner_references(metadata["ownerReferences"], errors)
     if metadata.get("finalizers"):
         _validate_finalizers(metadata["finalizers"], errors)
-    if metadata.get("managedFields"):
-        _validate_managed_fields(metadata["managedFields"], errors)
 
 
 def validate_label_name(name: str, path: str, errors: Errors) -> None:
@@ -189,23 +191,6 @@ def _validate_no_new_finalizers(new: Object, old: Object, errors: Errors) -> Non
             f"found new finalizers []string{{{listed}}}"
         )
         errors.append(forbidden("metadata.finalizers", why))
-
-
-def _validate_managed_fields(entries: list[Object], errors: Errors) -> None:
-    for position, entry in enumerate(entries):
-        path = f"metadata.managedFields[{position}]"
-        operation = entry.get("operation") or ""
-        if operation not in ("Apply", "Update"):
-            errors.append(invalid(f"{path}.operation", operation, "must be `Apply` or `Update`"))
-        if entry.get("fieldsType", "FieldsV1") != "FieldsV1":
-            errors.append(invalid(f"{path}.fieldsType", entry["fieldsType"], "must be `FieldsV1`"))
-        manager = entry.get("manager") or ""
-        if len(manager.encode()) > _MAX_MANAGER:
-            errors.append(too_long(f"{path}.manager", manager, _MAX_MANAGER))
-        if not manager.isprintable():
-            errors.append(invalid(f"{path}.manager", manager, "should only contain printable characters"))
-        if len(entry.get("subresource") or "") > _MAX_SUBRESOURCE:
-            errors.append(too_long(f"{path}.subresource", entry["subresource"], _MAX_SUBRESOURCE))
 
 
 def validate_label_selector(selector: Object | None, path: str, errors: Errors) -> None:

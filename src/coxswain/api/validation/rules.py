@@ -32,6 +32,8 @@ class Rules:
     #: A changed object's metadata is checked as a new one's, too (Kubernetes does so for some kinds, and
     #: reports the same fault twice there).
     metadata_on_update: bool = False
+    #: A base for generated names is checked like a name.
+    check_generate_name: bool = True
     #: ``update`` reports before ``validate``.
     update_first: bool = False
 

@@ -234,10 +234,12 @@ def _validate_daemon_strategy(strategy: Object, errors: Errors) -> None:
     kind, path = strategy.get("type") or "", "spec.updateStrategy"
     if kind == "OnDelete":
         return
-    if kind != "RollingUpdate":
-        errors.append(not_supported(f"{path}.type", kind, ("OnDelete", "RollingUpdate")))
-        return
     rolling = strategy.get("rollingUpdate")
+    if kind != "RollingUpdate":
+        rules = rolling and go_struct(rolling, "maxUnavailable", "maxSurge")
+        value = go_struct({"type": kind, "rollingUpdate": rules}, "type", "rollingUpdate")
+        errors.append(not_supported(path, value, ("RollingUpdate", "OnDelete")))
+        return
     if rolling is None:
         errors.append(required(f"{path}.rollingUpdate"))
         return
@@ -401,7 +403,9 @@ RULES = {
         validate=_validate_replica_set, update=_selector_immutable, status=_validate_replica_status
     ),
     ("", "ReplicationController"): Rules(
-        validate=_validate_replication_controller, status=_validate_replica_status
+        validate=_validate_replication_controller,
+        status=_validate_replica_status,
+        check_generate_name=False,
     ),
     ("apps", "DaemonSet"): Rules(
         validate=_validate_daemon_set, update=_selector_immutable, status=_validate_daemon_status
