@@ -131,7 +131,7 @@ class ApiServer:
         core = Core(
             self._storage,
             registry,
-            default_chain(registry.lookup, authorizer),
+            default_chain(registry.lookup, authorizer, disable=config.disable_admission_plugins),
             authorizer,
             ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),
             Reviews(authorizer, authenticator),

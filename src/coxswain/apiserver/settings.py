@@ -79,6 +79,9 @@ class ApiServerConfig:
     """Addresses of Services."""
     node_port_range: str = "30000-32767"
     """Node ports of Services."""
+    disable_admission_plugins: tuple[str, ...] = ()
+    """Names of admission plugins to go without. Without a controller manager nobody makes the service accounts
+    that ``ServiceAccount`` demands of pods: an API server alone is better off without that one."""
     serving: ServingSettings = field(default_factory=ServingSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
