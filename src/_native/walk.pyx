@@ -184,6 +184,8 @@ cdef class Walk:
             if cls is not int and cls is not float:
                 self._wrong(value, field, frame)
         elif kind == CONVERTED:
+            if cls is dict or cls is list:
+                self._count(value)
             try:
                 return field.converter(value)
             except WrongType as error:

@@ -285,3 +285,15 @@ def test_the_resource_version_is_spliced_into_bytes(metadata: dict[str, Any]) ->
     obj = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"metadata": {}}}
     spliced = orjson.loads(codec.splice_resource_version(codec.encode(obj), 42))
     assert spliced == {**obj, "metadata": {"resourceVersion": "42", **metadata}}
+
+
+def test_schemas_of_custom_resources_are_cleaned_without_a_word() -> None:
+    gvk = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+    items = {"type": "object", "foo": 1, "properties": {"a": {"type": "string", "description": None}}}
+    properties = {"list": {"type": "array", "items": items}, "free": {"additionalProperties": True}}
+    version = {"name": "v1", "schema": {"openAPIV3Schema": {"properties": properties}}}
+    decoded = codec.decode(orjson.dumps({"spec": {"versions": [version]}}), "", gvk, "Warn")
+    assert decoded.warnings == []
+    made = decoded.obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    assert made["list"]["items"] == {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert made["free"] == {"additionalProperties": True}

@@ -57,7 +57,12 @@ def naive(kind: Type, obj: dict[str, Any], path: str, unknown: list[str]) -> dic
 
 def naive_value(found: Field, value: Any, path: str, unknown: list[str]) -> Any:
     if found.kind in ("object", "any"):
-        return value
+        if "JSONSchemaPropsOr" not in found.ref_name:
+            return value
+        try:
+            return fieldcheck._schema_or(value)
+        except fieldcheck.DecodeError:
+            raise Wrong from None
     if found.kind == "ref":
         expect(isinstance(value, dict))
         return naive(found.ref, value, path, unknown)

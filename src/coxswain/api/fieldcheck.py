@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Final
 
 from coxswain._native import walk
-from coxswain.api import gotime, jsonscan, quantity
+from coxswain.api import gotime, jsonscan, quantity, schema
 from coxswain.api.fields import child, quote
 from coxswain.api.names import Object
 from coxswain.api.schema import Field, Type
@@ -70,7 +70,7 @@ def check(obj: Object, kind: Type, *, report: bool = True) -> tuple[list[str], i
     state = walk.Walk(report)
     try:
         state.run(plan_of(kind), obj)
-    except walk.Fatal as error:
+    except (walk.Fatal, DecodeError) as error:
         raise DecodeError(str(error)) from None
     if state.type_error is not None:
         raise DecodeError(state.type_error)
@@ -150,6 +150,8 @@ def _field_plan(field: Field) -> walk.FieldPlan:
     plan.go_type = field.go_type
     plan.zero = None if field.presence == "nullable" else _ZEROS.get(field.kind)
     plan.converter = _CONVERTERS.get(field.kind)
+    if field.ref_name.startswith(f"{_SCHEMA_PROPS}Or"):
+        plan.kind, plan.converter = KINDS["bytes"], _schema_or
     plan.element = _field_plan(field.element) if field.element is not None else None
     if field.kind == "ref":
         plan.target = partial(_target, field)
@@ -222,6 +224,18 @@ def _corrupt_padding(data: bytes, position: int, filled: int) -> int:
         return position + 2
     return position + 1
 
+
+def _schema_or(value: Any) -> Any:
+    """A JSON schema or what may stand in its place (a bool, strings, a list of schemas); schemas are cleaned."""
+    if type(value) is list:
+        return [_schema_or(inner) for inner in value]
+    if type(value) is dict:
+        # Go decodes what lies below on its own, without a word about unknown fields.
+        check(value, schema.named(_SCHEMA_PROPS), report=False)
+    return value
+
+
+_SCHEMA_PROPS: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "quantity": _quantity,

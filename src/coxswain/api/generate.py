@@ -31,22 +31,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="coxswain.api.generate", description=__doc__)
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--go", type=Path)
+    parser.add_argument("--out", type=Path, default=DATA)
     options = parser.parse_args(argv)
     facts = orjson.loads(gzip.decompress((options.facts / "types.json.gz").read_bytes()))
+    committed = DATA / "presence.json"
     if options.go:
-        _write(DATA / "presence.json", presence(facts["types"], gofacts.read(options.go)))
-    known = orjson.loads((DATA / "presence.json").read_bytes())
+        committed = options.out / "presence.json"
+        _write(committed, presence(facts["types"], gofacts.read(options.go)))
+    known = orjson.loads(committed.read_bytes())
     types = {name: type_row(row, known.get(name, {})) for name, row in sorted(facts["types"].items())}
     _write(
-        DATA / "types.json",
+        options.out / "types.json",
         {"kubernetes": facts["kubernetes"], "kinds": kinds_index(facts["types"]), "types": types},
         nested=("kinds", "types"),
     )
-    _write(DATA / "protobuf.json", protofacts.messages(facts["types"], facts["protoMessages"]))
+    _write(options.out / "protobuf.json", protofacts.messages(facts["types"], facts["protoMessages"]))
     discovery = orjson.loads((options.facts / "discovery.json").read_bytes())
-    _write(DATA / "kinds.json", resource_rows(discovery), nested=("resources",))
+    _write(options.out / "kinds.json", resource_rows(discovery), nested=("resources",))
     columns = orjson.loads((options.facts / "table-columns.json").read_bytes())
-    _write(DATA / "columns.json", {name.replace("core/", "v1/", 1): rows for name, rows in columns.items()})
+    _write(
+        options.out / "columns.json",
+        {name.replace("core/", "v1/", 1): rows for name, rows in columns.items()},
+    )
     return 0
 
 

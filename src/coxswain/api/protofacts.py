@@ -49,7 +49,7 @@ def messages(types: Mapping[str, Any], protos: Mapping[str, Any]) -> dict[str, l
     """
     by_message = {message_name(name): row for name, row in types.items()}
     table: dict[str, list[list[Any]]] = {}
-    pending = [*(name for name in by_message if name in protos), *_ROOTS]
+    pending = [*(name for name in (*by_message, *_ROOTS) if name in protos)]
     while pending:
         name = pending.pop()
         if name in table or name not in protos:
