@@ -54,7 +54,8 @@ class Cache:
         known = self._assumed.pop(pod.key, None) or self._placed.get(pod.key)
         if known is not None:
             old, node_name = known
-            if node_name == pod.node_name and old.template is pod.template and old.uid == pod.uid:
+            same = old.template is pod.template and old.uid == pod.uid and old.deleting == pod.deleting
+            if same and node_name == pod.node_name:
                 self._placed[pod.key] = known
                 return False
             self.table.remove_pod(old, node_name)

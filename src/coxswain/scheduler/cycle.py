@@ -21,7 +21,7 @@ import numpy as np
 from coxswain._native import batch, filters, sampling
 from coxswain.scheduler import diagnosis
 from coxswain.scheduler.diagnosis import Diagnosis
-from coxswain.scheduler.framework import Profile, Rejection
+from coxswain.scheduler.framework import Profile, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plan import BATCHED_SCORES
 from coxswain.scheduler.pod import Pod
@@ -148,7 +148,11 @@ class Cycle:
             not verdict.template.host_ports
             and not verdict.has_cluster_plugins
             and verdict.fit_number > 0
-            and all(type(weighted.plugin) in BATCHED_SCORES for weighted in verdict.scores)
+            and all(
+                type(w.plugin) in BATCHED_SCORES
+                for w in verdict.scores
+                if w.plugin.SCOPE is not Scope.CLUSTER
+            )
             and verdict.narrow() is None
         )
 

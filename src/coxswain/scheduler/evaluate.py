@@ -49,6 +49,12 @@ def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
     """The results of every pending pod of one snapshot."""
     table = NodeTable()
     templates = Templates(table)
+    for namespace in case.get("namespaces") or ():
+        table.facts.set_namespace(namespace["metadata"]["name"], namespace["metadata"].get("labels") or {})
+    for service in case.get("services") or ():
+        metadata = service["metadata"]
+        selector = (service.get("spec") or {}).get("selector")
+        table.facts.set_service(metadata.get("namespace") or "", metadata["name"], selector)
     for node in case["nodes"]:
         table.set_node(node)
     for obj in case.get("pods") or ():

@@ -33,6 +33,8 @@ from coxswain.scheduler.template import Template
 Codes: TypeAlias = NDArray[np.uint8]
 Scores: TypeAlias = NDArray[np.int64]
 
+Normalization: TypeAlias = Literal["none", "default", "reverse", "own"]
+
 UNSCHEDULABLE = "Unschedulable"
 UNRESOLVABLE = "UnschedulableAndUnresolvable"
 MAX_SCORE = 100
@@ -131,8 +133,9 @@ class ScorePlugin(Protocol):
 
     NAME: ClassVar[str]
     SCOPE: ClassVar[Scope]
-    #: How raw scores become 0..100: not at all, by the largest, or by the largest and reversed.
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]]
+    #: How raw scores become 0..100: not at all, by the largest, by the largest and reversed, or by the
+    #: plugin's own ``normalize`` (see ``NormalizingPlugin``).
+    NORMALIZE: ClassVar[Normalization]
 
     def scoring(self, template: Template) -> bool:
         """False skips the plugin for these pods."""
@@ -144,6 +147,24 @@ class ScorePlugin(Protocol):
 
     def epoch(self, table: NodeTable) -> int:
         """A number; when it changes, cached scores of all rows are void (0 for ever if only rows matter)."""
+        ...
+
+
+@runtime_checkable
+class NormalizingPlugin(Protocol):
+    """NormalizeScore in the plugin's own way."""
+
+    def normalize(self, template: Template, table: NodeTable, rows: Rows, scores: Scores) -> Scores:
+        """0..100 for each of ``rows``, which are all the feasible nodes."""
+        ...
+
+
+@runtime_checkable
+class ClusterPlugin(Protocol):
+    """A plugin of scope CLUSTER that can tell cheaply when it has nothing to say."""
+
+    def relevant(self, template: Template, table: NodeTable) -> bool:
+        """False: it rejects no node and scores all alike, also after more pods of this template are placed."""
         ...
 
 

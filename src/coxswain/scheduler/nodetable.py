@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from coxswain.scheduler import requests
 from coxswain.scheduler.nodetree import NodeTree, zone_of
+from coxswain.scheduler.placed import ClusterFacts, PlacedPods
 
 if TYPE_CHECKING:
     from coxswain.scheduler.pod import Pod
@@ -114,6 +115,8 @@ class NodeTable:
         self.images: dict[str, tuple[int, set[int]]] = {}
         #: (protocol, port) -> row -> ip -> how many pods.
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
+        self.placed = PlacedPods()
+        self.facts = ClusterFacts()
         self.node_log = ChangeLog()
         self.pod_log = ChangeLog()
         #: Grows when the set of nodes or of their images changes: image spreading depends on all nodes.
@@ -289,6 +292,7 @@ class NodeTable:
         rows = []
         for pod, row in pods:
             self.node(row).pods[pod.uid] = pod
+            self.placed.add(pod.template, pod.deleting, row, 1)
             rows.append(row)
         self.pod_log.add(rows, self.capacity)
 
@@ -308,6 +312,7 @@ class NodeTable:
 
     def _count(self, pod: Pod, row: int, sign: int) -> None:
         template = pod.template
+        self.placed.add(template, pod.deleting, row, sign)
         self.requested[template.ids, row] += sign * template.amounts
         self.nonzero[:, row] += sign * template.ask[2:]
         for ip, protocol, port in template.host_ports:

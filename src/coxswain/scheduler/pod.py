@@ -20,6 +20,7 @@ class Pod:
     scheduler_name: str = "default-scheduler"
     gated: bool = False
     may_preempt: bool = True
+    deleting: bool = False
     resource_version: str = ""
 
     @property
@@ -48,5 +49,6 @@ def parse(obj: dict[str, Any], templates: Templates, *, placed: bool = True) -> 
         scheduler_name=spec.get("schedulerName") or "default-scheduler",
         gated=bool(spec.get("schedulingGates")),
         may_preempt=spec.get("preemptionPolicy") != "Never",
+        deleting="deletionTimestamp" in metadata,
         resource_version=metadata.get("resourceVersion") or "",
     )

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from coxswain._native import filters
 from coxswain._native import scores as score_kernels
 from coxswain.scheduler.framework import (
+    ClusterPlugin,
     Codes,
     FilterPlugin,
     NarrowingPlugin,
+    NormalizingPlugin,
     Profile,
     Rejection,
     Scope,
@@ -75,6 +77,10 @@ class Verdict:
         self._node_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.NODE]
         self._row_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.ROW]
         self._cluster_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.CLUSTER]
+        self._cluster_plugins = {
+            *(f for _, f in self._cluster_filters),
+            *(w.plugin for w in profile.scores if w.plugin.SCOPE is Scope.CLUSTER),
+        }
         self._narrowing = [f for _, f in numbered if isinstance(f, NarrowingPlugin)]
         self.scores = [w for w in profile.scores if w.plugin.scoring(template)]
         self._cached = {
@@ -89,8 +95,11 @@ class Verdict:
 
     @property
     def has_cluster_plugins(self) -> bool:
-        """Whether a decision depends on more than the rows' own state."""
-        return bool(self._cluster_filters) or len(self._cached) < len(self.scores)
+        """Whether a decision depends, now, on more than the rows' own state."""
+        return any(self._is_relevant(plugin) for plugin in self._cluster_plugins)
+
+    def _is_relevant(self, plugin: object) -> bool:
+        return not isinstance(plugin, ClusterPlugin) or plugin.relevant(self.template, self.table)
 
     @property
     def fit_number(self) -> int:
@@ -172,10 +181,11 @@ class Verdict:
     def judge(self) -> tuple[Codes, Codes]:
         """(rejected_by, code) by row, plugins of scope CLUSTER included; shared arrays, to be read only."""
         self.refresh()
-        if not self._cluster_filters:
+        asked = [(number, plugin) for number, plugin in self._cluster_filters if self._is_relevant(plugin)]
+        if not asked:
             return self.rejected_by, self.code
         by, code = self.rejected_by.copy(), self.code.copy()
-        self._fold(self._cluster_filters, self.table.order, by, code)
+        self._fold(asked, self.table.order, by, code)
         return by, code
 
     def judge_rows(self, rows: Rows) -> tuple[Codes, Codes]:
@@ -201,7 +211,9 @@ class Verdict:
             scores = self.raw(plugin)[rows]
         else:
             scores = plugin.score(self.template, self.table, rows)
-        if plugin.NORMALIZE != "none":
+        if isinstance(plugin, NormalizingPlugin):
+            scores = plugin.normalize(self.template, self.table, rows, scores)
+        elif plugin.NORMALIZE != "none":
             score_kernels.normalize(scores, plugin.NORMALIZE == "reverse")
         scores *= weight
         return scores
@@ -210,6 +222,8 @@ class Verdict:
         """The sum over all plugins for each of ``rows``."""
         total = np.zeros(len(rows), np.int64)
         for weighted in self.scores:
+            if weighted.plugin.SCOPE is Scope.CLUSTER and not self._is_relevant(weighted.plugin):
+                continue
             total += self.weighted(weighted, rows, cached=self.uses > 1)
         return total
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from coxswain._native import scores
-from coxswain.scheduler.framework import Scope, Scores
+from coxswain.scheduler.framework import Normalization, Scope, Scores
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.template import Template
 
@@ -15,7 +15,7 @@ from coxswain.scheduler.template import Template
 class NodeResourcesBalancedAllocation:
     NAME: ClassVar[str] = "NodeResourcesBalancedAllocation"
     SCOPE: ClassVar[Scope] = Scope.ROW
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]] = "none"
+    NORMALIZE: ClassVar[Normalization] = "none"
 
     def scoring(self, template: Template) -> bool:
         """A pod that asks for neither cpu nor memory unbalances nothing."""

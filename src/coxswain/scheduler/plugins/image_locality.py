@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 import numpy as np
 
-from coxswain.scheduler.framework import MAX_SCORE, Scope, Scores
+from coxswain.scheduler.framework import MAX_SCORE, Normalization, Scope, Scores
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.template import Template
 
@@ -18,7 +18,7 @@ MAX_CONTAINER_THRESHOLD: Final = 1000 * 1024 * 1024
 class ImageLocality:
     NAME: ClassVar[str] = "ImageLocality"
     SCOPE: ClassVar[Scope] = Scope.NODE
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]] = "none"
+    NORMALIZE: ClassVar[Normalization] = "none"
 
     def scoring(self, template: Template) -> bool:
         return True

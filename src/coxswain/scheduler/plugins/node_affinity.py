@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Narrowed, Rejection, Scope, Scores
+from coxswain.scheduler.framework import (
+    UNRESOLVABLE,
+    Codes,
+    Event,
+    Narrowed,
+    Normalization,
+    Rejection,
+    Scope,
+    Scores,
+)
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.selection import match_node_selector, match_term, required_terms
 from coxswain.scheduler.template import Template
@@ -19,7 +28,7 @@ class NodeAffinity:
     NAME: ClassVar[str] = "NodeAffinity"
     SCOPE: ClassVar[Scope] = Scope.NODE
     EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_LABEL
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]] = "default"
+    NORMALIZE: ClassVar[Normalization] = "default"
 
     def needed(self, template: Template) -> bool:
         return "nodeSelector" in template.spec or required_terms(template.spec) is not None

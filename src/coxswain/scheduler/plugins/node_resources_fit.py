@@ -8,7 +8,16 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from coxswain._native import filters, scores
-from coxswain.scheduler.framework import UNRESOLVABLE, UNSCHEDULABLE, Codes, Event, Rejection, Scope, Scores
+from coxswain.scheduler.framework import (
+    UNRESOLVABLE,
+    UNSCHEDULABLE,
+    Codes,
+    Event,
+    Normalization,
+    Rejection,
+    Scope,
+    Scores,
+)
 from coxswain.scheduler.nodetable import PODS_ID, NodeTable, Rows
 from coxswain.scheduler.template import Template
 
@@ -20,7 +29,7 @@ class NodeResourcesFit:
     NAME: ClassVar[str] = "NodeResourcesFit"
     SCOPE: ClassVar[Scope] = Scope.ROW
     EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_ALLOCATABLE | Event.POD_DELETE
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]] = "none"
+    NORMALIZE: ClassVar[Normalization] = "none"
 
     def __init__(
         self, strategy: Strategy = "LeastAllocated", cpu_weight: int = 1, memory_weight: int = 1

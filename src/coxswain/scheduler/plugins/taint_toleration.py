@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Rejection, Scope, Scores
+from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Normalization, Rejection, Scope, Scores
 from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
 from coxswain.scheduler.selection import by_taint_set, untolerated
 from coxswain.scheduler.template import Template
@@ -20,7 +20,7 @@ class TaintToleration:
     NAME: ClassVar[str] = "TaintToleration"
     SCOPE: ClassVar[Scope] = Scope.NODE
     EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_TAINT
-    NORMALIZE: ClassVar[Literal["none", "default", "reverse"]] = "reverse"
+    NORMALIZE: ClassVar[Normalization] = "reverse"
 
     def needed(self, template: Template) -> bool:
         return True

@@ -1,0 +1,135 @@
+"""Placed pods by template and row: what spreading and pod affinity count.
+
+Pods of one template match the same selectors, so a selector is tried once for each template, and the pods that it
+matches are a sum of a few arrays. A template on few nodes is a small dictionary, one on many an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from coxswain.scheduler.template import Template
+
+_DENSE_FROM: Final = 64
+
+
+@dataclass(slots=True)
+class Group:
+    """Pods of one template that are placed; those being deleted are counted apart."""
+
+    template: Template
+    deleting: bool
+    rows: dict[int, int] = field(default_factory=dict)
+    dense: NDArray[np.int64] | None = None
+
+    def add(self, row: int, sign: int) -> None:
+        count = self.rows.get(row, 0) + sign
+        if count:
+            self.rows[row] = count
+        else:
+            self.rows.pop(row, None)
+        if self.dense is not None and row < len(self.dense):
+            self.dense[row] += sign
+        else:
+            self.dense = None
+
+    def add_to(self, counts: NDArray[np.int64], weight: int = 1) -> None:
+        """Add ``weight`` for each pod to its row of ``counts``, which is as long as the table's arrays."""
+        if len(self.rows) < _DENSE_FROM:
+            for row, count in self.rows.items():
+                counts[row] += weight * count
+            return
+        if self.dense is None or len(self.dense) != len(counts):
+            self.dense = np.zeros(len(counts), np.int64)
+            self.dense[list(self.rows)] = list(self.rows.values())
+        counts += self.dense if weight == 1 else weight * self.dense
+
+
+class PlacedPods:
+    """Groups of placed pods."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Template, bool], Group] = {}
+        #: Those whose own pods state affinity or anti-affinity to others.
+        self._opinionated: dict[tuple[Template, bool], Group] = {}
+
+    def add(self, template: Template, deleting: bool, row: int, sign: int) -> None:
+        """Count a pod (or, with -1, one less) on a row."""
+        key = (template, deleting)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(template, deleting)
+            affinity = template.affinity
+            if affinity.get("podAffinity") or affinity.get("podAntiAffinity"):
+                self._opinionated[key] = group
+        group.add(row, sign)
+        if not group.rows:
+            del self._groups[key]
+            self._opinionated.pop(key, None)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    @property
+    def opinionated(self) -> Iterator[Group]:
+        """Groups whose pods have affinity or anti-affinity terms of their own."""
+        return iter(self._opinionated.values())
+
+    def matching(self, test: Callable[[Template], bool], memo: dict[Any, bool]) -> Iterator[Group]:
+        """Groups whose template passes ``test``, which is asked once for each."""
+        for group in self._groups.values():
+            template = group.template
+            verdict = memo.get(template)
+            if verdict is None:
+                if len(memo) > 2 * len(self._groups) + 64:
+                    memo.clear()
+                verdict = memo[template] = test(template)
+            if verdict:
+                yield group
+
+
+@dataclass(slots=True)
+class ClusterFacts:
+    """What plugins read besides nodes and pods."""
+
+    #: Labels of namespaces.
+    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: namespace -> service name -> selector.
+    services: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    #: Grows with every change, so that what was derived can be kept.
+    epoch: int = 0
+
+    def set_namespace(self, name: str, labels: dict[str, str]) -> None:
+        if self.namespaces.get(name) != labels:
+            self.namespaces[name] = labels
+            self.epoch += 1
+
+    def remove_namespace(self, name: str) -> None:
+        if self.namespaces.pop(name, None) is not None:
+            self.epoch += 1
+
+    def set_service(self, namespace: str, name: str, selector: dict[str, str] | None) -> None:
+        known = self.services.setdefault(namespace, {})
+        if selector and known.get(name) != selector:
+            known[name] = selector
+            self.epoch += 1
+        elif not selector:
+            self.remove_service(namespace, name)
+
+    def remove_service(self, namespace: str, name: str) -> None:
+        if self.services.get(namespace, {}).pop(name, None) is not None:
+            self.epoch += 1
+
+    def service_selector(self, namespace: str, labels: dict[str, str]) -> dict[str, str]:
+        """The selectors of all services that select such pods, merged (kube-scheduler ``DefaultSelector``)."""
+        merged: dict[str, str] = {}
+        for selector in self.services.get(namespace, {}).values():
+            if selector.items() <= labels.items():
+                merged |= selector
+        return merged

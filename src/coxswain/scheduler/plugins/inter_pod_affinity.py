@@ -1,0 +1,247 @@
+"""InterPodAffinity: pods that want to be near others, or away from them, by topology domain.
+
+Three rules: the pod's required affinity (a match of all its terms in the domain of each), its required
+anti-affinity, and the required anti-affinity of pods already placed. Preferred terms of both sides add and
+subtract their weights; required affinity of placed pods counts as a preference of weight 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coxswain.api.selectors import Selector, label_selector_from
+from coxswain.scheduler.framework import (
+    UNRESOLVABLE,
+    UNSCHEDULABLE,
+    Codes,
+    Event,
+    Normalization,
+    Rejection,
+    Scope,
+    Scores,
+)
+from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.placed import ClusterFacts
+from coxswain.scheduler.template import Template
+
+REASON_AFFINITY = "node(s) didn't match pod affinity rules"
+REASON_ANTI = "node(s) didn't match pod anti-affinity rules"
+REASON_EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
+_REASONS: Final = {
+    1: Rejection(UNRESOLVABLE, (REASON_AFFINITY,)),
+    2: Rejection(UNSCHEDULABLE, (REASON_ANTI,)),
+    3: Rejection(UNSCHEDULABLE, (REASON_EXISTING,)),
+}
+#: What required affinity of a placed pod is worth when it matches the pod to place.
+HARD_POD_AFFINITY_WEIGHT: Final = 1
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+@dataclass(eq=False, slots=True)
+class Term:
+    """One affinity term, parsed."""
+
+    key: str
+    selector: Selector
+    namespaces: frozenset[str]
+    namespace_selector: Selector
+    weight: int = 0
+    memo: dict[Any, bool] = field(default_factory=dict)
+    memo_epoch: int = -1
+
+    def matches(self, other: Template, facts: ClusterFacts) -> bool:
+        """Whether a pod of ``other`` is meant."""
+        if other.namespace not in self.namespaces and not self.namespace_selector.matches(
+            facts.namespaces.get(other.namespace, {})
+        ):
+            return False
+        return self.selector.matches(other.labels)
+
+    def remembered(self, other: Template, facts: ClusterFacts) -> bool:
+        """``matches``, asked once for each template while namespaces stay the same."""
+        memo = self.fresh_memo(facts)
+        found = memo.get(other)
+        if found is None:
+            if len(memo) > 4096:
+                memo.clear()
+            found = memo[other] = self.matches(other, facts)
+        return found
+
+    def fresh_memo(self, facts: ClusterFacts) -> dict[Any, bool]:
+        if self.memo_epoch != facts.epoch:
+            self.memo.clear()
+            self.memo_epoch = facts.epoch
+        return self.memo
+
+
+@dataclass(eq=False, slots=True)
+class Terms:
+    """All terms of a template."""
+
+    affinity: list[Term]
+    anti: list[Term]
+    #: Preferred terms of both kinds; those of anti-affinity have negative weights.
+    preferred: list[Term]
+    #: What placed pods of this template add to the score of pods that they mean.
+    pull: list[Term]
+
+
+def _term(raw: dict[str, Any], namespace: str, weight: int = 0) -> Term:
+    names = raw.get("namespaces") or ()
+    among = raw.get("namespaceSelector")
+    return Term(
+        key=raw["topologyKey"],
+        selector=label_selector_from(raw.get("labelSelector")),
+        namespaces=frozenset(names) if names or among is not None else frozenset((namespace,)),
+        namespace_selector=label_selector_from(among),
+        weight=weight,
+    )
+
+
+def _required(raw: dict[str, Any], namespace: str, weight: int = 0) -> list[Term]:
+    return [_term(one, namespace, weight) for one in raw.get(_REQUIRED) or ()]
+
+
+def _preferred(raw: dict[str, Any], namespace: str, sign: int) -> list[Term]:
+    return [
+        _term(one["podAffinityTerm"], namespace, sign * one["weight"]) for one in raw.get(_PREFERRED) or ()
+    ]
+
+
+def terms_of(template: Template) -> Terms:
+    """The parsed terms of a template, kept with it."""
+    known: Terms | None = template.parsed.get("InterPodAffinity")
+    if known is None:
+        near = template.affinity.get("podAffinity") or {}
+        away = template.affinity.get("podAntiAffinity") or {}
+        space = template.namespace
+        preferred = [*_preferred(near, space, 1), *_preferred(away, space, -1)]
+        hard = _required(near, space, HARD_POD_AFFINITY_WEIGHT)
+        known = Terms(_required(near, space), _required(away, space), preferred, [*preferred, *hard])
+        template.parsed["InterPodAffinity"] = known
+    return known
+
+
+class InterPodAffinity:
+    NAME: ClassVar[str] = "InterPodAffinity"
+    SCOPE: ClassVar[Scope] = Scope.CLUSTER
+    EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_LABEL | Event.POD_ADD | Event.POD_DELETE
+    NORMALIZE: ClassVar[Normalization] = "own"
+
+    def needed(self, template: Template) -> bool:
+        return True
+
+    def scoring(self, template: Template) -> bool:
+        return True
+
+    def epoch(self, table: NodeTable) -> int:
+        return 0
+
+    def relevant(self, template: Template, table: NodeTable) -> bool:
+        affinity = template.affinity
+        if affinity.get("podAffinity") or affinity.get("podAntiAffinity"):
+            return True
+        return any(
+            term.remembered(template, table.facts)
+            for group in table.placed.opinionated
+            for term in (*terms_of(group.template).pull, *terms_of(group.template).anti)
+        )
+
+    # -- filter ----------------------------------------------------------------------------------
+
+    def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
+        terms = terms_of(template)
+        codes = np.zeros(len(rows), np.uint8)
+        if terms.affinity:
+            codes[~self._near(template, terms.affinity, table, rows)] = 1
+        for term in terms.anti:
+            pods = self._pods([term], table)
+            codes[(codes == 0) & (self._in_domain(term.key, pods, table, rows) > 0)] = 2
+        for key, pods in self._refusing(template, table).items():
+            codes[(codes == 0) & (self._in_domain(key, pods, table, rows) > 0)] = 3
+        return codes
+
+    def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
+        return _REASONS[code]
+
+    def _near(self, template: Template, terms: list[Term], table: NodeTable, rows: Rows) -> NDArray[np.bool_]:
+        """Where required affinity holds; the first pod of a group that means itself may go anywhere."""
+        pods = self._pods(terms, table)
+        labelled = np.ones(len(rows), np.bool_)
+        exist = np.ones(len(rows), np.bool_)
+        anywhere = False
+        for term in terms:
+            ids = table.column(term.key).ids
+            labelled &= ids[rows] >= 0
+            exist &= self._in_domain(term.key, pods, table, rows) > 0
+            anywhere |= bool(pods[table.order][ids[table.order] >= 0].any())
+        if not anywhere and all(term.matches(template, table.facts) for term in terms):
+            return labelled
+        return labelled & exist
+
+    def _pods(self, terms: list[Term], table: NodeTable) -> NDArray[np.int64]:
+        """Placed pods that all terms mean, by row."""
+        counts = np.zeros(table.capacity, np.int64)
+        first, *others = terms
+
+        def test(other: Template) -> bool:
+            return first.matches(other, table.facts)
+
+        for group in table.placed.matching(test, first.fresh_memo(table.facts)):
+            if all(term.remembered(group.template, table.facts) for term in others):
+                group.add_to(counts)
+        return counts
+
+    def _refusing(self, template: Template, table: NodeTable) -> dict[str, NDArray[np.int64]]:
+        """Placed pods whose required anti-affinity means this one, by topology key and row."""
+        return self._opinions(template, table, lambda terms: ((term, 1) for term in terms.anti))
+
+    def _opinions(
+        self,
+        template: Template,
+        table: NodeTable,
+        which: Callable[[Terms], Iterable[tuple[Term, int]]],
+    ) -> dict[str, NDArray[np.int64]]:
+        found: dict[str, NDArray[np.int64]] = {}
+        for group in table.placed.opinionated:
+            for term, weight in which(terms_of(group.template)):
+                if term.remembered(template, table.facts):
+                    if term.key not in found:
+                        found[term.key] = np.zeros(table.capacity, np.int64)
+                    group.add_to(found[term.key], weight)
+        return found
+
+    @staticmethod
+    def _in_domain(key: str, pods: NDArray[np.int64], table: NodeTable, rows: Rows) -> NDArray[np.int64]:
+        """The sum of ``pods`` over each row's domain of ``key``; 0 where a node lacks the key."""
+        column = table.column(key)
+        order = table.order
+        order = order[column.ids[order] >= 0]
+        sums = np.bincount(column.ids[order], weights=pods[order], minlength=len(column.values))
+        result: NDArray[np.int64] = np.append(sums, 0)[column.ids[rows]].astype(np.int64)
+        return result
+
+    # -- score -----------------------------------------------------------------------------------
+
+    def score(self, template: Template, table: NodeTable, rows: Rows) -> Scores:
+        total = np.zeros(len(rows), np.int64)
+        for term in terms_of(template).preferred:
+            total += term.weight * self._in_domain(term.key, self._pods([term], table), table, rows)
+        pulls = self._opinions(template, table, lambda terms: ((term, term.weight) for term in terms.pull))
+        for key, weights in pulls.items():
+            total += self._in_domain(key, weights, table, rows)
+        return total
+
+    def normalize(self, template: Template, table: NodeTable, rows: Rows, scores: Scores) -> Scores:
+        """The least becomes 0, the largest 100."""
+        least, most = int(scores.min()), int(scores.max())
+        if most == least:
+            return np.zeros(len(rows), np.int64)
+        result: Scores = (100.0 * ((scores - least) / float(most - least))).astype(np.int64)
+        return result

@@ -1,0 +1,251 @@
+"""PodTopologySpread: pods that a selector matches are spread over the domains of a topology key.
+
+DoNotSchedule: the pods of a domain, with this one, may exceed those of the emptiest domain by ``maxSkew`` at
+most. ScheduleAnyway: fewer matching pods in the node's domains are better. A pod without constraints of its own
+that services select is spread over hosts and zones (kube-scheduler's system defaults).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coxswain.api.selectors import Selector, label_selector_from
+from coxswain.scheduler.framework import (
+    MAX_SCORE,
+    UNRESOLVABLE,
+    UNSCHEDULABLE,
+    Codes,
+    Event,
+    Normalization,
+    Rejection,
+    Scope,
+    Scores,
+)
+from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
+from coxswain.scheduler.selection import by_taint_set, match_node_selector, untolerated
+from coxswain.scheduler.template import Template
+
+REASON = "node(s) didn't match pod topology spread constraints"
+REASON_LABEL = REASON + " (missing required label)"
+HOSTNAME: Final = "kubernetes.io/hostname"
+ZONE: Final = "topology.kubernetes.io/zone"
+_NO_LABEL, _SKEWED = 1, 2
+_HARD_EFFECTS = ("NoSchedule", "NoExecute")
+
+
+@dataclass(eq=False, slots=True)
+class Constraint:
+    """One constraint, parsed."""
+
+    max_skew: int
+    key: str
+    selector: Selector
+    #: Whether the selector matches everything: Kubernetes counts no pods then.
+    everything: bool
+    min_domains: int
+    honor_affinity: bool
+    honor_taints: bool
+    memo: dict[Any, bool] = field(default_factory=dict)
+
+
+def _parse(raw: dict[str, Any], labels: dict[str, str]) -> Constraint:
+    selector = raw.get("labelSelector")
+    same = {key: labels[key] for key in raw.get("matchLabelKeys") or () if key in labels}
+    if same:
+        more = [{"key": key, "operator": "In", "values": [value]} for key, value in same.items()]
+        selector = selector or {}
+        selector = {**selector, "matchExpressions": [*(selector.get("matchExpressions") or ()), *more]}
+    parsed = label_selector_from(selector)
+    empty = selector is not None and not (selector.get("matchLabels") or selector.get("matchExpressions"))
+    return Constraint(
+        max_skew=raw["maxSkew"],
+        key=raw["topologyKey"],
+        selector=parsed,
+        everything=empty,
+        min_domains=raw.get("minDomains") or 1,
+        honor_affinity=raw.get("nodeAffinityPolicy") != "Ignore",
+        honor_taints=raw.get("nodeTaintsPolicy") == "Honor",
+    )
+
+
+class PodTopologySpread:
+    NAME: ClassVar[str] = "PodTopologySpread"
+    SCOPE: ClassVar[Scope] = Scope.CLUSTER
+    EVENTS: ClassVar[Event] = (
+        Event.NODE_ADD | Event.NODE_LABEL | Event.NODE_TAINT | Event.POD_ADD | Event.POD_DELETE
+    )
+    NORMALIZE: ClassVar[Normalization] = "own"
+
+    def needed(self, template: Template) -> bool:
+        return bool(self._constraints(template, "DoNotSchedule"))
+
+    def scoring(self, template: Template) -> bool:
+        return True
+
+    def epoch(self, table: NodeTable) -> int:
+        return 0
+
+    def relevant(self, template: Template, table: NodeTable) -> bool:
+        return self.needed(template) or bool(self._soft(template, table))
+
+    def _constraints(self, template: Template, action: str) -> list[Constraint]:
+        known = template.parsed.get(self.NAME)
+        if known is None:
+            known = template.parsed[self.NAME] = {
+                kind: [
+                    _parse(raw, template.labels)
+                    for raw in template.spec.get("topologySpreadConstraints") or ()
+                    if raw["whenUnsatisfiable"] == kind
+                ]
+                for kind in ("DoNotSchedule", "ScheduleAnyway")
+            }
+        found: list[Constraint] = known[action]
+        return found
+
+    def _soft(self, template: Template, table: NodeTable) -> list[Constraint]:
+        if "topologySpreadConstraints" in template.spec:
+            return self._constraints(template, "ScheduleAnyway")
+        epoch, found = template.parsed.get("PodTopologySpread.default", (-1, []))
+        if epoch != table.facts.epoch:
+            selector = table.facts.service_selector(template.namespace, template.labels)
+            found = [
+                _parse({"maxSkew": skew, "topologyKey": key, "labelSelector": {"matchLabels": selector}}, {})
+                for skew, key in ((3, HOSTNAME), (5, ZONE))
+                if selector
+            ]
+            template.parsed["PodTopologySpread.default"] = (table.facts.epoch, found)
+        result: list[Constraint] = found
+        return result
+
+    # -- counting --------------------------------------------------------------------------------
+
+    def _pods(self, constraint: Constraint, template: Template, table: NodeTable) -> NDArray[np.int64]:
+        """Matching pods by row: of the same namespace, not being deleted."""
+        counts = np.zeros(table.capacity, np.int64)
+        if constraint.everything:
+            return counts
+
+        def test(other: Template) -> bool:
+            return other.namespace == template.namespace and constraint.selector.matches(other.labels)
+
+        for group in table.placed.matching(test, constraint.memo):
+            if not group.deleting:
+                group.add_to(counts)
+        return counts
+
+    def _included(self, constraint: Constraint, template: Template, table: NodeTable) -> NDArray[np.bool_]:
+        """Which of the table's nodes (in ``order``) the node policies let count."""
+        rows = table.order
+        included = np.ones(len(rows), np.bool_)
+        if constraint.honor_affinity and ("nodeSelector" in template.spec or "affinity" in template.spec):
+            included &= match_node_selector(template.spec, table, rows)
+        if constraint.honor_taints:
+            tolerations = template.spec.get("tolerations") or ()
+
+            def judge(taints: tuple[Taint, ...]) -> int:
+                return not untolerated(taints, tolerations, _HARD_EFFECTS)
+
+            included &= by_taint_set(table, rows, template.parsed, "PodTopologySpread.taints", judge) != 0
+        return included
+
+    def _labelled(self, constraints: list[Constraint], table: NodeTable) -> NDArray[np.bool_]:
+        """Which of the table's nodes (in ``order``) have every key."""
+        rows = table.order
+        labelled = np.ones(len(rows), np.bool_)
+        for constraint in constraints:
+            labelled &= table.column(constraint.key).ids[rows] >= 0
+        return labelled
+
+    # -- filter ----------------------------------------------------------------------------------
+
+    def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
+        constraints = self._constraints(template, "DoNotSchedule")
+        codes = np.zeros(len(rows), np.uint8)
+        labelled = self._labelled(constraints, table)
+        for constraint in constraints:
+            ids = table.column(constraint.key).ids
+            counted = table.order[labelled & self._included(constraint, template, table)]
+            values = len(table.column(constraint.key).values)
+            present = np.bincount(ids[counted], minlength=values) > 0
+            pods = self._pods(constraint, template, table)
+            matches = np.bincount(ids[counted], weights=pods[counted], minlength=values).astype(np.int64)
+            domains = int(present.sum())
+            least = int(matches[present].min()) if domains else 2**31 - 1
+            if domains < constraint.min_domains:
+                least = 0
+            itself = int(constraint.selector.matches(template.labels))
+            mine = ids[rows]
+            skewed = np.append(matches + itself - least > constraint.max_skew, False)[mine]
+            codes[(codes == 0) & (mine < 0)] = _NO_LABEL
+            codes[(codes == 0) & skewed] = _SKEWED
+        return codes
+
+    def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
+        if code == _NO_LABEL:
+            return Rejection(UNRESOLVABLE, (REASON_LABEL,))
+        return Rejection(UNSCHEDULABLE, (REASON,))
+
+    # -- score -----------------------------------------------------------------------------------
+
+    def score(self, template: Template, table: NodeTable, rows: Rows) -> Scores:
+        """-1 marks nodes that lack a key and are left out."""
+        constraints = self._soft(template, table)
+        if not constraints:
+            return np.zeros(len(rows), np.int64)
+        every_key = "topologySpreadConstraints" in template.spec
+        scored = np.ones(len(rows), np.bool_)
+        counted = np.ones(len(table), np.bool_)
+        if every_key:
+            counted = self._labelled(constraints, table)
+            for constraint in constraints:
+                scored &= table.column(constraint.key).ids[rows] >= 0
+        total = np.zeros(len(rows), np.float64)
+        for constraint in constraints:
+            total += self._score_one(constraint, template, table, rows, scored, counted)
+        # Go rounds halves away from zero; scores are never negative.
+        scores = np.floor(total + 0.5).astype(np.int64)
+        scores[~scored] = -1
+        return scores
+
+    def _score_one(
+        self,
+        constraint: Constraint,
+        template: Template,
+        table: NodeTable,
+        rows: Rows,
+        scored: NDArray[np.bool_],
+        counted: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        column = table.column(constraint.key)
+        mine = column.ids[rows]
+        pods = self._pods(constraint, template, table)
+        if constraint.key == HOSTNAME:
+            size = int(scored.sum())
+            counts = pods[rows]
+        else:
+            some = mine[scored]
+            known = np.bincount(some[some >= 0], minlength=len(column.values)) > 0
+            size = int(known.sum()) + int((some < 0).any())
+            nodes = table.order[counted & self._included(constraint, template, table)]
+            nodes = nodes[column.ids[nodes] >= 0]
+            sums = np.bincount(column.ids[nodes], weights=pods[nodes], minlength=len(column.values))
+            counts = np.append(np.where(known, sums, 0), 0)[mine].astype(np.int64)
+        weight = math.log(size + 2)
+        return np.where(mine >= 0, counts * weight + (constraint.max_skew - 1), 0.0)
+
+    def normalize(self, template: Template, table: NodeTable, rows: Rows, scores: Scores) -> Scores:
+        """The emptiest domains get the most."""
+        if not self._soft(template, table):
+            return scores
+        valid = scores >= 0
+        if not valid.any():
+            return np.zeros(len(rows), np.int64)
+        least, most = int(scores[valid].min()), int(scores[valid].max())
+        if most == 0:
+            return np.where(valid, MAX_SCORE, 0).astype(np.int64)
+        return np.where(valid, MAX_SCORE * (most + least - scores) // most, 0).astype(np.int64)
