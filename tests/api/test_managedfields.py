@@ -334,6 +334,77 @@ def test_custom_types_made_at_run_time():
     assert both["spec"] == {"size": 1, "items": [{"k": "a", "v": 1}, {"k": "b"}], "tags": ["x", "y"]}
 
 
+def test_writes_through_scale_bear_no_time():
+    live = applied(None, deployment({"name": "a"}, replicas=1), "m1", kind=DEPLOYMENT)
+    scaled = applied(
+        live,
+        {"apiVersion": "apps/v1", "spec": {"replicas": 4}},
+        "m2",
+        kind=DEPLOYMENT,
+        subresource="scale",
+        force=True,
+    )
+    assert scaled["spec"]["replicas"] == 4
+    first = scaled["metadata"]["managedFields"][0]
+    assert (first["manager"], first["subresource"], "time" in first) == ("m2", "scale", False)
+    assert first["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+
+
+def test_free_form_parts_of_custom_types_are_tracked_inside_where_they_say_so():
+    widget = Type("widget", {"free": Field("free", "any", map_type="granular"), "blob": Field("blob", "any")})
+    obj = update({"metadata": {"name": "w"}, "free": {"a": {"b": 1}}, "blob": {"c": 1}}, None, kind=widget)
+    assert owners(obj) == {"m": [".blob", ".free", ".free.a", ".free.a.b"]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [1, {"f:a": 1}, {"x": {}}, {"k:[1]": {}}, {"k:{": {}}, {"v:": {}}, {"i:x": {}}, {"f:a": {"f:b": None}}],
+)
+def test_malformed_sets_of_clients_fall_back_to_the_stored_owners(fields):
+    old = update(config_map(a="1"), None)
+    new = config_map(a="1")
+    new["metadata"]["managedFields"] = [{"manager": "evil", "operation": "Update", "fieldsV1": fields}]
+    assert owners(update(new, old)) == owners(old)
+
+
+def test_what_does_not_fit_its_schema_keeps_its_owners_or_is_refused():
+    old = update(config_map(a="1"), None)
+    for data in (["a"], "text", 5, [{}]):
+        new = {**config_map(), "data": data}
+        assert owners(update(new, old)) == owners(old)
+        with pytest.raises(ApiError, match="expected map, got"):
+            applied(old, {**config_map(), "data": data})
+    with pytest.raises(ApiError, match="expected list, got"):
+        applied(
+            None, {**deployment(), "metadata": {"name": "d", "ownerReferences": {"a": 1}}}, kind=DEPLOYMENT
+        )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["a", "Recreate"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["spec", "name", "template", "containers", "metadata", "labels", "strategy"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON, JSON)
+def test_no_configuration_breaks_apply(first, second):
+    live = None
+    for number, spec in enumerate((first, second)):
+        config = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+        try:
+            live = applied(live, config, f"m{number}", kind=DEPLOYMENT)
+        except ApiError:
+            pass
+
+
 NODES = st.recursive(
     st.just({}),
     lambda below: st.dictionaries(

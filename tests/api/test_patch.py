@@ -191,6 +191,15 @@ def test_unusable_strategic_patches_are_plain_server_errors(patch, message):
     assert (error.value.code, error.value.reason, error.value.message) == (500, "", message)
 
 
+def test_bottomless_patches_are_refused():
+    patch: dict = {}
+    for _ in range(5000):
+        patch = {"a": patch}
+    for apply in (merge_patch, lambda obj, change: strategic_merge_patch(obj, change, None)):
+        with pytest.raises(BadRequest, match="max depth"):
+            apply({}, patch)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["a", "b"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),

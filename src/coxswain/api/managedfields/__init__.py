@@ -12,6 +12,10 @@
     manager_of(field_manager, user_agent) -> str
         the manager of a request: its fieldManager, else what its user agent starts with
 
+A write through ``scale`` is a write of the parent's spec.replicas with ``subresource="scale"``.
+A custom resource's Type may say of a free-form field (kind ``any``) that its map_type is ``granular``: it is then
+tracked field by field, as Kubernetes does for x-kubernetes-preserve-unknown-fields.
+
 Both functions leave ``old``, ``live`` and ``applied`` as they are. The rules are structured-merge-diff's:
 
 - A set of fields is kept as its wire form (FieldsV1): ``{"f:spec": {"f:replicas": {}}}``; ``{}`` is a member,

@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from coxswain.api.errors import ApiError, BadRequest, CauseType, Conflict
-from coxswain.api.managedfields.entries import APPLY, UPDATE, Entry, decode, take_away, write
+from coxswain.api.managedfields.entries import APPLY, UPDATE, Entry, decode, stamp, take_away, write
 from coxswain.api.managedfields.fieldset import Node, difference, intersection, paths, union, without
 from coxswain.api.managedfields.lastapplied import MANAGER, refreshed, still_applied
 from coxswain.api.managedfields.merge import merge, remove, with_structs
 from coxswain.api.managedfields.shape import (
     ABSENT,
+    KEYED,
+    MAP,
+    SET,
     STRUCT,
     MissingKeyError,
     Shape,
@@ -26,6 +29,7 @@ from coxswain.api.managedfields.shape import (
 )
 from coxswain.api.managedfields.update import reset_fields, strip_system_fields
 from coxswain.api.names import Object
+from coxswain.api.patch.refusals import go_text
 from coxswain.api.schema import Type
 
 
@@ -52,7 +56,7 @@ def apply(
     before = live if live is not None else _nothing(shape, type)
     entries = decode((before.get("metadata") or {}).get("managedFields"))
     excluded = reset_fields(type, subresource)
-    _check_keys(shape, applied, type)
+    _check_shape(shape, applied, type)
 
     named = without(applied_set(shape, applied) or {}, excluded)
     mine = Entry(manager, APPLY, version, subresource, "", strip_system_fields(named))
@@ -70,7 +74,7 @@ def apply(
     others = take_away(take_away(others, changed), removed)
 
     same = not changed and not removed and last is not None and last.fields == mine.fields
-    time = last.time if same and last is not None else now
+    time = last.time if same and last is not None else stamp(now, subresource)
     if manager == MANAGER:
         merged = refreshed(merged, applied)
     merged = {**merged, "metadata": dict(merged.get("metadata") or {})}
@@ -140,9 +144,9 @@ def _describe(entry: Entry) -> str:
     return text
 
 
-def _check_keys(shape: Shape, applied: Object, type: Type | None) -> None:  # noqa: A002
+def _check_shape(shape: Shape, applied: Object, type: Type | None) -> None:  # noqa: A002
     try:
-        fault = _keyless(shape, applied, "")
+        fault = _misfit(shape, applied, "")
     except RecursionError:
         raise BadRequest("the configuration is nested too deeply") from None
     if fault:
@@ -153,14 +157,22 @@ def _check_keys(shape: Shape, applied: Object, type: Type | None) -> None:  # no
         raise ApiError(f"failed to create typed patch object ({who}): {fault}", code=500, reason="")
 
 
-def _keyless(shape: Shape, value: Any, path: str) -> str:
-    """The first element of an associative list that cannot be identified, as structured-merge-diff says it."""
-    if shape.kind == STRUCT and isinstance(value, dict):
+def _misfit(shape: Shape, value: Any, path: str) -> str:
+    """The first value that cannot be merged for its type or lack of keys, as structured-merge-diff says it."""
+    if value is not None and shape.kind in (STRUCT, MAP) and not isinstance(value, dict):
+        return f"{path}: expected map, got &{{{go_text(value)}}}"
+    if value is not None and shape.kind in (KEYED, SET) and not isinstance(value, list):
+        return f"{path}: expected list, got &{{{go_text(value)}}}"
+    if shape.kind == STRUCT and value:
         for name, item in value.items():
             known = shape.fields.get(name)
-            if known and (fault := _keyless(known[1], item, f"{path}.{name}")):
+            if known and (fault := _misfit(known[1], item, f"{path}.{name}")):
                 return fault
-    elif shape.keys and isinstance(value, list):
+    elif shape.kind == MAP and value and shape.element:
+        for name, item in value.items():
+            if fault := _misfit(shape.element, item, f"{path}.{name}"):
+                return fault
+    elif shape.kind in (KEYED, SET) and value:
         seen: set[str] = set()
         for position, item in enumerate(value):
             try:
@@ -171,6 +183,6 @@ def _keyless(shape: Shape, value: Any, path: str) -> str:
             if wire in seen:
                 return f"errors:\n  {path}: duplicate entries for key {shown}"
             seen.add(wire)
-            if shape.element and (fault := _keyless(shape.element, item, path + shown)):
+            if shape.element and (fault := _misfit(shape.element, item, path + shown)):
                 return fault
     return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from coxswain.api.managedfields.fieldset import Node, difference, union
+from coxswain.api.managedfields.fieldset import Node, difference, is_well_formed, union
 from coxswain.api.names import Object
 
 APPLY: Final = "Apply"
@@ -49,13 +49,23 @@ class Entry:
         return out
 
 
-def decode(entries: Any) -> list[Entry]:
-    """The entries of an object. One malformed entry voids them all, as in Kubernetes."""
+def stamp(now: str, subresource: str) -> str:
+    """The time that a new entry bears: writes through ``scale`` are handed to the parent without one."""
+    return "" if subresource == "scale" else now
+
+
+def decode(entries: Any, *, trusted: bool = True) -> list[Entry]:
+    """The entries of an object. One malformed entry voids them all, as in Kubernetes.
+
+    Entries that a client sent are not ``trusted``: their sets are checked, element by element.
+    """
     decoded: list[Entry] = []
     for entry in entries or ():
         if not isinstance(entry, dict) or entry.get("operation") not in (APPLY, UPDATE):
             return []
         fields = entry.get("fieldsV1")
+        if not trusted and not is_well_formed(fields or {}):
+            return []
         decoded.append(
             Entry(
                 entry.get("manager") or "unknown",

@@ -102,6 +102,32 @@ def _without(fields: Node, excluded: Node) -> Node | None:
     return rest
 
 
+#: Real objects are a dozen levels deep.
+_MAX_DEPTH: Final = 100
+
+
+def is_well_formed(fields: Any, depth: int = 0) -> bool:
+    """Whether this is a set's wire form: what a client sends may be anything."""
+    if not isinstance(fields, dict) or depth > _MAX_DEPTH:
+        return False
+    return all(_is_element(name) and is_well_formed(below, depth + 1) for name, below in fields.items())
+
+
+def _is_element(name: str) -> bool:
+    kind, rest = name[:2], name[2:]
+    if name == "." or kind == "f:":
+        return True
+    if kind == "i:":
+        return rest.lstrip("-").isdecimal()
+    if kind not in ("k:", "v:"):
+        return False
+    try:
+        value = orjson.loads(rest)
+    except orjson.JSONDecodeError:
+        return False
+    return kind == "v:" or isinstance(value, dict)
+
+
 def paths(fields: Node) -> Iterator[str]:
     """Every member, as structured-merge-diff prints paths: ``.spec.containers[name="c"].image``."""
     for name, below in fields.items():

@@ -52,6 +52,8 @@ UNKNOWN: Final = Shape(DEDUCED)
 UNKNOWN.element = UNKNOWN
 
 _structs: dict[int, tuple[Type, Shape]] = {}
+#: Types of custom resources come and go; beyond this the compiled shapes are made anew.
+_MAX_STRUCTS: Final = 4096
 
 
 def shape_of(type: Type | None) -> Shape:  # noqa: A002
@@ -60,6 +62,8 @@ def shape_of(type: Type | None) -> Shape:  # noqa: A002
         return UNKNOWN
     known = _structs.get(id(type))
     if known is None:
+        if len(_structs) > _MAX_STRUCTS:
+            _structs.clear()
         shape = Shape(STRUCT)
         known = _structs[id(type)] = (type, shape)  # first, for types that contain themselves
         _fill(shape, type)
@@ -89,6 +93,8 @@ def _shape_of_field(below: Field) -> Shape:
     if below.kind == "ref":
         shape = shape_of(below.ref)
         return Shape(ATOMIC, zero=shape.zero) if below.map_type == "atomic" else shape
+    if below.map_type == "granular" and below.kind in ("any", "object"):
+        return UNKNOWN  # a custom resource's free part: x-kubernetes-preserve-unknown-fields
     if below.kind == "map" and below.element is not None:
         return Shape(MAP, element=_shape_of_field(below.element))
     if below.kind == "array" and below.element is not None:

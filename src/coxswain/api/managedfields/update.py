@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coxswain.api.managedfields.entries import UPDATE, Entry, cap, decode, is_reset, take_away, write
+from coxswain.api.managedfields.entries import UPDATE, Entry, cap, decode, is_reset, stamp, take_away, write
 from coxswain.api.managedfields.fieldset import MEMBER, Node, union
 from coxswain.api.managedfields.shape import MissingKeyError, compare, shape_of
 from coxswain.api.names import Object
@@ -12,6 +12,8 @@ from coxswain.api.schema import Type
 
 #: Longest name of a manager, in bytes.
 MAX_MANAGER: Final = 128
+
+_DOES_NOT_FIT: Final = (MissingKeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 _SYSTEM_METADATA: Final = frozenset(
     "f:" + name
@@ -89,13 +91,14 @@ def track_update(
         return
     try:
         changed, removed = changes(old, new, type, subresource)
-    except MissingKeyError:
-        # Kubernetes logs and keeps the owners when an object does not fit its schema.
+    except _DOES_NOT_FIT:
+        # Kubernetes keeps the owners when an object does not fit its schema; validation will refuse it.
         write(new, entries)
         return
     entries = take_away(entries, removed)
     if changed:
-        entries = _own(entries, Entry(manager or "unknown", UPDATE, api_version, subresource, now, changed))
+        time = stamp(now, subresource)
+        entries = _own(entries, Entry(manager or "unknown", UPDATE, api_version, subresource, time, changed))
         if len(entries) > 1:
             entries = cap(entries)
     write(new, entries)
@@ -108,7 +111,9 @@ def _entries(given: Any, old: Object | None, subresource: str) -> list[Entry]:
         return decode(live)
     if is_reset(given):
         return []
-    return (decode(given) if given else []) or decode(live)
+    if not given or given == live:
+        return decode(live)
+    return decode(given, trusted=False) or decode(live)
 
 
 def _own(entries: list[Entry], taken: Entry) -> list[Entry]:

@@ -13,7 +13,7 @@ import orjson
 
 from coxswain.api.errors import BadRequest, RequestTooLarge
 from coxswain.api.names import Object
-from coxswain.api.patch.refusals import rejected, wrong_json_type
+from coxswain.api.patch.refusals import rejected, too_deep, wrong_json_type
 
 MAX_OPERATIONS: Final = 10_000
 MAX_COPIED_BYTES: Final = 3 * 1024 * 1024
@@ -38,8 +38,10 @@ def json_patch(obj: Object, patch: Any) -> Object:
                 if copied > MAX_COPIED_BYTES:
                     raise _DoesNotFitError
             document = _apply(document, operation)
-    except _DoesNotFitError:
+    except (_DoesNotFitError, orjson.JSONEncodeError):
         raise rejected() from None
+    except RecursionError:
+        raise too_deep() from None
     if not isinstance(document, dict):
         raise rejected()
     return document

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from coxswain.api.names import Object
-from coxswain.api.patch.refusals import wrong_json_type
+from coxswain.api.patch.refusals import too_deep, wrong_json_type
 
 
 def merge_patch(obj: Object, patch: Any) -> Object:
     """``obj`` with ``patch`` merged in: null deletes, objects merge, everything else replaces."""
     if not isinstance(patch, dict):
         raise wrong_json_type(patch, "map[string]interface {}")
-    return _merge(obj, patch)
+    try:
+        return _merge(obj, patch)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _merge(target: Object, patch: Object) -> Object:

@@ -15,6 +15,11 @@ def wrong_json_type(value: Any, go_type: str) -> BadRequest:
     return BadRequest(f"error decoding patch: json: cannot unmarshal {name} into Go value of type {go_type}")
 
 
+def too_deep() -> BadRequest:
+    """Nested deeper than we walk."""
+    return BadRequest("error decoding patch: json: exceeded max depth")
+
+
 def rejected() -> Invalid:
     """The patch is well formed but does not fit the object; Kubernetes keeps the reason to itself."""
     return Invalid("the server rejected our request due to an error in our request", details={})

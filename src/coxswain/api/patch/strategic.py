@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from coxswain.api.errors import ApiError, BadRequest
 from coxswain.api.names import Object
-from coxswain.api.patch.refusals import go_text, rejected, wrong_json_type
+from coxswain.api.patch.refusals import go_text, rejected, too_deep, wrong_json_type
 from coxswain.api.schema import Field, Type
 
 DIRECTIVE: Final = "$patch"
@@ -34,7 +34,10 @@ def strategic_merge_patch(obj: Object, patch: Any, type: Type | None) -> Object:
     """``obj`` with ``patch`` merged in. Raises BadRequest, Invalid, or a plain 500 as Kubernetes does."""
     if not isinstance(patch, dict):
         raise wrong_json_type(patch, "map[string]interface {}")
-    return _merge_object(obj, patch, type)
+    try:
+        return _merge_object(obj, patch, type)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _failure(message: str) -> ApiError:
