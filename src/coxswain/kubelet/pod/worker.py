@@ -24,6 +24,7 @@ from coxswain.base import clock
 from coxswain.kubelet.pod import status as pod_status
 from coxswain.kubelet.pod.actions import Kill, compute
 from coxswain.kubelet.pod.backoff import Backoff, go_duration
+from coxswain.kubelet.pod.conditions import OWNED
 from coxswain.kubelet.pod.view import (
     PodView,
     containers_of,
@@ -126,12 +127,26 @@ class PodWorker:
         self._reason = ""
         self._message = ""
         self._finished = False
+        self._own_status: Object | None = None
 
     # ---- what happened
 
     def update(self, pod: Object) -> None:
-        """The object changed. The kubelet's own status is kept until the server has it."""
+        """The object changed. Of its status only others' conditions count: the rest is ours to say."""
+        if self._own_status is not None:
+            others = [
+                condition
+                for condition in (pod.get("status") or {}).get("conditions") or ()
+                if condition["type"] not in OWNED
+            ]
+            ours = [c for c in self._own_status["conditions"] if c["type"] in OWNED]
+            pod = {**pod, "status": {**self._own_status, "conditions": [*others, *ours]}}
         self.pod = pod
+
+    def said(self, status: Object) -> None:
+        """``status`` was reported: the next one builds on it."""
+        self._own_status = status
+        self.pod = {**self.pod, "status": status}
 
     def removed(self) -> None:
         """The object is gone from its source: stop what runs."""
@@ -157,6 +172,11 @@ class PodWorker:
         self._failed_at[name] = now
 
     @property
+    def is_gone(self) -> bool:
+        """The object is gone from its source."""
+        return self._gone
+
+    @property
     def finished(self) -> bool:
         """``Finish`` was handed out."""
         return self._finished
@@ -174,7 +194,7 @@ class PodWorker:
             if any(box.ready for box in view.sandboxes) or view.active:
                 return [StopPod(self._grace_now(), self._reason, self._message)]
             self.phase = Phase.TERMINATED
-        if not self._finished or self._deletable():
+        if not self._finished or self._deletable() or self._gone:
             self._finished = True
             return [Finish(self._deletable())]
         return []

@@ -24,6 +24,9 @@ from typing import Protocol
 
 from coxswain.base.errors import CoxswainError
 
+#: The label that names the pod of a container; kubelet's name for it.
+POD_UID_LABEL = "io.kubernetes.pod.uid"
+
 
 class RuntimeFailure(CoxswainError):
     """The runtime could not do it; ``reason`` is a Kubernetes waiting reason (CamelCase)."""
@@ -187,7 +190,9 @@ class Runtime(Protocol):
 
     async def remove_sandbox(self, sandbox_id: str) -> None: ...
 
-    async def sandboxes(self) -> list[Sandbox]: ...
+    async def sandboxes(self, pod_uid: str = "") -> list[Sandbox]:
+        """All sandboxes, or those of one pod."""
+        ...
 
     async def ensure_image(self, image: str, policy: str) -> str:
         """Make the image available under Kubernetes' pull policy; its id. Raises ``ImageUnavailable``."""
@@ -203,7 +208,9 @@ class Runtime(Protocol):
 
     async def remove_container(self, container_id: str) -> None: ...
 
-    async def containers(self) -> list[Container]: ...
+    async def containers(self, pod_uid: str = "") -> list[Container]:
+        """All containers, or those of one pod (by the label ``POD_UID_LABEL``)."""
+        ...
 
     async def exec(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
         """Run a command inside; ``timeout`` seconds (0: none). Raises ``TimeoutError``."""

@@ -1,7 +1,7 @@
 """Limits by control groups, v1 or v2, where the machine lets us make them; elsewhere there are none.
 
-    v2   /sys/fs/cgroup/coxswain-TAG/ID            cpu.max, cpu.weight, memory.max
-    v1   <controller>/<our own group>/coxswain-TAG/ID   cpu.cfs_quota_us, cpu.shares, memory.limit_in_bytes
+v2   /sys/fs/cgroup/coxswain-TAG/ID            cpu.max, cpu.weight, memory.max
+v1   <controller>/<our own group>/coxswain-TAG/ID   cpu.cfs_quota_us, cpu.shares, memory.limit_in_bytes
 """
 
 from __future__ import annotations

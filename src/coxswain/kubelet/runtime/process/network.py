@@ -103,7 +103,7 @@ class BridgeNetwork:
         routes = await _run("ip", "-4", "route", "show", "exact", str(self.cidr))
         if routes.strip() and f"dev {self._bridge}" not in routes:
             raise RuntimeFailure(f"another interface has the pod range {self.cidr}", "NetworkNotReady")
-        if not os.path.exists(f"/sys/class/net/{self._bridge}"):
+        if not _exists(f"/sys/class/net/{self._bridge}"):
             gateway = f"{next(self.cidr.hosts())}/{self.cidr.prefixlen}"
             await _batch(
                 f"link add {self._bridge} type bridge",
@@ -138,13 +138,13 @@ class BridgeNetwork:
 
     async def detach(self, identifier: str) -> None:
         space, veth = self._names(identifier)
-        if os.path.exists(f"/sys/class/net/{veth}"):
+        if _exists(f"/sys/class/net/{veth}"):
             await _run("ip", "link", "del", veth, check=False)
-        if os.path.exists(f"/run/netns/{space}"):
+        if _exists(f"/run/netns/{space}"):
             await _run("ip", "netns", "del", space, check=False)
 
     async def close(self) -> None:
-        if os.path.exists(f"/sys/class/net/{self._bridge}"):
+        if _exists(f"/sys/class/net/{self._bridge}"):
             await _run("ip", "link", "del", self._bridge, check=False)
         self._ready = False
 
@@ -190,3 +190,7 @@ async def _run(*command: str, text: str = "", check: bool = True) -> str:
         words = err.decode(errors="replace").strip()
         raise RuntimeFailure(f"{' '.join(command)}: {words}", "NetworkNotReady")
     return out.decode(errors="replace")
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)

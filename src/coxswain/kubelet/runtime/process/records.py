@@ -177,3 +177,18 @@ def _lost(directory: str, running: Record) -> Record:
     record = {"exit_code": 137, "finished_at": clock.now(), "reason": "Error"}
     write(directory + "/exit.json", record)
     return record
+
+
+def exists(path: str) -> bool:
+    """Whether a file is there; a local look, cheap enough for the loop."""
+    return os.path.exists(path)
+
+
+def make(path: str, mode: int) -> None:
+    """Make a directory and those above it."""
+    os.makedirs(path, mode=mode, exist_ok=True)
+
+
+def absolute(path: str) -> str:
+    """``path`` from the root."""
+    return os.path.abspath(path)

@@ -36,6 +36,7 @@ from pathlib import Path
 from coxswain.base import clock
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.kubelet.runtime.interface import (
+    POD_UID_LABEL,
     Container,
     ContainerConfig,
     ContainerNotFound,
@@ -92,6 +93,7 @@ class ProcessRuntime:
         self._waiting: dict[str, asyncio.Event] = {}
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._ended: dict[str, Container] = {}
+        self._configs: dict[str, records.Record] = {}
         self._socket: socket.socket | None = None
         self._lock = -1
 
@@ -99,7 +101,7 @@ class ProcessRuntime:
     async def open(cls, data_dir: str, settings: ProcessSettings | None = None) -> ProcessRuntime:
         """Take over ``data_dir``/runtime. Raises ``ResourceUnavailable`` if another kubelet has it."""
         settings = settings or ProcessSettings()
-        root = os.path.abspath(f"{data_dir}/runtime")
+        root = records.absolute(f"{data_dir}/runtime")
         for path in (root, f"{root}/sandboxes", f"{root}/containers"):
             os.makedirs(path, mode=0o700, exist_ok=True)
         lock = os.open(f"{root}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -107,7 +109,9 @@ class ProcessRuntime:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise ResourceUnavailable(f"another kubelet uses {root}; stop it or choose another data directory") from None
+            raise ResourceUnavailable(
+                f"another kubelet uses {root}; stop it or choose another data directory"
+            ) from None
         network = await choose(root, settings.network, settings.pod_cidr)
         runtime = cls(root, settings, network, await _choose_isolation(settings.isolation, root))
         runtime._lock = lock
@@ -140,7 +144,7 @@ class ProcessRuntime:
                 record.update(ip=place.ip, netns=place.netns)
             os.makedirs(directory, mode=0o700)
             records.write(f"{directory}/config.json", record)
-        os.makedirs(config.log_directory, mode=0o755, exist_ok=True)
+        records.make(config.log_directory, 0o755)
         return identifier
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
@@ -160,12 +164,12 @@ class ProcessRuntime:
                 await self.remove_container(container.id)
         shutil.rmtree(f"{self.root}/sandboxes/{sandbox_id}", ignore_errors=True)
 
-    async def sandboxes(self) -> list[Sandbox]:
+    async def sandboxes(self, pod_uid: str = "") -> list[Sandbox]:
         found = []
         for identifier in records.subdirectories(f"{self.root}/sandboxes"):
             record = records.read(self._sandbox(identifier))
-            if record is not None:
-                if record.get("netns") and not os.path.exists(record["netns"]):
+            if record is not None and pod_uid in ("", record["config"]["uid"]):
+                if record.get("netns") and not records.exists(record["netns"]):
                     record["stopped"] = True  # the machine was restarted: its network is gone
                 found.append(records.sandbox(identifier, record))
         return found
@@ -235,9 +239,9 @@ class ProcessRuntime:
 
     async def start_container(self, container_id: str) -> None:
         directory = self._container(container_id)
-        if not os.path.exists(f"{directory}/config.json"):
+        if not records.exists(f"{directory}/config.json"):
             raise ContainerNotFound(f"container {container_id} is gone")
-        if os.path.exists(f"{directory}/started"):
+        if records.exists(f"{directory}/started"):
             return
         event = self._waiting[container_id] = asyncio.Event()
         try:
@@ -247,10 +251,12 @@ class ProcessRuntime:
                     # Datagrams may be lost; the files are what counts.
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), 1.0)
-                    if os.path.exists(f"{directory}/exit.json"):
+                    if records.exists(f"{directory}/exit.json"):
                         break
         except TimeoutError:
-            raise RuntimeFailure(f"container {container_id[:12]} did not start in {_START_TIMEOUT:.0f} s") from None
+            raise RuntimeFailure(
+                f"container {container_id[:12]} did not start in {_START_TIMEOUT:.0f} s"
+            ) from None
         finally:
             self._waiting.pop(container_id, None)
         ended = records.read(f"{directory}/exit.json")
@@ -260,15 +266,15 @@ class ProcessRuntime:
     async def stop_container(self, container_id: str, timeout: float) -> None:
         directory = self._container(container_id)
         running = records.read(f"{directory}/state.json")
-        if running is None or os.path.exists(f"{directory}/exit.json"):
+        if running is None or records.exists(f"{directory}/exit.json"):
             return
         config = records.read(f"{directory}/config.json")
         name = (config or {}).get("config", {}).get("stop_signal") or "SIGTERM"
         number = getattr(signal.Signals, name, signal.SIGTERM)
         pid, started = running["pid"], running["pid_start"]
-        if timeout > 0 and records.send(pid, started, number):
-            if await self._wait_exit(container_id, timeout):
-                return
+        asked = timeout > 0 and records.send(pid, started, number)
+        if asked and await self._wait_exit(container_id, timeout):
+            return
         records.send(pid, started, signal.SIGKILL, group=True)
         await self._wait_exit(container_id, 5.0)
 
@@ -278,10 +284,10 @@ class ProcessRuntime:
         event = self._waiting.setdefault(container_id, asyncio.Event())
         until = clock.monotonic() + timeout
         try:
-            while not os.path.exists(f"{directory}/exit.json"):
+            while not records.exists(f"{directory}/exit.json"):
                 left = until - clock.monotonic()
                 if left <= 0 or not records.supervised(directory):
-                    return os.path.exists(f"{directory}/exit.json")
+                    return records.exists(f"{directory}/exit.json")
                 event.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), min(left, 0.5))
@@ -292,18 +298,22 @@ class ProcessRuntime:
     async def remove_container(self, container_id: str) -> None:
         await self.stop_container(container_id, 0)
         self._ended.pop(container_id, None)
+        self._configs.pop(container_id, None)
         shutil.rmtree(self._container(container_id), ignore_errors=True)
         self._cgroups.remove(container_id)
 
-    async def containers(self) -> list[Container]:
+    async def containers(self, pod_uid: str = "") -> list[Container]:
         found = []
         for identifier in records.subdirectories(f"{self.root}/containers"):
+            directory = self._container(identifier)
+            record = self._configs.get(identifier) or records.read(f"{directory}/config.json")
+            if record is None:
+                continue
+            self._configs[identifier] = record
+            if pod_uid and record["config"]["labels"].get(POD_UID_LABEL) != pod_uid:
+                continue
             if (ended := self._ended.get(identifier)) is not None:
                 found.append(ended)
-                continue
-            directory = self._container(identifier)
-            record = records.read(f"{directory}/config.json")
-            if record is None:
                 continue
             container = records.container(identifier, directory, record)
             if container.state is ContainerState.EXITED:
@@ -317,7 +327,16 @@ class ProcessRuntime:
         config = records.read(f"{directory}/config.json")
         if running is None or config is None or not records.alive(running["pid"], running["pid_start"]):
             raise ContainerNotFound(f"container {container_id} does not run")
-        argv = [sys.executable, "-I", "-S", SHIM, "--enter", str(running["pid"]), config["process"]["cwd"], "--"]
+        argv = [
+            sys.executable,
+            "-I",
+            "-S",
+            SHIM,
+            "--enter",
+            str(running["pid"]),
+            config["process"]["cwd"],
+            "--",
+        ]
         process = await asyncio.create_subprocess_exec(
             *argv,
             *command,

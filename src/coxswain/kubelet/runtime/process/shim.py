@@ -59,9 +59,7 @@ def prctl(option, value):
 
 def mount(source, target, kind, flags, data=""):
     arguments = [x.encode() if x else None for x in (source, target, kind)]
-    _check(
-        _libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}"
-    )
+    _check(_libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}")
 
 
 def unshare(flags):
@@ -326,7 +324,10 @@ class Log:
     def rotate(self):
         folder, name = os.path.split(self.path)
         try:
-            os.rename(self.path, f"{self.path}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09d}")
+            os.rename(
+                self.path,
+                f"{self.path}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09d}",
+            )
             old = sorted(entry for entry in os.listdir(folder) if entry.startswith(name + "."))
             for entry in old[: max(0, len(old) - (self.max_files - 1))]:
                 os.unlink(os.path.join(folder, entry))
