@@ -1,4 +1,8 @@
-"""Run an API server alone. It writes the administrator's DATA_DIR/kubeconfig and serves until stopped."""
+"""Run an API server alone. It writes the administrator's DATA_DIR/kubeconfig and serves until stopped.
+
+The admission plugin ServiceAccount refuses pods in namespaces without a default service account, which the
+controller manager makes. Alone there is nobody to make it, so the plugin is off unless it is enabled.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ import argparse
 import asyncio
 import os
 from pathlib import Path
+
+#: Admission plugins that need a controller manager to be of use.
+OFF_ALONE = ("ServiceAccount",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +33,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-auth-file", type=Path, help='CSV: token,user,uid,"group1,group2"')
     parser.add_argument("--service-cidr", default="10.96.0.0/16", help="addresses of Services")
+    parser.add_argument(
+        "--disable-admission-plugins",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="default plugins to switch off",
+    )
+    parser.add_argument(
+        "--enable-admission-plugins", type=_names, default=(), metavar="A,B", help="plugins to switch on"
+    )
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     add_log_flags(parser)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +69,9 @@ async def _serve(args: argparse.Namespace) -> None:
             data_dir=data_dir,
             token_auth_file=args.token_auth_file,
             service_cidr=args.service_cidr,
+            disable_admission_plugins=tuple(
+                {*args.disable_admission_plugins, *OFF_ALONE} - {*args.enable_admission_plugins}
+            ),
             serving=ServingSettings(address=args.address, port=args.port, grpc_port=args.grpc_port),
             storage=StorageSettings(backend=args.store),
         )

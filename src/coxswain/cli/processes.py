@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -46,7 +47,7 @@ class Processes:
             url = await self._start_server(server)
             kubeconfig = self._options.data_dir / "kubeconfig"
             for name, command in self._commands().items():
-                components.supervise(name, lambda name=name, command=command: self._child(name, command))
+                components.supervise(name, functools.partial(self._child, name, command))
             async with await connect(kubeconfig) as client:
                 await wait_for_nodes(client, self._options.expected_nodes)
             await ready(url, self.pids)
@@ -60,20 +61,16 @@ class Processes:
             f"--data-dir={options.data_dir}",
             f"--port={options.port}",
             f"--store={options.store}",
+            "--enable-admission-plugins=ServiceAccount",
             f"--ready-fd={writer}",
         ]
-        tasks.start("apiserver", self._child("apiserver", command, pass_fds=(writer,)))
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)
-        try:
-            stream = asyncio.StreamReader()
-            await loop.connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb", buffering=0)
-            )
-            while "apiserver" not in self.pids:
-                await asyncio.sleep(0.01)
-        finally:
-            os.close(writer)
+        process = await self._spawn("apiserver", command, pass_fds=(writer,))
+        os.close(writer)
+        tasks.start("apiserver", self._mind("apiserver", process))
+        stream = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb", buffering=0)
+        )
         line = await stream.readline()
         if not line:
             raise ResourceUnavailable("the API server ended at once; its own message above says why")
@@ -106,8 +103,12 @@ class Processes:
             ]
         return commands
 
-    async def _child(self, name: str, command: Sequence[str], pass_fds: Sequence[int] = ()) -> None:
-        """Run one component until it ends (``ComponentEnded``) or we are cancelled (it is stopped)."""
+    async def _child(self, name: str, command: Sequence[str]) -> None:
+        await self._mind(name, await self._spawn(name, command))
+
+    async def _spawn(
+        self, name: str, command: Sequence[str], pass_fds: Sequence[int] = ()
+    ) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -119,6 +120,10 @@ class Processes:
             start_new_session=True,  # Ctrl-C is for us: we stop the others in order
         )
         self.pids[name] = process.pid
+        return process
+
+    async def _mind(self, name: str, process: asyncio.subprocess.Process) -> None:
+        """Wait for a component: it ends (``ComponentEnded``), or we are cancelled (it is stopped)."""
         try:
             code = await process.wait()
         except asyncio.CancelledError:
