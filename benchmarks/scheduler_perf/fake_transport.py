@@ -72,7 +72,7 @@ class FakeTransport:
     @asynccontextmanager
     async def watch(self, call: Call) -> AsyncIterator[AsyncIterator[Sequence[WatchEvent]]]:
         queue: asyncio.Queue[list[WatchEvent]] = asyncio.Queue()
-        self._watchers[call.resource].append(queue)
+        self._watchers.setdefault(call.resource, []).append(queue)
 
         async def batches() -> AsyncIterator[Sequence[WatchEvent]]:
             while True:

@@ -17,11 +17,11 @@ from typing import Any
 
 import orjson
 
-from coxswain.api.names import NODES, PODS, Object
+from coxswain.api.names import NAMESPACES, NODES, PODS, SERVICES, Object
 from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
 from coxswain.client.events import EventRecorder
-from coxswain.client.informer import InformerFactory
+from coxswain.client.informer import InformerFactory, only_metadata
 from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Answer, Call, Client
 from coxswain.scheduler import metrics
 from coxswain.scheduler import pod as pods
@@ -76,6 +76,12 @@ class Scheduler:
         nodes.add_handler(self._node_added, self._node_updated, self._node_deleted, self._wake.set)
         placed = self.informers.informer(PODS, transform=self._parse_pod)
         placed.add_handler(self._pod_added, self._pod_updated, self._pod_deleted, self._wake.set)
+        namespaces = self.informers.informer(NAMESPACES, transform=only_metadata)
+        namespaces.add_handler(
+            self._namespace_set, lambda _, new: self._namespace_set(new), self._namespace_gone
+        )
+        services = self.informers.informer(SERVICES, transform=_trim_service)
+        services.add_handler(self._service_set, lambda _, new: self._service_set(new), self._service_gone)
         try:
             async with Supervisor("scheduler") as tasks:
                 await self.informers.start()
@@ -139,6 +145,18 @@ class Scheduler:
 
     def _node_deleted(self, obj: Object) -> None:
         self.table.remove_node(obj["metadata"]["name"])
+
+    def _namespace_set(self, obj: Object) -> None:
+        self.table.facts.set_namespace(obj["metadata"]["name"], _labels(obj) or {})
+
+    def _namespace_gone(self, obj: Object) -> None:
+        self.table.facts.remove_namespace(obj["metadata"]["name"])
+
+    def _service_set(self, obj: Object) -> None:
+        self.table.facts.set_service(obj["metadata"]["namespace"], obj["metadata"]["name"], obj["selector"])
+
+    def _service_gone(self, obj: Object) -> None:
+        self.table.facts.remove_service(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     # -- scheduling ------------------------------------------------------------------------------
 
@@ -297,6 +315,12 @@ def _trim_node(obj: Object) -> Object:
         "spec": {"taints": spec.get("taints"), "unschedulable": spec.get("unschedulable")},
         "status": {"allocatable": status.get("allocatable"), "images": status.get("images")},
     }
+
+
+def _trim_service(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    kept = {name: metadata.get(name) for name in ("name", "namespace", "uid", "resourceVersion")}
+    return {"metadata": kept, "selector": (obj.get("spec") or {}).get("selector")}
 
 
 def _labels(obj: Object) -> Any:

@@ -21,7 +21,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +48,19 @@ Normalization: TypeAlias = Literal["none", "default", "reverse", "own"]
 UNSCHEDULABLE = "Unschedulable"
 UNRESOLVABLE = "UnschedulableAndUnresolvable"
 MAX_SCORE = 100
+T = TypeVar("T")
+
+
+_offered: dict[tuple[type, type], bool] = {}
+
+
+def offers(plugin: object, protocol: type[T]) -> TypeGuard[T]:
+    """``isinstance`` for the optional protocols below, asked once for each class: the check itself is slow."""
+    key = (type(plugin), protocol)
+    found = _offered.get(key)
+    if found is None:
+        found = _offered[key] = isinstance(plugin, protocol)
+    return found
 
 
 class Scope(enum.IntEnum):
@@ -107,7 +130,7 @@ def explain(
     plugin: FilterPlugin, template: Template, table: NodeTable, rows: Rows, codes: Codes
 ) -> Iterable[tuple[Rejection, int]]:
     """Each rejection of ``rows`` (all rejected by ``plugin``) and how many times it occurs."""
-    if isinstance(plugin, ExplainingPlugin):
+    if offers(plugin, ExplainingPlugin):  # type: ignore[type-abstract]
         return plugin.explain(template, table, rows, codes)
     values, firsts, times = np.unique(codes, return_index=True, return_counts=True)
     return [

@@ -47,6 +47,15 @@ def _of_container(container: dict[str, Any], defaults: bool) -> Amounts:
     return asked
 
 
+def lacks_some(spec: dict[str, Any]) -> bool:
+    """Whether some container asks for no cpu or no memory, so that the non-zero requests differ."""
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        asked = (container.get("resources") or {}).get("requests")
+        if not asked or CPU not in asked or MEMORY not in asked:
+            return True
+    return False
+
+
 def _add(into: Amounts, more: Amounts) -> None:
     for name, nano in more.items():
         into[name] = into.get(name, 0) + nano

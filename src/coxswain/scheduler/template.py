@@ -130,7 +130,7 @@ def _container(container: dict[str, Any]) -> dict[str, Any]:
 def build(namespace: str, labels: dict[str, str], spec: dict[str, Any], table: NodeTable) -> Template:
     """Compute what depends on the template alone."""
     asked = requests.pod_requests(spec)
-    nonzero = requests.pod_requests(spec, defaults=True)
+    nonzero = requests.pod_requests(spec, defaults=True) if requests.lacks_some(spec) else asked
     wanted = {PODS_ID: 1}
     for name, nano in asked.items():
         if amount := requests.units(name, nano):

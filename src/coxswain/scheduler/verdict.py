@@ -26,6 +26,7 @@ from coxswain.scheduler.framework import (
     ScorePlugin,
     Scores,
     Weighted,
+    offers,
 )
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plan import Plan
@@ -81,7 +82,7 @@ class Verdict:
             *(f for _, f in self._cluster_filters),
             *(w.plugin for w in profile.scores if w.plugin.SCOPE is Scope.CLUSTER),
         }
-        self._narrowing = [f for _, f in numbered if isinstance(f, NarrowingPlugin)]
+        self._narrowing = [f for _, f in numbered if offers(f, NarrowingPlugin)]  # type: ignore[type-abstract]
         self.scores = [w for w in profile.scores if w.plugin.scoring(template)]
         self._cached = {
             w.plugin.NAME: _CachedScore(w.plugin) for w in self.scores if w.plugin.SCOPE is not Scope.CLUSTER
@@ -99,7 +100,7 @@ class Verdict:
         return any(self._is_relevant(plugin) for plugin in self._cluster_plugins)
 
     def _is_relevant(self, plugin: object) -> bool:
-        return not isinstance(plugin, ClusterPlugin) or plugin.relevant(self.template, self.table)
+        return not offers(plugin, ClusterPlugin) or plugin.relevant(self.template, self.table)  # type: ignore[type-abstract]
 
     @property
     def fit_number(self) -> int:
@@ -211,7 +212,7 @@ class Verdict:
             scores = self.raw(plugin)[rows]
         else:
             scores = plugin.score(self.template, self.table, rows)
-        if isinstance(plugin, NormalizingPlugin):
+        if offers(plugin, NormalizingPlugin):  # type: ignore[type-abstract]
             scores = plugin.normalize(self.template, self.table, rows, scores)
         elif plugin.NORMALIZE != "none":
             score_kernels.normalize(scores, plugin.NORMALIZE == "reverse")
