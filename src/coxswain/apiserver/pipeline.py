@@ -140,7 +140,8 @@ class Pipeline:
         if ctx.subresource:
             return _subresource_verb(entry, ctx.subresource, verb)
         if verb not in entry.resource.verbs:
-            raise wrong_method()
+            # What is never stored has no path of one object at all.
+            raise not_served() if entry.cache is None and ctx.name else wrong_method()
         if entry.cache is None:
             if entry.gvr == BINDINGS:
                 return binding.create

@@ -96,6 +96,11 @@ class Entry:
     def namespaced(self) -> bool:
         return self.resource.namespaced
 
+    @property
+    def error_group(self) -> str:
+        """The group that messages about invalid objects name: that of the version stored."""
+        return self.conversion.storage.group if self.conversion else self.gvr.group
+
     def key(self, namespace: str, name: str) -> str:
         """The store's key of an object."""
         if self.resource.namespaced:

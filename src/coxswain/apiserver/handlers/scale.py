@@ -14,6 +14,7 @@ from coxswain.apiserver.representation import shaped_reply
 from coxswain.apiserver.request import Context, Core, Reply
 from coxswain.apiserver.verbs import decoding, patch, writing
 from coxswain.apiserver.verbs.writing import Door
+from coxswain.client.interface import APPLY_PATCH
 
 SCALE = GVK("autoscaling", "v1", "Scale")
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -42,11 +43,47 @@ async def patch_scale(core: Core, ctx: Context) -> Reply:
     """Patch the Scale."""
     media_type = decoding.media_type_of(ctx.content_type)
     options = write_options(ctx.query, "PatchOptions")
-    check_patch_options(options, apply=False)
+    check_patch_options(options, apply=media_type == APPLY_PATCH)
+    if media_type == APPLY_PATCH:
+        return await _apply(core, ctx, options)
     change = patch.patcher(ctx, media_type, SCALE)
     return await _change(
         core, ctx, options, lambda present: codec.conform(change(present), SCALE, options.field_validation).obj
     )
+
+
+async def _apply(core: Core, ctx: Context, options: WriteOptions) -> Reply:
+    """Apply a Scale: it owns ``spec.replicas`` of the object."""
+    scale = codec.decode(ctx.body, codec.YAML, SCALE, options.field_validation).obj
+    decoding.settle_name(ctx, decoding.with_metadata(scale))
+    decoding.settle_namespace(ctx, scale)
+    replicas = _replicas(ctx, scale)
+    gvk = ctx.entry.gvk
+    names = {key: scale["metadata"][key] for key in ("name", "namespace") if key in scale["metadata"]}
+    applied: Object = {"kind": gvk.kind, "apiVersion": gvk.api_version, "metadata": names}
+    if "replicas" in (scale.get("spec") or {}):
+        applied["spec"] = {"replicas": replicas}
+
+    def transform(existing: Object) -> Object:
+        existing["metadata"].pop("resourceVersion", None)
+        merged = patch.merge_applied(ctx, existing, applied, options)
+        writing.forget_scale_times(merged)
+        return merged
+
+    raw = await writing.update_object(core, ctx, transform, options, _door(ctx), tracked=False)
+    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw)))
+
+
+def _replicas(ctx: Context, scale: Object) -> int:
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if replicas < 0:
+        problem = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise errors.invalid(SCALE.group, SCALE.kind, ctx.name, [problem])
+    return int(replicas)
+
+
+def _door(ctx: Context) -> Door:
+    return Door(ctx.entry.rules.prepare_update, ctx.entry.rules.validate_update, "scale")
 
 
 async def _change(
@@ -54,10 +91,7 @@ async def _change(
 ) -> Reply:
     def transform(existing: Object) -> Object:
         scale = make(scale_of(existing))
-        replicas = (scale.get("spec") or {}).get("replicas") or 0
-        if replicas < 0:
-            problem = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise errors.invalid(SCALE.group, SCALE.kind, ctx.name, [problem])
+        replicas = _replicas(ctx, scale)
         metadata = scale.get("metadata") or {}
         existing["spec"] = {**(existing.get("spec") or {}), "replicas": replicas}
         revision, uid = metadata.get("resourceVersion"), metadata.get("uid")
@@ -69,9 +103,7 @@ async def _change(
             kept["uid"] = uid
         return existing
 
-    rules = ctx.entry.rules
-    door = Door(rules.prepare_update, rules.validate_update, "scale")
-    raw = await writing.update_object(core, ctx, transform, options, door)
+    raw = await writing.update_object(core, ctx, transform, options, _door(ctx))
     return shaped_reply(ctx, 200, scale_of(orjson.loads(raw)))
 
 

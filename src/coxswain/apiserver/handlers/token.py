@@ -37,6 +37,7 @@ async def review(core: Core, ctx: Context) -> Reply:
     obj = decoding.decode_body(ctx, ctx.entry.gvk, options.field_validation)
     if ctx.entry.namespaced:
         decoding.settle_namespace(ctx, obj)
+    writing.track(ctx, obj, None)
     await core.storage.catch_up()
     answered = core.reviews.handle(ctx.entry.gvr, obj, ctx.user, ctx.namespace)
     return shaped_reply(ctx, 201, answered)

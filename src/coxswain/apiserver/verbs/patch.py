@@ -93,7 +93,7 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
         if applied["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was found"
             raise errors.conflict(entry.gvr, ctx.name, why)
-        merged = _merge(ctx, None, applied, options)
+        merged = merge_applied(ctx, None, applied, options)
         merged["metadata"].pop("resourceVersion", None)
         entry.rules.default(merged)
         raw = await writing.create_object(core, ctx, merged, options, applied=True)
@@ -102,12 +102,12 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
 
     def transform(existing: Object) -> Object:
         existing["metadata"].pop("resourceVersion", None)
-        merged = _merge(ctx, existing, applied, options)
+        merged = merge_applied(ctx, existing, applied, options)
         if revision:
             merged["metadata"]["resourceVersion"] = revision
         return merged
 
-    raw = await writing.update_object(core, ctx, transform, options, door, track=False)
+    raw = await writing.update_object(core, ctx, transform, options, door, tracked=False)
     return object_reply(ctx, 200, raw)
 
 
@@ -123,7 +123,8 @@ def _applied_object(ctx: Context, options: WriteOptions) -> Object:
     return applied
 
 
-def _merge(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
+def merge_applied(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
+    """What server-side apply makes of ``live``. Raises ``Conflict``."""
     return managedfields.apply(
         live,
         applied,

@@ -18,6 +18,7 @@ from coxswain.api import codec, errors, managedfields, strategy
 from coxswain.api import fields as field_errors
 from coxswain.api.fields import Errors
 from coxswain.api.names import Object
+from coxswain.api.validation.objectmeta import validate_object_meta_update
 from coxswain.apiserver.admission.request import Operation
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.options import WriteOptions
@@ -109,12 +110,12 @@ async def create_object(
     """
     entry = ctx.entry
     metadata = obj["metadata"]
+    has_revision = metadata.get("resourceVersion") not in (None, "", "0")
     if not applied:
-        if metadata.get("resourceVersion"):
-            raise errors.InternalError(_RESOURCE_VERSION_ON_CREATE, reason="")
         drop_duplicate_owners(obj)
         entry.rules.default(obj)
-        _track(ctx, obj, None)
+        codec.complete(obj, entry.gvk)
+        track(ctx, obj, None)
     request = admission_request(ctx, "CREATE", options, obj, None)
     core.admission.mutate(request)
     generated = _fill_system_fields(metadata)
@@ -124,10 +125,13 @@ async def create_object(
     try:
         problems = entry.rules.validate_create(obj)
         if problems:
-            raise errors.invalid(entry.gvr.group, entry.kind, metadata.get("name") or "", problems)
+            raise errors.invalid(entry.error_group, entry.kind, metadata.get("name") or "", problems)
         ctx.warnings.extend(entry.rules.warnings(obj))
         request.name = metadata["name"]
         core.admission.validate(request)
+        if has_revision:
+            # Kubernetes finds this out only when it stores, and makes no API error of it.
+            raise errors.ApiError(_RESOURCE_VERSION_ON_CREATE, code=500)
         raw = await _insert(core, ctx, obj, options.dry_run, generated)
     except BaseException:
         if reservation is not None:
@@ -229,12 +233,12 @@ async def update_object(
     options: WriteOptions,
     door: Door,
     *,
-    track: bool = True,
+    tracked: bool = True,
 ) -> bytes:
     """Change an object; its JSON as served, whether or not anything had to be written.
 
     ``transform`` gets a copy of the newest object and returns the new one; a resourceVersion in that one must
-    still be the newest. ``track`` False: the managed fields are there already (server-side apply).
+    still be the newest. ``tracked`` False: the managed fields are there already (server-side apply).
     """
     entry = ctx.entry
     assert entry.cache is not None
@@ -246,7 +250,7 @@ async def update_object(
         new = transform(current(entry, item))
         pinned = _check_revision(entry, ctx.name, new, item)
         try:
-            return await _replace(core, ctx, new, item, options, door, track)
+            return await _replace(core, ctx, new, item, options, door, tracked)
         except CompareFailed as failure:
             if failure.current is None:
                 raise errors.not_found(entry.gvr, ctx.name) from None
@@ -262,12 +266,12 @@ def _check_revision(entry: Entry, name: str, new: Object, item: Item) -> bool:
     if not given or given == "0":
         if not entry.unconditional_update:
             problem = field_errors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
-            raise errors.invalid(entry.gvr.group, entry.kind, name, [problem])
+            raise errors.invalid(entry.error_group, entry.kind, name, [problem])
         return False
     if given != str(item.revision):
         if not str(given).isdigit():
             problem = field_errors.invalid("metadata.resourceVersion", given, _not_a_number(given))
-            raise errors.invalid(entry.gvr.group, entry.kind, name, [problem])
+            raise errors.invalid(entry.error_group, entry.kind, name, [problem])
         raise errors.conflict(entry.gvr, name, errors.MODIFIED)
     return True
 
@@ -277,7 +281,7 @@ def _not_a_number(text: object) -> str:
 
 
 async def _replace(
-    core: Core, ctx: Context, new: Object, item: Item, options: WriteOptions, door: Door, track: bool
+    core: Core, ctx: Context, new: Object, item: Item, options: WriteOptions, door: Door, tracked: bool
 ) -> bytes:
     entry = ctx.entry
     old = current(entry, item)
@@ -289,11 +293,12 @@ async def _replace(
     drop_duplicate_owners(new)
     if door.defaults:
         entry.rules.default(new)
+    codec.complete(new, entry.gvk)
     # The same on both sides: rules may ask for it, and it must not count as a difference.
     metadata["resourceVersion"] = before["resourceVersion"]
     _keep_system_fields(metadata, before)
-    if track:
-        _track(ctx, new, old)
+    if tracked:
+        track(ctx, new, old)
     request = admission_request(ctx, "UPDATE", options, new, old)
     core.admission.mutate(request)
     _keep_system_fields(new["metadata"], before)
@@ -301,9 +306,10 @@ async def _replace(
     codec.complete(new, entry.gvk)
     reservation = None if door.subresource else _reserve(core, entry, new, old)
     try:
-        problems = door.validate(new, old)
+        problems = validate_object_meta_update(new["metadata"], before, strict_finalizers=False)
+        problems += door.validate(new, old)
         if problems:
-            raise errors.invalid(entry.gvr.group, entry.kind, ctx.name, problems)
+            raise errors.invalid(entry.error_group, entry.kind, ctx.name, problems)
         if not door.subresource:
             ctx.warnings.extend(entry.rules.warnings(new))
         core.admission.validate(request)
@@ -369,7 +375,8 @@ async def remove_key(core: Core, entry: Entry, item: Item) -> int:
 # -- shared
 
 
-def _track(ctx: Context, new: Object, old: Object | None) -> None:
+def track(ctx: Context, new: Object, old: Object | None) -> None:
+    """Note in ``new`` who changed what."""
     entry = ctx.entry
     managedfields.track_update(
         new,
@@ -380,6 +387,18 @@ def _track(ctx: Context, new: Object, old: Object | None) -> None:
         type=entry.type,
         now=clock.timestamp(),
     )
+    if ctx.subresource == "scale":
+        forget_scale_times(new)
+
+
+def forget_scale_times(obj: Object) -> None:
+    """Entries that came through ``/scale`` bear no time and go first, as Kubernetes writes them."""
+    entries = obj["metadata"].get("managedFields") or []
+    scaled = [entry for entry in entries if entry.get("subresource") == "scale"]
+    for entry in scaled:
+        entry.pop("time", None)
+    if scaled:
+        obj["metadata"]["managedFields"] = scaled + [entry for entry in entries if entry not in scaled]
 
 
 def drop_duplicate_owners(obj: Object) -> None:
