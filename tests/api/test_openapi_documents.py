@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coxswain.api import kinds, openapi
+from coxswain.api import kinds, openapi, openapi_gnostic
 from coxswain.api.kinds import Resource
 from coxswain.api.names import GVR
 
@@ -148,3 +148,45 @@ def test_a_custom_resource_gets_a_document_of_its_own() -> None:
         post["requestBody"]["content"]["*/*"]["schema"]["$ref"]
         == "#/components/schemas/com.example.v1.Widget"
     )
+
+
+def fields_of(data: bytes) -> list[tuple[int, bytes]]:
+    """The length-delimited fields of a message (the document has hardly any other)."""
+    found, at = [], 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        size, at = varint(data, at)
+        if tag & 7 == 2:
+            found.append((tag >> 3, data[at : at + size]))
+            at += size
+    return found
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def test_go_clients_get_swagger_as_protobuf(swagger: dict[str, Any]) -> None:
+    document = dict(fields_of(openapi_gnostic.v2_protobuf()))
+    assert document[1] == b"2.0"
+    definitions = {
+        dict(fields_of(entry))[1].decode(): dict(fields_of(entry))[2] for _, entry in fields_of(document[9])
+    }
+    assert set(definitions) == set(swagger["definitions"])
+    paths = {
+        dict(fields_of(entry))[1].decode(): dict(fields_of(entry))[2] for _, entry in fields_of(document[8])
+    }
+    assert set(paths) == set(swagger["paths"])
+    patch = dict(fields_of(paths["/api/v1/namespaces/{namespace}/pods/{name}"]))[8]
+    extensions = {dict(fields_of(entry))[1] for number, entry in fields_of(patch) if number == 13}
+    assert b"x-kubernetes-group-version-kind" in extensions
+    spec = fields_of(definitions["io.k8s.api.core.v1.PodSpec"])
+    properties = {dict(fields_of(entry))[1] for _, entry in fields_of(dict(spec)[25])}
+    assert properties == {
+        name.encode() for name in swagger["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]
+    }
