@@ -13,7 +13,8 @@ empty one counts as a value.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -31,6 +32,10 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
+#: A node with every field as a leaf, and the fields below which there is more: (name, wire element, shape).
+_Plan: TypeAlias = "tuple[Node, tuple[tuple[str, str, Shape], ...]]"
+
+
 @dataclass(slots=True, eq=False)
 class Shape:
     """How one value merges. Only the parts that its ``kind`` needs are filled."""
@@ -38,6 +43,8 @@ class Shape:
     kind: int
     #: STRUCT: field name -> (wire element, shape).
     fields: dict[str, tuple[str, Shape]] = field(default_factory=dict)
+    #: STRUCT: names of a value's fields -> how to write them; see ``_plan``.
+    plans: dict[tuple[str, ...], _Plan] = field(default_factory=dict)
     #: MAP, KEYED: the shape of the values.
     element: Shape | None = None
     #: KEYED: the key fields, sorted by name, with their defaults (None: there is none).
@@ -129,6 +136,11 @@ def element_key(shape: Shape, value: Any) -> str:
         return "v:" + orjson.dumps(value).decode()
     if not isinstance(value, dict):
         raise MissingKeyError("associative list with keys may not have non-map elements")
+    if len(shape.keys) == 1:
+        key, default = shape.keys[0]
+        found = value.get(key, default)
+        if type(found) is str:
+            return _string_key(key, found)
     keys = {}
     for key, default in shape.keys:
         found = value.get(key, default)
@@ -139,6 +151,11 @@ def element_key(shape: Shape, value: Any) -> str:
             )
         keys[key] = found
     return "k:" + orjson.dumps(keys).decode()
+
+
+@lru_cache(maxsize=8192)
+def _string_key(key: str, value: str) -> str:
+    return "k:" + orjson.dumps({key: value}).decode()
 
 
 def elements(shape: Shape, values: list[Any] | None) -> dict[str, Any]:
@@ -156,18 +173,29 @@ def added(shape: Shape, value: Any) -> Node:
         kind = deduce(value)
     if kind == ATOMIC or not value:
         return MEMBER
-    out: Node = {".": MEMBER}
     if kind == STRUCT:
-        fields = shape.fields
-        for name in sorted(value):
-            known = fields.get(name)
-            if known is None:
-                continue
-            wire, below = known
-            out[wire] = MEMBER if below.kind == ATOMIC else added(below, value[name])
-    else:
-        _added_elements(out, kind, shape, value)
+        leaves, containers = shape.plans.get(tuple(value)) or _plan(shape, tuple(value))
+        out = leaves.copy()
+        for name, wire, below in containers:
+            out[wire] = added(below, value[name])
+        return out
+    out = {".": MEMBER}
+    _added_elements(out, kind, shape, value)
     return out
+
+
+#: Objects of one kind have few combinations of fields; a client that invents more pays for itself.
+_MAX_PLANS: Final = 256
+
+
+def _plan(shape: Shape, names: tuple[str, ...]) -> _Plan:
+    """What ``added`` does for a value with these fields, worked out once."""
+    known = [(name, *shape.fields[name]) for name in sorted(names) if name in shape.fields]
+    leaves: Node = {".": MEMBER, **{wire: MEMBER for _, wire, _ in known}}
+    plan = leaves, tuple(each for each in known if each[2].kind != ATOMIC)
+    if len(shape.plans) < _MAX_PLANS:
+        shape.plans[names] = plan
+    return plan
 
 
 def _added_elements(out: Node, kind: int, shape: Shape, value: Any) -> None:
@@ -227,6 +255,9 @@ def _compare_struct(
         before, after = old.get(name, ABSENT), new.get(name, ABSENT)
         if before is ABSENT:
             before = zero.get(name, ABSENT)  # Go always has it
+            if before is ABSENT:
+                changed[wire] = MEMBER if below.kind == ATOMIC else added(below, after)
+                continue
         elif after is ABSENT:
             after = zero.get(name, ABSENT)
         more, less = compare(below, before, after)
