@@ -26,14 +26,23 @@ from coxswain.api.validation.rules import Rules
 
 #: Which module has the rules of a group's kinds; each has ``RULES``, by kind or by (group, kind).
 _MODULES = {
-    "": ("pods", "services", "config", "cluster", "endpoints", "workloads", "events"),
+    "": ("pods", "services", "config", "cluster", "endpoints", "events", "workloads", "storage", "policy"),
     "apps": ("workloads",),
+    "batch": ("batch",),
     "coordination.k8s.io": ("cluster",),
     "discovery.k8s.io": ("endpoints",),
     "events.k8s.io": ("events",),
     "rbac.authorization.k8s.io": ("rbac",),
+    "storage.k8s.io": ("storage",),
+    "networking.k8s.io": ("networking",),
+    "autoscaling": ("autoscaling",),
+    "policy": ("policy",),
     "scheduling.k8s.io": ("cluster",),
     "node.k8s.io": ("cluster",),
+    "admissionregistration.k8s.io": ("admission",),
+    "certificates.k8s.io": ("certificates",),
+    "apiregistration.k8s.io": ("certificates",),
+    "flowcontrol.apiserver.k8s.io": ("flowcontrol",),
 }
 
 
