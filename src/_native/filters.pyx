@@ -27,15 +27,18 @@ def fit(
 
 
 def first_rejection(
-    const uint8_t[::1] codes,  # IN  codes of one plugin
+    const uint8_t[::1] codes,  # IN  codes of one plugin, of `rows`
     uint8_t plugin,  # IN  its number, 1-based
-    uint8_t[::1] by,  # IN/OUT number of the plugin that rejected first; 0 none yet
-    uint8_t[::1] code,  # IN/OUT that plugin's code
+    const int32_t[::1] rows,  # IN
+    uint8_t[::1] by,  # IN/OUT [node] number of the plugin that rejected first; 0 none yet
+    uint8_t[::1] code,  # IN/OUT [node] that plugin's code
 ):
     """Fold one plugin's codes into the verdict: the plugin of the smallest number wins, in whatever order."""
     cdef Py_ssize_t i
+    cdef int32_t row
     with nogil:
         for i in range(codes.shape[0]):
-            if codes[i] != 0 and (by[i] == 0 or plugin < by[i]):
-                by[i] = plugin
-                code[i] = codes[i]
+            row = rows[i]
+            if codes[i] != 0 and (by[row] == 0 or plugin < by[row]):
+                by[row] = plugin
+                code[row] = codes[i]

@@ -92,9 +92,10 @@ def test_fit(seed: int) -> None:
 
 def test_first_rejection_keeps_the_smallest_plugin_whatever_the_order() -> None:
     by, code = np.zeros(3, np.uint8), np.zeros(3, np.uint8)
-    filters.first_rejection(np.array([0, 2, 2], np.uint8), 5, by, code)
-    filters.first_rejection(np.array([0, 1, 0], np.uint8), 3, by, code)
-    filters.first_rejection(np.array([0, 9, 9], np.uint8), 7, by, code)
+    rows = np.array([0, 1, 2], np.int32)
+    filters.first_rejection(np.array([0, 2, 2], np.uint8), 5, rows, by, code)
+    filters.first_rejection(np.array([0, 1, 0], np.uint8), 3, rows, by, code)
+    filters.first_rejection(np.array([9, 9], np.uint8), 7, rows[1:], by, code)
     assert by.tolist() == [0, 3, 5]
     assert code.tolist() == [0, 1, 2]
 

@@ -134,5 +134,7 @@ def by_taint_set(
         fresh = [judge(taints) for taints in list(table.taint_sets)[have:]]
         known = np.array([*(known if known is not None else ()), *fresh], np.int64)
         parsed[key] = known
+    if not known.any():
+        return np.zeros(len(rows), np.int64)
     result: NDArray[np.int64] = known[table.taint_set[rows]]
     return result

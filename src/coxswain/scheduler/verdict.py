@@ -170,14 +170,11 @@ class Verdict:
         return False
 
     def _fold(self, plugins: list[tuple[int, FilterPlugin]], rows: Rows, by: Codes, code: Codes) -> None:
-        if not plugins or not len(rows):
+        if not len(rows):
             return
-        some_by, some_code = by[rows], code[rows]
         for number, plugin in plugins:
             codes = plugin.filter(self.template, self.table, rows)
-            filters.first_rejection(codes, number, some_by, some_code)
-        by[rows] = some_by
-        code[rows] = some_code
+            filters.first_rejection(codes, number, rows, by, code)
 
     def judge(self) -> tuple[Codes, Codes]:
         """(rejected_by, code) by row, plugins of scope CLUSTER included; shared arrays, to be read only."""
@@ -192,8 +189,10 @@ class Verdict:
     def judge_rows(self, rows: Rows) -> tuple[Codes, Codes]:
         """The same for these few rows, without touching the cache: two arrays as long as ``rows``."""
         by, code = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.uint8)
+        places = np.arange(len(rows), dtype=np.int32)
         for number, plugin in (*self._node_filters, *self._row_filters, *self._cluster_filters):
-            filters.first_rejection(plugin.filter(self.template, self.table, rows), number, by, code)
+            codes = plugin.filter(self.template, self.table, rows)
+            filters.first_rejection(codes, number, places, by, code)
         return by, code
 
     def rejection(self, row: int, by: int, code: int) -> tuple[str, Rejection]:

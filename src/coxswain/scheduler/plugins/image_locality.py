@@ -27,6 +27,8 @@ class ImageLocality:
         return table.image_epoch
 
     def score(self, template: Template, table: NodeTable, rows: Rows) -> Scores:
+        if not any(image in table.images for image in template.images):
+            return np.zeros(len(rows), np.int64)
         present = np.zeros(table.capacity, np.int64)
         nodes = len(table)
         for image in template.images:
