@@ -161,3 +161,8 @@ def test_the_scanner_agrees_with_a_parser(text: str) -> None:
     except ValueError:
         good = False
     assert (jsonscan.explain(text.encode()) is None) == good
+
+
+def test_shared_parts_are_written_twice() -> None:
+    part = {"a": ["x"]}
+    assert codec.encode_yaml({"p": part, "q": part}) == b"p:\n  a:\n  - x\nq:\n  a:\n  - x\n"

@@ -19,6 +19,7 @@ import yaml
 from yaml._yaml import CParser
 from yaml.resolver import BaseResolver
 
+_MAX_DEPTH: Final = 500
 _PREFIX: Final = "tag:yaml.org,2002:"
 _PLAIN: Final = "?"
 
@@ -41,6 +42,17 @@ class _Loader(CParser, BaseResolver):
     def __init__(self, stream: bytes) -> None:
         CParser.__init__(self, stream)
         BaseResolver.__init__(self)
+        self._depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        """Called for every node on the way down: the composer recurses on the C stack, so depth is limited."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise YamlError("yaml: exceeded max depth")
+
+    def ascend_resolver(self) -> None:
+        """Called on the way up."""
+        self._depth -= 1
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
         """The tag of a node that has none."""
@@ -219,11 +231,34 @@ def _integer(text: str) -> int | float | None:
     return None
 
 
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what Go would take for something else than a string (``N``, ``1_0``); keeps lines as lines."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Objects may share parts; a reader need not know."""
+        return True
+
+
+def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None if _is_plain(text) else '"'
+    return dumper.represent_scalar(_PREFIX + "str", text, style=style)
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        return isinstance(_resolve(text), str)
+    except YamlError:
+        return False
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def dumps(value: Any) -> str:
     """``value`` as YAML with sorted keys, in block style."""
     text: str = yaml.dump(
         value,
-        Dumper=yaml.CSafeDumper,
+        Dumper=_Dumper,
         sort_keys=True,
         default_flow_style=False,
         allow_unicode=True,
