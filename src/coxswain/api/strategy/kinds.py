@@ -103,6 +103,13 @@ def _create_job(job: Object) -> None:
         metadata["labels"] = dict(labels)
 
 
+def _create_stateful_set(stateful_set: Object) -> None:
+    # A field behind a feature that is off by default: kept out until it is on.
+    rolling = ((stateful_set.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate")
+    if rolling is not None:
+        rolling.pop("maxUnavailable", None)
+
+
 def _create_csr(request: Object) -> None:
     # Who asks is written in by the server; it starts empty whatever the client says.
     for field in ("username", "uid", "groups", "extra"):
@@ -147,7 +154,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     },
     ("apps", "Deployment"): Strategy(has_status=True, generation=True, annotations_count=True),
     ("apps", "ReplicaSet"): _SPEC,
-    ("apps", "StatefulSet"): _SPEC,
+    ("apps", "StatefulSet"): Strategy(has_status=True, generation=True, create=_create_stateful_set),
     ("apps", "DaemonSet"): Strategy(
         has_status=True, generation=True, create=_create_daemon_set, update=_update_daemon_set
     ),

@@ -97,9 +97,9 @@ def _keep_assigned(spec: Object, before: Object) -> None:
             kept = ports.get((port.get("protocol"), port.get("port")))
             if not port.get("nodePort") and kept and kept not in taken:
                 port["nodePort"] = kept
-    if needs_health_check(before) and needs_health_check(spec) and not spec.get("healthCheckNodePort"):
-        if before.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = before["healthCheckNodePort"]
+    kept_check = before.get("healthCheckNodePort")
+    if needs_health_check(before) and needs_health_check(spec) and kept_check:
+        spec["healthCheckNodePort"] = spec.get("healthCheckNodePort") or kept_check
 
 
 def _agree_on_addresses(spec: Object, before: Object) -> None:
@@ -125,9 +125,9 @@ def _drop_what_type_forbids(spec: Object, before: Object) -> None:
         for port in spec.get("ports") or ():
             if port.get("nodePort") in old_ports:
                 port.pop("nodePort", None)
-    if needs_health_check(before) and not needs_health_check(spec):
-        if spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
-            spec.pop("healthCheckNodePort", None)
+    unchanged = spec.get("healthCheckNodePort") == before.get("healthCheckNodePort")
+    if needs_health_check(before) and not needs_health_check(spec) and unchanged:
+        spec.pop("healthCheckNodePort", None)
     if before.get("type") == "LoadBalancer" != spec.get("type"):
         for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if spec.get(field) == before.get(field):

@@ -95,9 +95,11 @@ def _join(path: str, *names: str) -> str:
 
 def _warn_about_pod(spec: Object, metadata: Object, path: str, out: list[str]) -> None:
     spec_path = _join(path, "spec")
-    for label in spec.get("nodeSelector") or ():
-        if label in _DEPRECATED_LABELS:
-            out.append(f"{spec_path}.nodeSelector[{label}]: {_DEPRECATED_LABELS[label]}")
+    out += [
+        f"{spec_path}.nodeSelector[{label}]: {_DEPRECATED_LABELS[label]}"
+        for label in spec.get("nodeSelector") or ()
+        if label in _DEPRECATED_LABELS
+    ]
     if spec.get("affinity"):
         _warn_about_affinity(
             spec["affinity"].get("nodeAffinity") or {}, f"{spec_path}.affinity.nodeAffinity", out
@@ -110,9 +112,10 @@ def _warn_about_pod(spec: Object, metadata: Object, path: str, out: list[str]) -
             where = f"{spec_path}.topologySpreadConstraints[{position}].topologyKey"
             out.append(f"{where}: {key} is {_DEPRECATED_LABELS[key]}")
     for position, volume in enumerate(spec.get("volumes") or ()):
-        for kind in volume:
-            if kind in _DEPRECATED_VOLUMES:
-                out.append(f"{spec_path}.volumes[{position}].{kind}: {_DEPRECATED_VOLUMES[kind]}")
+        where = f"{spec_path}.volumes[{position}]"
+        out += [
+            f"{where}.{kind}: {_DEPRECATED_VOLUMES[kind]}" for kind in volume if kind in _DEPRECATED_VOLUMES
+        ]
     _warn_about_repetitions(spec, spec_path, out)
     for group in ("initContainers", "containers"):
         for position, container in enumerate(spec.get(group) or ()):
@@ -244,9 +247,7 @@ def _warn_about_storage(obj: Object, gvk: GVK, out: list[str]) -> None:
                 "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "
                 "Instead, the recommended approach is to use dynamic provisioning."
             )
-        for kind in spec:
-            if kind in _DEPRECATED_VOLUMES:
-                out.append(f"spec.{kind}: {_DEPRECATED_VOLUMES[kind]}")
+        out += [f"spec.{kind}: {_DEPRECATED_VOLUMES[kind]}" for kind in spec if kind in _DEPRECATED_VOLUMES]
         return
     for field in ("storage",):
         for kind in ("requests", "limits"):

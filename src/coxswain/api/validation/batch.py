@@ -149,9 +149,9 @@ def _validate_job_update(new: Object, old: Object, errors: Errors) -> None:
         "successPolicy",
         "managedBy",
     ):
-        if field == "completions" and spec.get("completionMode") == "Indexed":
-            if spec.get(field) == spec.get("parallelism"):
-                continue
+        elastic = spec.get("completionMode") == "Indexed" and spec.get(field) == spec.get("parallelism")
+        if field == "completions" and elastic:
+            continue
         if spec.get(field) != before.get(field):
             errors.append(invalid(f"spec.{field}", spec.get(field), IMMUTABLE))
     started = (old.get("status") or {}).get("startTime")

@@ -61,9 +61,12 @@ def _validate_data_sources(spec: Object, path: str, errors: Errors) -> None:
         if source is not None:
             why = "may not be specified when dataSourceRef.namespace is specified"
             errors.append(invalid(path, _FIELD_PATH, why))
-    elif source is not None and reference is not None:
-        if any(source.get(field) != reference.get(field) for field in ("apiGroup", "kind", "name")):
-            errors.append(invalid(path, _FIELD_PATH, "must match dataSourceRef"))
+    elif (
+        source is not None
+        and reference is not None
+        and any(source.get(field) != reference.get(field) for field in ("apiGroup", "kind", "name"))
+    ):
+        errors.append(invalid(path, _FIELD_PATH, "must match dataSourceRef"))
 
 
 def _validate_data_source(source: Object, path: str, errors: Errors) -> None:

@@ -9,10 +9,10 @@ from coxswain.api.validation.formats import (
     Complaints,
     cidr,
     dns_1035_label,
-    dns_label,
     dns_subdomain,
     parse_cidr,
     parse_ip,
+    path_segment,
     port_name,
     port_number,
     port_or_name,
@@ -250,9 +250,9 @@ def _validate_address(address: Object, errors: Errors) -> None:
     for field in ("resource", "name"):
         if not reference.get(field):
             errors.append(required(f"spec.parentRef.{field}"))
-    if reference.get("namespace"):
-        name = reference["namespace"]
-        report(dns_label(name), "spec.parentRef.namespace", name, errors)
+    for field in ("resource", "name", "namespace"):
+        if reference.get(field):
+            report(path_segment(reference[field]), f"spec.parentRef.{field}", reference[field], errors)
 
 
 _GROUP = "networking.k8s.io"

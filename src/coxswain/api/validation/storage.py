@@ -87,14 +87,15 @@ def _validate_volume_source(spec: Object, errors: Errors) -> None:
         return
     first = found[0]
     PERSISTENT[first](spec[first], f"spec.{first}", errors)
-    for kind in found[1:]:
+    # Kubernetes does not count a second source of this one kind.
+    for kind in [each for each in found[1:] if each != "flexVolume"]:
         errors.append(forbidden(f"spec.{'cephFS' if kind == 'cephfs' else kind}", _MORE))
     if first == "local" and spec.get("nodeAffinity") is None:
         errors.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
-    if first == "hostPath" and spec["hostPath"].get("path") == "/":
-        if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
-            why = "may not be 'recycle' for a hostPath mount of '/'"
-            errors.append(forbidden("spec.persistentVolumeReclaimPolicy", why))
+    root = first == "hostPath" and spec["hostPath"].get("path") == "/"
+    if root and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        why = "may not be 'recycle' for a hostPath mount of '/'"
+        errors.append(forbidden("spec.persistentVolumeReclaimPolicy", why))
 
 
 def _validate_volume_update(new: Object, old: Object, errors: Errors) -> None:

@@ -79,13 +79,13 @@ def _validate_source(
     for kind in found[1:]:
         errors.append(forbidden(f"{path}.{_REPEATED_PATHS.get(kind, kind)}", _MORE))
     iscsi = volume.get("iscsi")
-    if iscsi and iscsi.get("initiatorName") is not None:
-        if len(f"{name}:{iscsi.get('targetPortal') or ''}") > 64:
-            why = (
-                "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters "
-                "if iscsi.initiatorName is specified."
-            )
-            errors.append(invalid(f"{path}.name", name, why))
+    named = iscsi is not None and iscsi.get("initiatorName") is not None
+    if named and len(f"{name}:{volume['iscsi'].get('targetPortal') or ''}") > 64:
+        why = (
+            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters "
+            "if iscsi.initiatorName is specified."
+        )
+        errors.append(invalid(f"{path}.name", name, why))
 
 
 def _empty_dir(source: Object, path: str, errors: Errors) -> None:
@@ -281,8 +281,8 @@ _ORDER: dict[str, Callable[[Object, str, Errors], None]] = {
     "nfs": SOURCES["nfs"],
     "iscsi": SOURCES["iscsi"],
     "glusterfs": SOURCES["glusterfs"],
-    "persistentVolumeClaim": SOURCES["persistentVolumeClaim"],
     "flocker": SOURCES["flocker"],
+    "persistentVolumeClaim": SOURCES["persistentVolumeClaim"],
     "rbd": SOURCES["rbd"],
     "cinder": SOURCES["cinder"],
     "cephfs": SOURCES["cephfs"],
