@@ -239,6 +239,13 @@ def test_conflicts_name_managers_and_fields():
     )
 
 
+def test_what_an_unmanaged_object_holds_is_not_taken_silently():
+    with pytest.raises(Conflict, match='"before-first-apply" using v1'):
+        applied(config_map(a="1"), config_map(a="2"))
+    joined = applied(config_map(a="1"), config_map(b="2"))
+    assert owners(joined) == {"m": [".data.b"], "before-first-apply": [".data", ".data.a"]}
+
+
 def test_force_takes_the_fields():
     live = applied(None, config_map(a="1", b="1"), "first")
     taken = applied(live, config_map(a="2"), "second", force=True)

@@ -7,7 +7,7 @@ others' fields that changed value               conflicts; with ``force`` they c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from coxswain.api.errors import ApiError, BadRequest, CauseType, Conflict
 from coxswain.api.managedfields.entries import APPLY, UPDATE, Entry, decode, stamp, take_away, write
@@ -27,10 +27,13 @@ from coxswain.api.managedfields.shape import (
     elements,
     shape_of,
 )
-from coxswain.api.managedfields.update import reset_fields, strip_system_fields
+from coxswain.api.managedfields.update import changes, reset_fields, strip_system_fields
 from coxswain.api.names import Object
 from coxswain.api.patch.refusals import go_text
 from coxswain.api.schema import Type
+
+#: The manager of what an object held before it was managed.
+BEFORE_FIRST_APPLY: Final = "before-first-apply"
 
 
 def apply(
@@ -55,6 +58,10 @@ def apply(
     version = api_version or applied.get("apiVersion", "")
     before = live if live is not None else _nothing(shape, type)
     entries = decode((before.get("metadata") or {}).get("managedFields"))
+    if live is not None and not entries:
+        # Whoever made an object that nobody manages owns what is there: applying must not take it silently.
+        owned, _ = changes(None, live, type, subresource)
+        entries = [Entry(BEFORE_FIRST_APPLY, UPDATE, version, subresource, now, owned)] if owned else []
     excluded = reset_fields(type, subresource)
     _check_shape(shape, applied, type)
 
