@@ -1,9 +1,9 @@
 """``/healthz``, ``/livez`` and ``/readyz``: whether the server works, check by check.
 
-    GET /readyz                 ok, or 500 with the list of checks
-    GET /readyz?verbose         [+]ping ok ... readyz check passed
-    GET /readyz/etcd            one check
-    GET /readyz?exclude=etcd    all but that one
+GET /readyz                 ok, or 500 with the list of checks
+GET /readyz?verbose         [+]ping ok ... readyz check passed
+GET /readyz/etcd            one check
+GET /readyz?exclude=etcd    all but that one
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, dict[str, Check]] = {"healthz": {}, "livez": {}, "readyz": {}}
 
-    def add(self, name: str, check: Check, endpoints: tuple[str, ...] = ("healthz", "livez", "readyz")) -> None:
+    def add(
+        self, name: str, check: Check, endpoints: tuple[str, ...] = ("healthz", "livez", "readyz")
+    ) -> None:
         """Ask ``check`` at these endpoints."""
         for endpoint in endpoints:
             self._checks[endpoint][name] = check
@@ -52,7 +54,11 @@ class Health:
             if check is None:
                 return None
             problem = check()
-            return HealthAnswer(200, "ok") if problem is None else HealthAnswer(500, f"internal server error: {problem}\n")
+            return (
+                HealthAnswer(200, "ok")
+                if problem is None
+                else HealthAnswer(500, f"internal server error: {problem}\n")
+            )
         return _all(endpoint, checks, query)
 
 

@@ -127,9 +127,7 @@ class KubeletClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             message = f"error trying to reach service: {error}"
             raise errors.ServiceUnavailable(message) from None
-        passed = {
-            name: value for name, value in response.headers.items() if name.lower() not in _HOP_HEADERS
-        }
+        passed = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_HEADERS}
         return StreamReply(response.status, _body(response), passed)
 
     async def close(self) -> None:

@@ -20,7 +20,9 @@ WATCHERS = metrics.gauge("apiserver_longrunning_requests", "Watches and other lo
 IN_FLIGHT = metrics.gauge(
     "apiserver_current_inflight_requests", "Requests in progress, by whether they write.", ("request_kind",)
 )
-REJECTED = metrics.counter("apiserver_dropped_requests", "Requests refused because too many were in progress.")
+REJECTED = metrics.counter(
+    "apiserver_dropped_requests", "Requests refused because too many were in progress."
+)
 PANICS = metrics.counter("apiserver_request_panics", "Requests that met a bug and were answered with 500.")
 
 _requests: dict[tuple[str, str, str, str, int], Any] = {}

@@ -19,7 +19,14 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
-_MEDIA_TYPES = {JSON: JSON, "*/*": JSON, "application/*": JSON, YAML: YAML, "text/yaml": YAML, PROTOBUF: PROTOBUF}
+_MEDIA_TYPES = {
+    JSON: JSON,
+    "*/*": JSON,
+    "application/*": JSON,
+    YAML: YAML,
+    "text/yaml": YAML,
+    PROTOBUF: PROTOBUF,
+}
 _AS = frozenset({"Table", "PartialObjectMetadata", "PartialObjectMetadataList"})
 _REFUSAL = f"only the following media types are accepted: {JSON}, {YAML}, {PROTOBUF}"
 

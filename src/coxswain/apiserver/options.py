@@ -18,7 +18,6 @@ from coxswain.api.names import Object
 
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
 _PROPAGATION = ("Foreground", "Background", "Orphan")
-_TRUE = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
@@ -47,16 +46,12 @@ class DeleteOptions:
 
 
 def flag(query: Mapping[str, str], name: str, default: bool = False) -> bool:
-    """A boolean query parameter; Go's spelling. Raises ``BadRequest``."""
+    """A boolean query parameter in Go's spelling."""
     text = query.get(name)
     if text is None:
         return default
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    # Kubernetes' query conversion takes any other text as true.
-    return True
+    # Kubernetes' query conversion takes any text but these as true.
+    return text not in _FALSE
 
 
 def number(query: Mapping[str, str], name: str) -> int | None:
@@ -86,9 +81,7 @@ def write_options(query: Mapping[str, str], kind: str) -> WriteOptions:
         _check_manager(manager, problems)
     validation = query.get("fieldValidation") or ""
     if validation not in ("", "Ignore", "Strict", "Warn"):
-        problems.append(
-            fields.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn"))
-        )
+        problems.append(fields.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
     elif validation:
         raw["fieldValidation"] = validation
     force = flag(query, "force") if "force" in query else None
@@ -118,7 +111,9 @@ def _check_manager(manager: str, problems: Errors) -> None:
     for position, char in enumerate(manager):
         if not char.isprintable():
             problems.append(
-                fields.invalid("fieldManager", manager, f"invalid character {char!r} (at position {position})")
+                fields.invalid(
+                    "fieldManager", manager, f"invalid character {char!r} (at position {position})"
+                )
             )
 
 
@@ -219,7 +214,9 @@ def _json_kind(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def _delete_query(query: Mapping[str, str]) -> Object:

@@ -240,8 +240,8 @@ async def _never_stored(core: Core, ctx: Context) -> Reply:
 def internal(error: Exception, call: Call) -> errors.InternalError:
     """The answer to a bug of ours; the log has the rest."""
     metrics.PANICS.inc()
-    log.error(
-        "a bug answered %s %s with 500", call.verb, call.resource.group_resource, exc_info=error
-    )
+    log.error("a bug answered %s %s with 500", call.verb, call.resource.group_resource, exc_info=error)
     details: Object = {"causes": [{"message": type(error).__name__}]}
-    return errors.InternalError("Internal error occurred: the server failed to handle the request", details=details)
+    return errors.InternalError(
+        "Internal error occurred: the server failed to handle the request", details=details
+    )

@@ -231,7 +231,9 @@ class Registry:
     def _spec(self, entry: Entry) -> CacheSpec:
         gvr = entry.conversion.storage if entry.conversion else entry.gvr
         name = (gvr.group, gvr.resource)
-        selectable = selecting.SELECTABLE.get(name, entry.selectable) if not entry.custom else entry.selectable
+        selectable = (
+            selecting.SELECTABLE.get(name, entry.selectable) if not entry.custom else entry.selectable
+        )
         return CacheSpec(
             prefix=entry.prefix,
             namespaced=entry.namespaced,

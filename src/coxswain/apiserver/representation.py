@@ -6,8 +6,9 @@ PartialObjectMetadata, YAML, protobuf, pretty-printed JSON) decodes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Literal
 
 import orjson
 
@@ -60,7 +61,11 @@ def list_reply(
         return shaped_reply(ctx, 200, _table(entry, objects, ctx.query, meta, ctx.representation.version))
     if ctx.representation.shape:
         items_ = [partial_metadata(obj, ctx.representation.version) for obj in objects]
-        return shaped_reply(ctx, 200, _list(f"meta.k8s.io/{ctx.representation.version}", "PartialObjectMetadataList", meta, items_))
+        return shaped_reply(
+            ctx,
+            200,
+            _list(f"meta.k8s.io/{ctx.representation.version}", "PartialObjectMetadataList", meta, items_),
+        )
     if not entry.custom:
         for obj in objects:
             obj.pop("kind", None)
@@ -96,7 +101,7 @@ def shape(entry: Entry, representation: Representation, obj: Object, query: obje
     """``obj`` as Table, PartialObjectMetadata or itself."""
     if representation.shape == "Table":
         meta = {"resourceVersion": (obj.get("metadata") or {}).get("resourceVersion", "")}
-        return _table(entry, [obj], query if isinstance(query, dict) else {}, meta, representation.version)
+        return _table(entry, [obj], query, meta, representation.version)
     if representation.shape:
         return partial_metadata(obj, representation.version)
     return obj
@@ -114,9 +119,14 @@ def partial_metadata(obj: Object, version: str = "v1") -> Object:
 def _table(entry: Entry, objects: list[Object], query: object, meta: Object, version: str) -> Object:
     from coxswain.api import tables
 
-    wanted = query.get("includeObject", "Metadata") if isinstance(query, dict) else "Metadata"
+    asked = query.get("includeObject") if isinstance(query, Mapping) else None
+    wanted: Literal["Metadata", "Object", "None"] = "Metadata"
+    if asked == "Object":
+        wanted = "Object"
+    elif asked == "None":
+        wanted = "None"
     table = tables.table(
-        entry.gvr, objects, now=clock.now(), include_object=wanted or "Metadata", list_meta=meta
+        entry.gvr, objects, now=clock.now(), include_object=wanted, list_meta=meta
     )
     if version != "v1":
         table["apiVersion"] = f"meta.k8s.io/{version}"

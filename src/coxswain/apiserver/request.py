@@ -21,6 +21,7 @@ from coxswain.apiserver.settings import WatchSettings
 from coxswain.apiserver.storage import Storage
 from coxswain.client.interface import UserInfo
 
+
 @dataclass(slots=True)
 class Context:
     """One request. ``body`` is in ``content_type``; ``warnings`` collects what the client should be told."""
@@ -125,4 +126,6 @@ def not_served() -> errors.NotFound:
 
 def wrong_method() -> errors.MethodNotAllowed:
     """The answer to a method that the path does not take."""
-    return errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+    return errors.MethodNotAllowed(
+        "the server does not allow this method on the requested resource", details={}
+    )

@@ -50,7 +50,9 @@ _AUDIT_ID = "Audit-Id"
 class Authenticator(Protocol):
     """Finds out who asks."""
 
-    def authenticate(self, peer_certificate_der: bytes | None, authorization: str | None) -> UserInfo | None: ...
+    def authenticate(
+        self, peer_certificate_der: bytes | None, authorization: str | None
+    ) -> UserInfo | None: ...
 
 
 class _Server(web.Server):
@@ -167,7 +169,9 @@ class RestServer:
             response = _failure(error, request)
         except web.HTTPRequestEntityTooLarge:
             limit = self._serving.max_body_bytes
-            response = _failure(errors.RequestTooLarge(f"Request entity too large: limit is {limit}"), request)
+            response = _failure(
+                errors.RequestTooLarge(f"Request entity too large: limit is {limit}"), request
+            )
         except ValueError as error:
             # A URL or header that cannot be read at all.
             log.info("a malformed request was refused: %s", error)
@@ -181,7 +185,9 @@ class RestServer:
         if verb != "watch":
             elapsed = clock.monotonic() - started
             if route is not None:
-                metrics.observe(verb, route.resource.group, route.resource.resource, route.subresource, code, elapsed)
+                metrics.observe(
+                    verb, route.resource.group, route.resource.resource, route.subresource, code, elapsed
+                )
             else:
                 metrics.observe(verb, "", "", "", code, elapsed)
         return response
@@ -234,8 +240,13 @@ class RestServer:
             call = await _call(request, route, query, verb)
             agent = request.headers.get(hdrs.USER_AGENT, "")
             pretty = _pretty(request, query)
-            async with asyncio.timeout(self._limits.request_timeout):
-                reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
+            handled = self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
+            if writes:
+                async with asyncio.timeout(self._limits.request_timeout):
+                    reply = await handled
+            else:
+                # Reads wait for nothing but the cache, which bounds that itself: a timer would be a waste.
+                reply = await handled
         except TimeoutError:
             raise errors.Timeout(
                 "request did not complete within the allotted timeout", retry_after=1
@@ -254,7 +265,9 @@ class RestServer:
         self, request: web.BaseRequest, route: Route, query: Mapping[str, str], user: UserInfo
     ) -> web.StreamResponse:
         accept = _watch_accept(request.headers.get(hdrs.ACCEPT, JSON))
-        call = Call("watch", route.resource, route.namespace, route.name, route.subresource, query, accept=accept)
+        call = Call(
+            "watch", route.resource, route.namespace, route.name, route.subresource, query, accept=accept
+        )
         agent = request.headers.get(hdrs.USER_AGENT, "")
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
@@ -390,7 +403,9 @@ def _watch_accept(accept: str) -> str:
     """Watches are served as JSON; a client that takes protobuf streams only is refused."""
     cleaned = accept.replace(";stream=watch", "")
     if negotiate(cleaned).media_type == PROTOBUF:
-        raise errors.NotAcceptable("only the following media types are accepted: application/json;stream=watch")
+        raise errors.NotAcceptable(
+            "only the following media types are accepted: application/json;stream=watch"
+        )
     return cleaned
 
 

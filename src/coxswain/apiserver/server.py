@@ -161,7 +161,10 @@ class ApiServer:
         tls = pki.server_context(pair, self.pki.ca)
         catalog = Catalog.built_in()
         endpoints = Endpoints(
-            self._health(), catalog=lambda: catalog, address=f"{serving.address}:{serving.port}", issuer=issuer
+            self._health(),
+            catalog=lambda: catalog,
+            address=f"{serving.address}:{serving.port}",
+            issuer=issuer,
         )
         rest = RestServer(self.pipeline, endpoints, authenticator, serving, config.limits, tls)
         try:
@@ -227,9 +230,7 @@ class ApiServer:
         for item in items:
             existing = lookup.get(item.resource, item.namespace, item.name)
             if existing is None:
-                calls.append(
-                    Call("create", item.resource, item.namespace, body=orjson.dumps(item.object))
-                )
+                calls.append(Call("create", item.resource, item.namespace, body=orjson.dumps(item.object)))
             elif item.resource in _RECONCILED:
                 changed = bootstrap.reconcile(existing, item.object)
                 if changed is not None:
@@ -237,7 +238,9 @@ class ApiServer:
         for call, answer in zip(calls, await self.pipeline.exchange(calls, LOOPBACK_USER), strict=True):
             if answer.code >= 400 and answer.code != errors.AlreadyExists.code:
                 status = orjson.loads(answer.body)
-                log.warning("bootstrap of %s %s: %s", call.resource.group_resource, call.name, status.get("message"))
+                log.warning(
+                    "bootstrap of %s %s: %s", call.resource.group_resource, call.name, status.get("message")
+                )
 
     def _write_kubeconfigs(self) -> None:
         assert self.pki is not None
@@ -246,11 +249,19 @@ class ApiServer:
         clients = {
             "kubeconfig": ("kubernetes-admin", self.pki.admin()),
             "scheduler.kubeconfig": ("system:kube-scheduler", self.pki.scheduler()),
-            "controller-manager.kubeconfig": ("system:kube-controller-manager", self.pki.controller_manager()),
+            "controller-manager.kubeconfig": (
+                "system:kube-controller-manager",
+                self.pki.controller_manager(),
+            ),
         }
         for name, (user, client) in clients.items():
             pki.write_kubeconfig(
-                self.config.data_dir / name, server=self.url, ca=ca, client=client, user=user, grpc_address=grpc
+                self.config.data_dir / name,
+                server=self.url,
+                ca=ca,
+                client=client,
+                user=user,
+                grpc_address=grpc,
             )
 
     async def stop(self) -> None:

@@ -113,6 +113,4 @@ def _assign(pod: Object, binding: Object, name: str) -> None:
 
 def _refusal(name: str, why: str) -> errors.Conflict:
     details = {"name": name, "kind": "pods/binding"}
-    return errors.Conflict(
-        f'Operation cannot be fulfilled on pods/binding "{name}": {why}', details=details
-    )
+    return errors.Conflict(f'Operation cannot be fulfilled on pods/binding "{name}": {why}', details=details)

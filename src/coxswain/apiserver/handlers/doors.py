@@ -1,9 +1,9 @@
 """Subresources that take the whole object but change only a part of it.
 
-    pods/ephemeralcontainers            spec.ephemeralContainers, which may only grow
-    pods/resize                         resources and resize policies of containers
-    namespaces/finalize                 spec.finalizers
-    certificatesigningrequests/approval status.conditions Approved and Denied
+pods/ephemeralcontainers            spec.ephemeralContainers, which may only grow
+pods/resize                         resources and resize policies of containers
+namespaces/finalize                 spec.finalizers
+certificatesigningrequests/approval status.conditions Approved and Denied
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _RESIZABLE = ("resources", "resizePolicy")
 def door_of(entry: Entry, subresource: str) -> Door | None:
     """The door for a subresource of this room, or None."""
     if entry.gvr == PODS and subresource == "ephemeralcontainers":
-        return Door(_prepare_ephemeral, _only(entry, "spec.ephemeralContainers", _check_ephemeral), subresource)
+        return Door(
+            _prepare_ephemeral, _only(entry, "spec.ephemeralContainers", _check_ephemeral), subresource
+        )
     if entry.gvr == PODS and subresource == "resize":
         return Door(_prepare_resize, _only(entry, "spec.containers", None), subresource)
     if entry.gvr == NAMESPACES and subresource == "finalize":
@@ -36,7 +38,9 @@ def door_of(entry: Entry, subresource: str) -> Door | None:
 
 def _restore(new: Object, old: Object, *, spec: bool = True, status: bool = True) -> None:
     """Put back everything that the subresource does not change."""
-    kept = {key: value for key, value in old["metadata"].items() if key not in ("managedFields", "generation")}
+    kept = {
+        key: value for key, value in old["metadata"].items() if key not in ("managedFields", "generation")
+    }
     for key in ("managedFields", "generation"):
         if key in new["metadata"]:
             kept[key] = new["metadata"][key]

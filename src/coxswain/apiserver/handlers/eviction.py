@@ -121,7 +121,9 @@ def _take_one(budget: Object, pod: str) -> None:
         raise errors.forbidden(BUDGETS, name, "pdb disruptions allowed is negative")
     disrupted = dict(status.get("disruptedPods") or {})
     if len(disrupted) > _TOO_MANY_DISRUPTED:
-        raise errors.forbidden(BUDGETS, name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller")
+        raise errors.forbidden(
+            BUDGETS, name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        )
     if allowed == 0:
         why = (
             f"The disruption budget {name} needs {status.get('desiredHealthy') or 0} healthy pods "

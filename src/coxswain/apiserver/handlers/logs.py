@@ -63,7 +63,7 @@ async def _logs(core: Core, kubelets: KubeletClient, ctx: Context) -> StreamRepl
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
+    """The log of a pod that no node runs yet."""
     yield b""
 
 
@@ -82,7 +82,13 @@ def _check_log_options(ctx: Context) -> None:
     for name, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)):
         value = number(ctx.query, name)
         if value is not None and value < least:
-            problems.append(invalid(name, value, f"must be greater than or equal to {least}" if not least else "must be greater than 0"))
+            problems.append(
+                invalid(
+                    name,
+                    value,
+                    f"must be greater than or equal to {least}" if not least else "must be greater than 0",
+                )
+            )
     if ctx.query.get("sinceSeconds") and ctx.query.get("sinceTime"):
         problems.append(invalid("", "", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
     if problems:
@@ -100,9 +106,7 @@ def _container(pod: Object, asked: str) -> str:
         if asked not in (*main, *init, *ephemeral):
             raise errors.BadRequest(f"container {asked} is not valid for pod {name}")
         return asked
-    if len(main) == 1 and not init:
-        return main[0]
-    if len(main) == 1 and init:
+    if len(main) == 1:
         return main[0]
     listed = f"a container name must be specified for pod {name}, choose one of: [{' '.join(main)}]"
     if init:
@@ -160,7 +164,9 @@ def _pod_target(core: Core, namespace: str, name: str, port: str) -> tuple[str, 
     if not host:
         raise errors.BadRequest(f"address not allowed: pod {name} has no address yet")
     declared = [
-        one for container in (pod.get("spec") or {}).get("containers") or () for one in container.get("ports") or ()
+        one
+        for container in (pod.get("spec") or {}).get("containers") or ()
+        for one in container.get("ports") or ()
     ]
     if not port:
         return host, int(declared[0]["containerPort"]) if declared else 80

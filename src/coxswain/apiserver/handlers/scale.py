@@ -48,7 +48,10 @@ async def patch_scale(core: Core, ctx: Context) -> Reply:
         return await _apply(core, ctx, options)
     change = patch.patcher(ctx, media_type, SCALE)
     return await _change(
-        core, ctx, options, lambda present: codec.conform(change(present), SCALE, options.field_validation).obj
+        core,
+        ctx,
+        options,
+        lambda present: codec.conform(change(present), SCALE, options.field_validation).obj,
     )
 
 
@@ -86,9 +89,7 @@ def _door(ctx: Context) -> Door:
     return Door(ctx.entry.rules.prepare_update, ctx.entry.rules.validate_update, "scale")
 
 
-async def _change(
-    core: Core, ctx: Context, options: WriteOptions, make: Callable[[Object], Object]
-) -> Reply:
+async def _change(core: Core, ctx: Context, options: WriteOptions, make: Callable[[Object], Object]) -> Reply:
     def transform(existing: Object) -> Object:
         scale = make(scale_of(existing))
         replicas = _replicas(ctx, scale)

@@ -182,7 +182,7 @@ def _mark_pod(pod: Object, options: DeleteOptions) -> bool:
         if pending is None:
             return False
         if options.grace_period_seconds is None or grace >= pending:
-            return pending > 0
+            return bool(pending > 0)
         asked = clock.parse_time(metadata["deletionTimestamp"]) - pending
         metadata["deletionTimestamp"] = clock.format_time(asked + grace)
         metadata["deletionGracePeriodSeconds"] = grace

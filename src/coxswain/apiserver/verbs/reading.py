@@ -1,11 +1,11 @@
 """GET of one object and of lists, from the watch cache.
 
-    resourceVersion ""      as new as any write that was answered before the request came
-    "0"                     whatever the cache has
-    N                       at least N (the cache waits for it, at most three seconds); with
-                            resourceVersionMatch=Exact exactly N, from the store if need be
-    continue=...            the next chunk of the list at the revision of its first chunk: from the cache
-                            while nothing of the resource has changed since, from the store after that
+resourceVersion ""      as new as any write that was answered before the request came
+"0"                     whatever the cache has
+N                       at least N (the cache waits for it, at most three seconds); with
+                        resourceVersionMatch=Exact exactly N, from the store if need be
+continue=...            the next chunk of the list at the revision of its first chunk: from the cache
+                        while nothing of the resource has changed since, from the store after that
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ def _check_list_options(query: Mapping[str, str]) -> None:
             problems.append(forbidden("resourceVersionMatch", why))
         if query.get("continue"):
             problems.append(
-                forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+                forbidden(
+                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
+                )
             )
         if match not in ("Exact", "NotOlderThan"):
             problems.append(not_supported("resourceVersionMatch", match, ("Exact", "NotOlderThan", "")))
@@ -265,7 +267,9 @@ def decode_continue(token: str, namespace: str = "") -> tuple[int, str]:
         if not text:
             raise errors.BadRequest(f"{wrong}unexpected end of JSON input") from None
         first = text[:1].decode("latin-1")
-        raise errors.BadRequest(f"{wrong}invalid character '{first}' looking for beginning of value") from None
+        raise errors.BadRequest(
+            f"{wrong}invalid character '{first}' looking for beginning of value"
+        ) from None
     if not isinstance(value, dict) or value.get("v") != "meta.k8s.io/v1":
         version = value.get("v") if isinstance(value, dict) else value
         raise errors.BadRequest(
@@ -278,4 +282,3 @@ def decode_continue(token: str, namespace: str = "") -> tuple[int, str]:
         raise errors.BadRequest(f"{wrong}encoded start key empty (version meta.k8s.io/v1)")
     key = start.removeprefix("/").removesuffix("\0")
     return revision, f"{namespace}/{key}" if namespace else key
-

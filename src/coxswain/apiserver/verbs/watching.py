@@ -25,7 +25,7 @@ from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import Render, render_for
 from coxswain.apiserver.request import Context, Core
 from coxswain.apiserver.selecting import scope_of
-from coxswain.apiserver.verbs.reading import reach, parse_revision, select
+from coxswain.apiserver.verbs.reading import parse_revision, reach, select
 from coxswain.apiserver.watchcache import ResourceCache, watch_frame
 from coxswain.apiserver.watchers import Delivery, Watcher
 from coxswain.base import clock
@@ -102,9 +102,7 @@ def bookmark(entry: Entry, revision: int, *, initial_events_end: bool = False) -
     metadata: Object = {"resourceVersion": str(revision)}
     if initial_events_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
-    return orjson.dumps(
-        {"kind": entry.kind, "apiVersion": entry.gvk.api_version, "metadata": metadata}
-    )
+    return orjson.dumps({"kind": entry.kind, "apiVersion": entry.gvk.api_version, "metadata": metadata})
 
 
 async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSession:

@@ -183,7 +183,7 @@ async def _insert(core: Core, ctx: Context, obj: Object, dry_run: bool, generate
     if generated:
         failure = errors.already_exists(entry.gvr, generated)
         failure.message = (
-            f"Operation cannot be fulfilled on {entry.gvr.group_resource} \"{metadata['name']}\": "
+            f'Operation cannot be fulfilled on {entry.gvr.group_resource} "{metadata["name"]}": '
             "the server was not able to generate a unique name for the object"
         )
         raise failure
@@ -204,7 +204,6 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     pending = Pending(value, metadata.get("labels") or {}, entry.cache.spec.field_values(stored))
     key = entry.key(metadata.get("namespace") or "", metadata["name"])
     await _committed(core, Op(key, value, expect), pending)
-    assert pending.item is not None or entry.cache.items
     item = pending.item
     if item is None:
         found = entry.cache.get(metadata.get("namespace") or "", metadata["name"])
@@ -288,7 +287,9 @@ async def _replace(
     metadata, before = new["metadata"], old["metadata"]
     given_uid = metadata.get("uid")
     if given_uid and given_uid != before.get("uid"):
-        why = f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {before.get('uid')}"
+        why = (
+            f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {before.get('uid')}"
+        )
         raise errors.conflict(entry.gvr, ctx.name, why)
     drop_duplicate_owners(new)
     if door.defaults:
