@@ -166,3 +166,35 @@ def test_the_scanner_agrees_with_a_parser(text: str) -> None:
 def test_shared_parts_are_written_twice() -> None:
     part = {"a": ["x"]}
     assert codec.encode_yaml({"p": part, "q": part}) == b"p:\n  a:\n  - x\nq:\n  a:\n  - x\n"
+
+
+def test_an_apply_patch_stays_as_it_was_sent() -> None:
+    body = b"apiVersion: v1\nkind: Pod\nspec: {hostNetwork: false, foo: null, cpu: 1000m}\n"
+    decoded = codec.decode_apply(body, "Strict")
+    assert decoded.gvk == POD
+    assert decoded.obj["spec"] == {"hostNetwork": False, "foo": None, "cpu": "1000m"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            b"a: b: c",
+            "error decoding YAML: error converting YAML to JSON: yaml: mapping values are not allowed",
+        ),
+        (
+            b"[1]",
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array",
+        ),
+        (b"a: 1\na: 2", "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:"),
+    ],
+)
+def test_a_broken_apply_patch_says_why(body: bytes, message: str) -> None:
+    with pytest.raises(errors.BadRequest) as caught:
+        codec.decode_apply(body, "Strict")
+    assert caught.value.message.startswith(message)
+
+
+def test_keys_given_twice_in_an_apply_patch_may_be_only_warned_of() -> None:
+    assert len(codec.decode_apply(b"a: 1\na: 2", "Warn").warnings) == 1
+    assert codec.decode_apply(b"a: 1\na: 2", "Ignore").obj == {"a": 2}

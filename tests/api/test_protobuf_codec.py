@@ -189,3 +189,37 @@ def test_tables_of_messages_name_types_that_exist() -> None:
         message = name.replace("io.k8s.", "k8s.io.", 1).replace("-", "_")
         if message in protobuf._table():
             protobuf.message(message)
+
+
+def test_schemas_of_custom_resources_survive() -> None:
+    schema_props = {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": True,
+        "default": {"a": [1]},
+        "enum": ["x", 5, None],
+        "properties": {
+            "one": {"type": "array", "items": {"type": "string"}},
+            "many": {"items": [{"type": "string"}, {"type": "integer"}]},
+            "open": {"additionalProperties": True},
+            "shut": {"additionalProperties": False},
+            "typed": {"additionalProperties": {"type": "number", "maximum": 1.5}},
+            "needs": {"dependencies": {"a": ["b"], "c": {"type": "string"}}},
+        },
+    }
+    version = {"name": "v1", "served": True, "storage": False, "schema": {"openAPIV3Schema": schema_props}}
+    crd = {
+        "kind": "CustomResourceDefinition",
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "spec": {"versions": [version]},
+    }
+    assert protobuf.decode(protobuf.encode(crd))[0] == crd
+
+
+def test_an_envelope_may_hold_json() -> None:
+    meta = protobuf._field(1, protobuf._field(1, b"v1") + protobuf._field(2, b"Pod"))
+    envelope = protobuf.ENVELOPE + meta + protobuf._field(4, b"application/json")
+    obj, gvk = protobuf.decode(envelope + protobuf._field(2, b'{"spec":{"nodeName":""}}'))
+    assert (obj, gvk) == ({"kind": "Pod", "apiVersion": "v1", "spec": {}}, POD)
+    for text in (b"{", b"[]"):
+        with pytest.raises(protobuf.ProtobufError):
+            protobuf.decode(envelope + protobuf._field(2, text))

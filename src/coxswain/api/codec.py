@@ -1,6 +1,7 @@
 """Request bodies into objects and objects into bytes: JSON, YAML and Kubernetes' protobuf.
 
     decode(body, content_type, default_gvk, "Strict") -> Decoded(obj, warnings, gvk)
+    decode_apply(body, "Strict")  what server-side apply was sent, as it was sent
     conform(obj, gvk, "Warn")   the same checks for an object that is already a dict (a patch's result)
     complete(obj, gvk)          adds what Kubernetes always writes (``status: {}``); after defaulting, before storing
     encode(obj) -> bytes        JSON, kind, apiVersion and metadata first; what is stored and served
@@ -99,6 +100,33 @@ def conform(obj: Object, default_gvk: GVK, field_validation: FieldValidation | s
     except ValueError as error:
         raise _unrecognized(b"{}", default_gvk, error) from None
     return _finish(obj, gvk, default_gvk, field_validation, [], None, b"")
+
+
+def decode_apply(body: bytes, field_validation: FieldValidation | str = "Warn") -> Decoded:
+    """An apply patch (YAML or JSON) as it was sent: nothing dropped or rewritten, since every field counts.
+
+    Only keys given twice are looked for; types and unknown fields are for apply to tell. Raises BadRequest.
+    """
+    from coxswain.api import yamlio
+
+    try:
+        obj, twice = yamlio.loads(body)
+    except yamlio.YamlError as error:
+        raise errors.BadRequest(f"error decoding YAML: {_CONVERTING}{error}") from None
+    obj = {} if obj is None else obj
+    if type(obj) is not dict:
+        name = walk.value_name(obj, False)
+        raise errors.BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
+            f" {name} into Go value of type map[string]interface {{}}"
+        )
+    if twice and field_validation == "Strict":
+        raise errors.BadRequest(f"error strict decoding YAML: {_CONVERTING}{twice[0]}")
+    warnings = [_CONVERTING + message for message in twice] if field_validation == "Warn" else []
+    return Decoded(obj, warnings, GVK.of(obj))
+
+
+_CONVERTING: Final = "error converting YAML to JSON: "
 
 
 def check_types(obj: Object, gvk: GVK) -> None:
