@@ -11,7 +11,7 @@ subjects that a bootstrap role or binding lost, unless its annotation ``autoupda
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources as package_files
@@ -59,6 +59,10 @@ class BootstrapConfig:
     client_ca: bytes = b""
 
 
+#: The user of a process that runs hollow nodes.
+HOLLOW_NODES_USER = "coxswain:hollow-nodes"
+
+
 class Item(NamedTuple):
     """One object to ensure. ``namespace`` is empty for cluster-scoped resources."""
 
@@ -100,10 +104,40 @@ def rbac() -> Iterator[Item]:
         yield Item(CLUSTER_ROLES, "", role)
     for row in table["clusterrolebindings"]:
         yield Item(CLUSTER_ROLE_BINDINGS, "", _binding("ClusterRoleBinding", row))
+    yield from _own_roles(roles)
     for row in table["roles"]:
         yield Item(ROLES, row[1], _role("Role", row))
     for row in table["rolebindings"]:
         yield Item(ROLE_BINDINGS, row[1], _binding("RoleBinding", row))
+
+
+def _own_roles(roles: Iterable[Object]) -> Iterator[Item]:
+    """What Kubernetes has no role for: our controller manager and our hollow nodes.
+
+    Kubernetes' controller manager gives each controller a service account of its own; ours acts as one user
+    with the union of their bootstrap roles. Hollow nodes of one process share a user with a node's role.
+    """
+    rules: list[Object] = []
+    for role in roles:
+        if role["metadata"]["name"].startswith("system:controller:"):
+            rules += [rule for rule in role.get("rules") or () if rule not in rules]
+    name = "coxswain:controller-manager"
+    manager = {**_object("rbac.authorization.k8s.io/v1", "ClusterRole", {"name": name}), "rules": rules}
+    yield Item(CLUSTER_ROLES, "", manager)
+    yield _own_binding(name, name, "system:kube-controller-manager")
+    yield _own_binding(HOLLOW_NODES_USER, "system:node", HOLLOW_NODES_USER)
+
+
+def _own_binding(name: str, role: str, user: str) -> Item:
+    group = "rbac.authorization.k8s.io"
+    binding = _object(
+        f"{group}/v1",
+        "ClusterRoleBinding",
+        {"name": name},
+        roleRef={"apiGroup": group, "kind": "ClusterRole", "name": role},
+        subjects=[{"apiGroup": group, "kind": "User", "name": user}],
+    )
+    return Item(CLUSTER_ROLE_BINDINGS, "", binding)
 
 
 def reconcile(existing: Object, wanted: Object) -> Object | None:

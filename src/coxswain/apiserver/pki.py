@@ -105,6 +105,10 @@ class Pki:
         """A node's agent: ``system:node:NAME`` in ``system:nodes``."""
         return self.client(f"node-{name}", f"system:node:{name}", (NODES,))
 
+    def kubelet_serving(self, name: str, addresses: Iterable[str]) -> KeyPair:
+        """The certificate of a node agent's own server, good for the node's name and ``addresses``."""
+        return self._issued(f"kubelet-{name}", f"system:node:{name}", (NODES,), [name, *addresses])
+
     def service_account_key(self) -> bytes:
         """The PEM of the private key that signs service account tokens; its public half is ``sa.pub``."""
         path = self.directory / "sa.key"

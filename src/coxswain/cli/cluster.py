@@ -51,6 +51,7 @@ class ClusterOptions:
     local_node: bool = True
     runtime: str = "process"
     node_name: str = ""
+    kubelet_port: int = 0
     controllers: str = "*"
 
     @property
@@ -126,10 +127,21 @@ class Cluster:
         await hollow.run(self.client(HOLLOW_NODES), count=self.options.hollow_nodes)
 
     async def _run_kubelet(self) -> None:
-        from coxswain.cli.node import run_kubelet
+        from coxswain.cli.node import issue_credentials, run_kubelet
 
-        client = self.client(node_user(self.options.node))
-        await run_kubelet(client, self.options.node, self.options.runtime, self.options.data_dir)
+        options = self.options
+        files = issue_credentials(options.data_dir, options.node, self.server.url)
+        await run_kubelet(
+            self.client(node_user(options.node)),
+            options.node,
+            options.runtime,
+            options.data_dir,
+            port=options.kubelet_port,
+            serving_certificate=files.serving_certificate,
+            serving_key=files.serving_key,
+            client_ca=files.client_ca,
+            drain=True,
+        )
 
 
 async def wait_for_nodes(client: Client, count: int) -> None:

@@ -23,7 +23,9 @@ from collections.abc import Sequence
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.base.tasks import Supervisor
 from coxswain.cli.cluster import ClusterOptions, Ready, wait_for_nodes
+from coxswain.cli.node import NodeFiles, issue_credentials, issue_hollow_credentials
 from coxswain.client.connect import connect
+from coxswain.client.kubeconfig import load
 
 #: Seconds that a component gets to end by itself.
 STOP_TIMEOUT = 5.0
@@ -40,12 +42,14 @@ class Processes:
         self._options = options
         self._log = [f"--log-level={args.log_level}", "--log-format=json"]
         self.pids: dict[str, int] = {}
+        self._files: NodeFiles
 
     async def run(self, ready: Ready) -> None:
         """Run all components until cancelled; the API server ends last."""
         async with Supervisor("API server") as server, Supervisor("components", backoff=1.0) as components:
             url = await self._start_server(server)
             kubeconfig = self._options.data_dir / "kubeconfig"
+            self._issue(url)
             for name, command in self._commands().items():
                 components.supervise(name, functools.partial(self._child, name, command))
             async with await connect(kubeconfig) as client:
@@ -76,6 +80,14 @@ class Processes:
             raise ResourceUnavailable("the API server ended at once; its own message above says why")
         return line.decode().strip()
 
+    def _issue(self, url: str) -> None:
+        """Credentials of those that the API server makes none for: they are issued for whom we start."""
+        options, grpc = self._options, load(self._options.data_dir / "kubeconfig").grpc_address
+        if options.local_node:
+            self._files = issue_credentials(options.data_dir, options.node, url, grpc)
+        if options.hollow_nodes:
+            issue_hollow_credentials(options.data_dir, url, grpc)
+
     def _commands(self) -> dict[str, Sequence[str]]:
         options = self._options
         place = options.data_dir
@@ -94,6 +106,11 @@ class Processes:
                 f"--node-name={options.node}",
                 f"--runtime={options.runtime}",
                 f"--data-dir={place}",
+                f"--port={options.kubelet_port}",
+                f"--tls-cert-file={self._files.serving_certificate}",
+                f"--tls-private-key-file={self._files.serving_key}",
+                f"--client-ca-file={self._files.client_ca}",
+                "--drain",
             ]
         if options.hollow_nodes:
             commands["hollow-nodes"] = [
