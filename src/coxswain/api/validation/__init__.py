@@ -43,6 +43,7 @@ _MODULES = {
     "certificates.k8s.io": ("certificates",),
     "apiregistration.k8s.io": ("certificates",),
     "flowcontrol.apiserver.k8s.io": ("flowcontrol",),
+    "resource.k8s.io": ("dra",),
 }
 
 

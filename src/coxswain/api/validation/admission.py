@@ -1,12 +1,21 @@
-"""Webhook configurations of admission. (Policies in CEL come with the expression language.)"""
+"""Webhook configurations of admission, and the structure of its policies and their bindings.
+
+The expressions of policies are compiled where the expression language is; here is what else must hold.
+"""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from coxswain.api.fields import Errors, duplicate, invalid, not_supported, required
+from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required
 from coxswain.api.names import Object
-from coxswain.api.validation.formats import dns_1035_label, dns_subdomain, qualified_name, report
+from coxswain.api.validation.formats import (
+    dns_1035_label,
+    dns_subdomain,
+    path_segment,
+    qualified_name,
+    report,
+)
 from coxswain.api.validation.objectmeta import validate_label_selector
 from coxswain.api.validation.rules import Rules
 
@@ -133,8 +142,119 @@ def _validate_reviews(versions: list[str], path: str, errors: Errors) -> None:
         errors.append(invalid(here, versions, "must include at least one of v1, v1beta1"))
 
 
+_MATCH_POLICIES = ("Equivalent", "Exact")
+_ACTIONS = ("Audit", "Deny", "Warn")
+
+
+def _validate_match(match: Object, path: str, errors: Errors) -> None:
+    """``matchConstraints`` of policies, ``matchResources`` of bindings."""
+    policy = match.get("matchPolicy")
+    if policy is None:
+        errors.append(required(f"{path}.matchPolicy"))
+    elif policy not in _MATCH_POLICIES:
+        errors.append(not_supported(f"{path}.matchPolicy", policy, _MATCH_POLICIES))
+    for field in ("namespaceSelector", "objectSelector"):
+        if match.get(field) is None:
+            errors.append(required(f"{path}.{field}"))
+        else:
+            validate_label_selector(match[field], f"{path}.{field}", errors)
+    for kind in ("resourceRules", "excludeResourceRules"):
+        for position, rule in enumerate(match.get(kind) or ()):
+            _validate_rule(rule, f"{path}.{kind}[{position}]", errors)
+
+
+def _validate_parameters(reference: Object, path: str, errors: Errors) -> None:
+    name, selector = reference.get("name") or "", reference.get("selector")
+    both = "name and selector are mutually exclusive"
+    if name:
+        report(path_segment(name), f"{path}.name", name, errors)
+        if selector is not None:
+            errors.append(forbidden(f"{path}.name", both))
+    if selector is not None:
+        validate_label_selector(selector, f"{path}.selector", errors)
+        if name:
+            errors.append(forbidden(f"{path}.selector", both))
+    if not name and selector is None:
+        errors.append(required(path, "one of name or selector must be specified"))
+    action = reference.get("parameterNotFoundAction")
+    if action is None:
+        errors.append(required(f"{path}.parameterNotFoundAction"))
+    elif action not in ("Deny", "Allow"):
+        errors.append(not_supported(f"{path}.parameterNotFoundAction", action, ("Deny", "Allow")))
+
+
+def _validate_policy_binding(binding: Object, errors: Errors) -> None:
+    spec = binding.get("spec") or {}
+    name, mutating = spec.get("policyName") or "", binding.get("kind") == "MutatingAdmissionPolicyBinding"
+    if not name:
+        errors.append(required("spec.policyName"))
+    else:
+        report(dns_subdomain(name), "spec.policyName", name, errors)
+    if spec.get("paramRef") is not None:
+        _validate_parameters(spec["paramRef"], "spec.paramRef", errors)
+    match = spec.get("matchResources")
+    if match is not None:
+        _validate_match(match, "spec.matchResources", errors)
+        if mutating:
+            _validate_no_connect(match, "spec.matchResources", errors)
+    if not mutating:
+        _validate_actions(spec.get("validationActions") or [], errors)
+
+
+def _validate_no_connect(match: Object, path: str, errors: Errors) -> None:
+    """What is only connected to, or deleted, cannot be changed on the way."""
+    supported = ("*", "CONNECT", "CREATE", "UPDATE")
+    for rule in match.get("resourceRules") or ():
+        for operation in rule.get("operations") or ():
+            if operation not in supported:
+                errors.append(not_supported(f"{path}.resourceRules.operations", operation, supported))
+
+
+def _validate_actions(actions: list[str], errors: Errors) -> None:
+    if not actions:
+        errors.append(required("spec.validationActions"))
+    for position, action in enumerate(actions):
+        path = f"spec.validationActions[{position}]"
+        if action not in _ACTIONS:
+            errors.append(not_supported(path, action, _ACTIONS))
+        if action in actions[:position]:
+            errors.append(duplicate(path, action))
+    if "Deny" in actions and "Warn" in actions:
+        why = "must not contain both Deny and Warn (repeating the same validation failure information)"
+        errors.append(invalid("spec.validationActions", actions, why))
+
+
+def _validate_policy(policy: Object, errors: Errors) -> None:
+    spec = policy.get("spec") or {}
+    failure, match = spec.get("failurePolicy"), spec.get("matchConstraints")
+    if failure is not None and failure not in ("Fail", "Ignore"):
+        errors.append(not_supported("spec.failurePolicy", failure, ("Fail", "Ignore")))
+    if match is None:
+        errors.append(required("spec.matchConstraints"))
+    else:
+        _validate_match(match, "spec.matchConstraints", errors)
+        if not match.get("resourceRules"):
+            errors.append(required("spec.matchConstraints.resourceRules"))
+    if policy.get("kind") == "MutatingAdmissionPolicy":
+        if not spec.get("mutations"):
+            errors.append(required("spec.mutations", "mutations must contain at least one item"))
+        return
+    if not spec.get("validations") and not spec.get("auditAnnotations"):
+        why = "validations or auditAnnotations must contain at least one item"
+        errors.append(required("spec.validations", why))
+    for position, validation in enumerate(spec.get("validations") or ()):
+        if not (validation.get("expression") or "").strip():
+            errors.append(required(f"spec.validations[{position}].expression", "expression is not specified"))
+
+
 _GROUP = "admissionregistration.k8s.io"
+_POLICY = Rules(validate=_validate_policy, namespaced=False, strict_finalizers=False)
+_BINDING = Rules(validate=_validate_policy_binding, namespaced=False, strict_finalizers=False)
 RULES = {
+    (_GROUP, "ValidatingAdmissionPolicy"): _POLICY,
+    (_GROUP, "MutatingAdmissionPolicy"): _POLICY,
+    (_GROUP, "ValidatingAdmissionPolicyBinding"): _BINDING,
+    (_GROUP, "MutatingAdmissionPolicyBinding"): _BINDING,
     (_GROUP, "MutatingWebhookConfiguration"): Rules(
         validate=_validate_configuration, namespaced=False, strict_finalizers=False
     ),

@@ -12,7 +12,7 @@ def validate_pod_resources(spec: Object, claims: set[str], path: str, errors: Er
     """Well formed, at least what the containers request, at most their limits allow."""
     resources, here = spec["resources"], f"{path}.resources"
     if resources.get("claims") is not None:
-        errors.append(forbidden(f"{here}.claims", "claims cannot be set for Resources at pod-level"))
+        errors.append(forbidden(f"{here}.claims", "claims may not be set for Resources at pod-level"))
     validate_requirements(resources, here, errors, claims, "pod")
     own = resources.get("requests") or {}
     for name, total in container_requests(spec).items():
