@@ -91,8 +91,7 @@ def encode(obj: Object, media_type: str, *, pretty: bool = False) -> bytes:
 
         return codec.encode_protobuf(obj)
     if media_type == YAML:
-        import yaml
+        from coxswain.api import codec
 
-        text: str = yaml.safe_dump(obj, sort_keys=True, default_flow_style=False, allow_unicode=True)
-        return text.encode()
+        return codec.encode_yaml(obj)
     return orjson.dumps(obj, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else None)

@@ -174,11 +174,11 @@ def _delete_body(body: bytes) -> Object:
 
 
 def _yaml(body: bytes) -> Any:
-    import yaml
+    from coxswain.api import yamlio
 
     try:
-        return yaml.safe_load(body)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError):
+        return yamlio.loads(body)[0]
+    except ValueError:
         raise errors.BadRequest("couldn't get version/kind; json parse error: invalid body") from None
 
 
