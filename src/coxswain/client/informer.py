@@ -20,8 +20,10 @@ factory's default drops ``metadata.managedFields``, which no component reads and
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,16 +197,20 @@ class Informer:
 
     # ---- the reflector's sink
 
-    def replace(self, raws: Sequence[bytes], revision: str) -> None:
+    def decode(self, raws: Sequence[bytes]) -> Sequence[Object]:
+        with _no_collection():
+            return [self._decode(raw) for raw in raws]
+
+    def replace(self, objects: Sequence[Object], revision: str) -> None:
         self.revision = revision
         gone = set(self._objects)
-        for raw in raws:
-            obj = self._decode(raw)
-            key = key_of(obj)
-            gone.discard(key)
-            self._upsert(key, obj)
-        for key in gone:
-            self._delete(key, None)
+        with _no_collection():
+            for obj in objects:
+                key = key_of(obj)
+                gone.discard(key)
+                self._upsert(key, obj)
+            for key in gone:
+                self._delete(key, None)
         self._synced.set()
         self._end_batch()
 
@@ -271,6 +277,18 @@ class Informer:
         except Exception:
             name = getattr(callback, "__qualname__", repr(callback))
             log.exception("%s: handler %s failed", self.resource.group_resource, name)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No cyclic garbage collection meanwhile: it would walk every new object, again and again, for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 _Key = tuple[GVR, str, str, str, Transform | None]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -35,10 +35,14 @@ _WATCH_SECONDS = 300
 
 
 class Sink(Protocol):
-    """Who receives what a reflector sees. Both calls are synchronous."""
+    """Who receives what a reflector sees. All calls are synchronous."""
 
-    def replace(self, raws: Sequence[bytes], revision: str) -> None:
-        """The complete state at ``revision``."""
+    def decode(self, raws: Sequence[bytes]) -> Sequence[Any]:
+        """What the sink keeps of a page of a list; a part of a coming ``replace``."""
+        ...
+
+    def replace(self, objects: Sequence[Any], revision: str) -> None:
+        """The complete state at ``revision``, as ``decode`` made it."""
         ...
 
     def apply(self, events: Sequence[WatchEvent]) -> str:
@@ -98,7 +102,7 @@ class Reflector:
         await clock.sleep(delay * clock.random().uniform(1.0, 1.5))
 
     async def _list(self) -> None:
-        raws: list[bytes] = []
+        objects: list[Any] = []
         token = ""
         while True:
             page = await self._client.list(
@@ -109,11 +113,12 @@ class Reflector:
                 limit=PAGE,
                 continue_=token,
             )
-            raws.extend(page.items)
+            # Page by page: neither the bytes of a whole list are held, nor the loop for all of it.
+            objects.extend(self._sink.decode(page.items))
             token = page.continue_
             if not token:
                 break
-        self._sink.replace(raws, page.resource_version)
+        self._sink.replace(objects, page.resource_version)
         self._revision = page.resource_version
 
     async def _watch(self) -> bool:
