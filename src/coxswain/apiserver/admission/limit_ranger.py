@@ -63,7 +63,7 @@ class LimitRanger(Plugin):
 def _default_pod(pod: Object, item: Object) -> Iterator[str]:
     """Fill in the defaults of one range; yields what was set, in LimitRanger's words."""
     spec = pod.get("spec") or {}
-    for field, word in (("initContainers", "init container"), ("containers", "container")):
+    for field, word in (("containers", "container"), ("initContainers", "init container")):
         for container in spec.get(field) or ():
             own = container.get("resources") or {}
             merged = {}
