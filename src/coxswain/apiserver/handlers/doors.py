@@ -145,10 +145,12 @@ Check = Callable[[Object, Object], Errors]
 
 
 def _only(entry: Entry, prefix: str, more: Check | None) -> Check:
-    """The rules of a new object, as far as they concern the fields under ``prefix``."""
+    """The rules of a new object, as far as they concern the elements of the list at ``prefix``."""
 
     def validate(new: Object, old: Object) -> Errors:
-        problems = [error for error in entry.rules.validate_create(new) if error.field.startswith(prefix)]
+        problems = [
+            error for error in entry.rules.validate_create(new) if error.field.startswith(f"{prefix}[")
+        ]
         return problems + more(new, old) if more is not None else problems
 
     return validate

@@ -5,8 +5,8 @@
     update:  read -> transform -> default -> managed fields -> mutating admission -> system fields -> strategy
              -> validation -> validating admission -> unchanged? -> commit (the revision must be the one read)
 
-An update whose commit loses a race is done again from the newest object, unless the client named the
-revision that it wants to replace: that is its Conflict. The order is Kubernetes' own (``registry/rest``).
+An update whose commit loses a race is done again from the newest object; where the client named the revision
+that it wants to replace, that is then its Conflict. The order is Kubernetes' own (``registry/rest``).
 """
 
 from __future__ import annotations
@@ -247,32 +247,27 @@ async def update_object(
         if item is None:
             raise errors.not_found(entry.gvr, ctx.name)
         new = transform(current(entry, item))
-        pinned = _check_revision(entry, ctx.name, new, item)
+        _check_revision(entry, ctx.name, new, item)
         try:
             return await _replace(core, ctx, new, item, options, door, tracked)
         except CompareFailed as failure:
             if failure.current is None:
                 raise errors.not_found(entry.gvr, ctx.name) from None
-            if pinned:
-                raise errors.conflict(entry.gvr, ctx.name, errors.MODIFIED) from None
     raise errors.conflict(entry.gvr, ctx.name, errors.MODIFIED)
 
 
-def _check_revision(entry: Entry, name: str, new: Object, item: Item) -> bool:
-    """Whether ``new`` names a revision; raises unless it is the newest one."""
-    metadata = new["metadata"]
-    given = metadata.pop("resourceVersion", None)
+def _check_revision(entry: Entry, name: str, new: Object, item: Item) -> None:
+    """Refuse ``new`` when it names a revision that is not the newest (or none, where it must)."""
+    given = new["metadata"].pop("resourceVersion", None)
     if not given or given == "0":
         if not entry.unconditional_update:
             problem = field_errors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise errors.invalid(entry.error_group, entry.kind, name, [problem])
-        return False
-    if given != str(item.revision):
+    elif given != str(item.revision):
         if not str(given).isdigit():
             problem = field_errors.invalid("metadata.resourceVersion", given, _not_a_number(given))
             raise errors.invalid(entry.error_group, entry.kind, name, [problem])
         raise errors.conflict(entry.gvr, name, errors.MODIFIED)
-    return True
 
 
 def _not_a_number(text: object) -> str:

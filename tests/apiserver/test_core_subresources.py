@@ -1,0 +1,180 @@
+"""Scale, binding, eviction, status, resize, ephemeral containers, logs, and what is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from apiserver.core_support import DEPLOYMENTS, PODS, Cluster, cluster, deployment, pod
+from coxswain.api import errors
+from coxswain.api.names import BINDINGS, GVR
+from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH
+
+BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
+
+
+@pytest.mark.virtual
+async def test_scale_shows_and_changes_replicas() -> None:
+    async with cluster() as c:
+        await c.do("create", DEPLOYMENTS, body=deployment("d"))
+        scale = await c.do("get", DEPLOYMENTS, "d", subresource="scale")
+        assert scale["kind"] == "Scale" and scale["status"] == {"replicas": 0, "selector": "app=web"}
+        scale["spec"]["replicas"] = 6
+        changed = await c.do("update", DEPLOYMENTS, "d", scale, subresource="scale")
+        assert changed["spec"]["replicas"] == 6
+        patched = await c.do(
+            "patch",
+            DEPLOYMENTS,
+            "d",
+            {"spec": {"replicas": 3}},
+            subresource="scale",
+            content_type=MERGE_PATCH,
+        )
+        assert patched["spec"]["replicas"] == 3
+        assert (await c.do("get", DEPLOYMENTS, "d"))["spec"]["replicas"] == 3
+        with pytest.raises(errors.Conflict):
+            await c.do("update", DEPLOYMENTS, "d", scale, subresource="scale")
+        with pytest.raises(errors.Invalid, match="must be greater than or equal to 0"):
+            await c.do(
+                "patch",
+                DEPLOYMENTS,
+                "d",
+                {"spec": {"replicas": -1}},
+                subresource="scale",
+                content_type=MERGE_PATCH,
+            )
+
+
+@pytest.mark.virtual
+async def test_status_changes_only_the_status() -> None:
+    async with cluster() as c:
+        made = await c.do("create", DEPLOYMENTS, body=deployment("d"))
+        patch = {"spec": {"replicas": 9}, "status": {"replicas": 4, "observedGeneration": 1}}
+        changed = await c.do("patch", DEPLOYMENTS, "d", patch, subresource="status", content_type=MERGE_PATCH)
+        assert changed["status"]["replicas"] == 4
+        assert changed["spec"] == made["spec"]
+        assert changed["metadata"]["generation"] == 1
+        through_main = await c.do(
+            "patch", DEPLOYMENTS, "d", {"status": {"replicas": 8}}, content_type=MERGE_PATCH
+        )
+        assert through_main["status"]["replicas"] == 4
+
+
+def _binding(name: str, node: str = "n1", **metadata: str) -> dict[str, object]:
+    return {"metadata": {"name": name, **metadata}, "target": {"kind": "Node", "name": node}}
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("legacy", [False, True])
+async def test_binding_puts_a_pod_on_a_node_once(legacy: bool) -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        if legacy:
+            status = await c.do("create", BINDINGS, body=_binding("p"))
+        else:
+            status = await c.do("create", PODS, "p", _binding("p"), subresource="binding")
+        assert status["status"] == "Success"
+        bound = await c.do("get", PODS, "p")
+        assert bound["spec"]["nodeName"] == "n1"
+        (condition,) = bound["status"]["conditions"]
+        assert (condition["type"], condition["status"]) == ("PodScheduled", "True")
+        with pytest.raises(errors.Conflict, match='pod p is already assigned to node "n1"'):
+            await c.do("create", PODS, "p", _binding("p", "n2"), subresource="binding")
+
+
+@pytest.mark.virtual
+async def test_binding_another_pod_of_the_name_is_a_conflict() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        with pytest.raises(errors.Conflict, match="Precondition failed: UID"):
+            await c.do("create", PODS, "p", _binding("p", uid="other"), subresource="binding")
+        with pytest.raises(errors.NotFound):
+            await c.do("create", PODS, "missing", _binding("missing"), subresource="binding")
+
+
+async def _running(c: Cluster, name: str) -> None:
+    await c.do("create", PODS, body=pod(name))
+    await c.do("create", PODS, name, _binding(name), subresource="binding")
+    status = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    await c.do("patch", PODS, name, status, subresource="status", content_type=STRATEGIC_MERGE_PATCH)
+
+
+async def _budget(c: Cluster, allowed: int) -> None:
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "minAvailable": 1}
+    await c.do("create", BUDGETS, body={"metadata": {"name": "b"}, "spec": spec})
+    status = {
+        "disruptionsAllowed": allowed,
+        "currentHealthy": 2,
+        "desiredHealthy": 1,
+        "expectedPods": 2,
+        "observedGeneration": 1,
+    }
+    await c.do("patch", BUDGETS, "b", {"status": status}, subresource="status", content_type=MERGE_PATCH)
+
+
+@pytest.mark.virtual
+async def test_eviction_spends_the_budget_and_stops_when_it_is_spent() -> None:
+    async with cluster() as c:
+        for name in ("p1", "p2"):
+            await _running(c, name)
+        await _budget(c, 1)
+        done = await c.do("create", PODS, "p1", {"metadata": {"name": "p1"}}, subresource="eviction")
+        assert done["status"] == "Success"
+        assert (await c.do("get", PODS, "p1"))["metadata"]["deletionTimestamp"]
+        budget = await c.do("get", BUDGETS, "b")
+        assert budget["status"]["disruptionsAllowed"] == 0
+        assert "p1" in budget["status"]["disruptedPods"]
+        answer = await c.call("create", PODS, "p2", {"metadata": {"name": "p2"}}, subresource="eviction")
+        assert answer.code == 429
+        with pytest.raises(errors.TooManyRequests, match="violate the pod's disruption budget"):
+            answer.object()
+
+
+@pytest.mark.virtual
+async def test_eviction_without_a_budget_deletes_and_says_why() -> None:
+    async with cluster() as c:
+        await _running(c, "p")
+        body = {"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 7}}
+        await c.do("create", PODS, "p", body, subresource="eviction")
+        gone = await c.do("get", PODS, "p")
+        assert gone["metadata"]["deletionGracePeriodSeconds"] == 7
+        assert "DisruptionTarget" in [one["type"] for one in gone["status"]["conditions"]]
+
+
+@pytest.mark.virtual
+async def test_ephemeral_containers_are_added_and_stay() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        patch = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
+        changed = await c.do(
+            "patch", PODS, "p", patch, subresource="ephemeralcontainers", content_type=STRATEGIC_MERGE_PATCH
+        )
+        assert [one["name"] for one in changed["spec"]["ephemeralContainers"]] == ["debug"]
+        changed["spec"]["ephemeralContainers"] = []
+        with pytest.raises(errors.Invalid, match="may not be removed"):
+            await c.do("update", PODS, "p", changed, subresource="ephemeralcontainers")
+
+
+@pytest.mark.virtual
+async def test_resize_changes_resources_only() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        wanted = {"name": "c", "image": "other", "resources": {"requests": {"cpu": "200m"}}}
+        patch = {"spec": {"containers": [wanted]}}
+        answer = await c.call(
+            "patch", PODS, "p", patch, subresource="resize", content_type=STRATEGIC_MERGE_PATCH
+        )
+        container = answer.object()["spec"]["containers"][0]
+        assert container["resources"] == {"requests": {"cpu": "200m"}}
+        assert container["image"] == "nginx:1.21"
+
+
+@pytest.mark.virtual
+async def test_paths_that_lead_nowhere() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        assert (await c.call("get", PODS, "p", subresource="frob")).code == 404
+        assert (await c.call("list", GVR("", "v1", "frobs"))).code == 404
+        assert (await c.call("create", PODS, body=pod("q"), namespace="")).code == 405
+        assert (await c.call("get", BINDINGS, "x")).code == 404
+        assert (await c.call("list", BINDINGS)).code == 405
+        assert (await c.call("create", DEPLOYMENTS, "d", {}, subresource="scale")).code == 405
