@@ -34,12 +34,13 @@ async def kubelet(api: FakeApi, where: Path, **options: Any) -> AsyncIterator[Ag
     agent = Agent(api.client(), config, runtime)
     task = asyncio.create_task(agent.run())
     ready = asyncio.create_task(agent.ready.wait())
-    await asyncio.wait({task, ready}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        task.result()
     try:
+        await asyncio.wait({task, ready}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
         yield agent
     finally:
+        ready.cancel()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -256,7 +257,7 @@ asyncio.run(main())
         first = await asyncio.create_subprocess_exec(
             sys.executable, "-c", script, orjson.dumps(wanted).decode()
         )
-        await until(lambda: mark.read_text(), "first start")
+        await until(mark.read_text, "first start")
         state = await until(
             lambda: next(tmp_path.glob("runtime/containers/*/state.json")).read_text(), "state"
         )

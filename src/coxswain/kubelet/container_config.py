@@ -54,11 +54,14 @@ def sandbox_config(pod: Object, attempt: int, log_directory: str) -> SandboxConf
 
 
 def container_config(
-    pod: Object, spec: Object, attempt: int, variables: dict[str, str], volumes: PodVolumes
+    pod: Object, spec: Object, attempt: int, variables: dict[str, str], volumes: PodVolumes, ip: str
 ) -> ContainerConfig:
-    """What one container is made from. Raises ``RuntimeFailure`` for volumes that cannot be shown."""
+    """What one container is made from; ``ip`` is the pod's own address (none on the host's network). Raises ``RuntimeFailure`` for volumes that cannot be shown."""
     security = {**(pod["spec"].get("securityContext") or {}), **(spec.get("securityContext") or {})}
     name = spec["name"]
+    mounts = volumes.mounts(pod, spec, lambda text: expand(text, variables))
+    if ip and not any(mount.container_path == "/etc/hosts" for mount in mounts):
+        mounts.append(volumes.hosts_file(pod, ip, hostname(pod)))
     return ContainerConfig(
         name=name,
         attempt=attempt,
@@ -67,7 +70,7 @@ def container_config(
         args=[expand(text, variables) for text in spec.get("args") or ()],
         working_dir=spec.get("workingDir") or "",
         env=list(variables.items()),
-        mounts=volumes.mounts(pod, spec, lambda text: expand(text, variables)),
+        mounts=mounts,
         log_path=f"{name}/{attempt}.log",
         labels={**pod_labels(pod), CONTAINER_NAME: name},
         resources=resources_of(pod, spec),

@@ -268,7 +268,8 @@ class PodLoop:
         text = f'Container image "{image}" already present on machine and can be accessed by the pod'
         self.host.event(pod, "Normal", "Pulled", text, name)
         variables = await self.host.environment(pod, spec, list(view.sandbox.ips))
-        config = container_config(pod, spec, attempt, variables, self.volumes)
+        own = "" if pod["spec"].get("hostNetwork") or not view.sandbox.ips else view.sandbox.ips[0]
+        config = container_config(pod, spec, attempt, variables, self.volumes, own)
         await self._collect_garbage(name, view)
         identifier = await runtime.create_container(view.sandbox.id, config)
         self.host.event(pod, "Normal", "Created", "Container created", name)

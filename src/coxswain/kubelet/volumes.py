@@ -35,6 +35,15 @@ class MountError(RuntimeFailure):
         super().__init__(f'MountVolume.SetUp failed for volume "{volume}" : {why}', "ContainerCreating")
 
 
+_HOSTS = (
+    "# Kubernetes-managed hosts file.",
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "fe00::0\tip6-mcastprefix",
+    "fe00::1\tip6-allnodes",
+    "fe00::2\tip6-allrouters",
+)
 _PROJECTED = ("configMap", "secret", "projected", "downwardAPI")
 _PLUGINS = {
     "emptyDir": "empty-dir",
@@ -118,6 +127,24 @@ class PodVolumes:
             readonly = bool(mount.get("readOnly")) or volume_type(volume) in _PROJECTED
             found.append(Mount(host, mount["mountPath"], readonly))
         return found
+
+    def hosts_file(self, pod: Object, ip: str, hostname: str) -> Mount:
+        """The pod's /etc/hosts: itself by its names, and ``hostAliases``; as kubelet writes it."""
+        spec = pod["spec"]
+        names = hostname
+        if spec.get("subdomain"):
+            names = (
+                f"{hostname}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.cluster.local\t{hostname}"
+            )
+        lines = [*_HOSTS, f"{ip}\t{names}"]
+        aliases = spec.get("hostAliases") or ()
+        lines += ["\t".join([alias["ip"], *(alias.get("hostnames") or ())]) for alias in aliases]
+        os.makedirs(self.root, exist_ok=True)
+        path = f"{self.root}/etc-hosts"
+        with open(path, "w") as file:
+            file.write("\n".join(lines) + "\n")
+        os.chmod(path, 0o644)
+        return Mount(path, "/etc/hosts")
 
     def remove(self) -> None:
         """Take the pod's directory away with everything in it; hostPath is left alone."""

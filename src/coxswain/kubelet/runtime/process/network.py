@@ -181,11 +181,11 @@ async def _batch(*commands: str, netns: str = "") -> None:
 async def _run(*command: str, text: str = "", check: bool = True) -> str:
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate(text.encode())
+    out, err = await process.communicate(text.encode() if text else None)
     if process.returncode and check:
         words = err.decode(errors="replace").strip()
         raise RuntimeFailure(f"{' '.join(command)}: {words}", "NetworkNotReady")

@@ -211,7 +211,7 @@ class ProcessRuntime:
             env.setdefault("HOSTNAME", sandbox["config"]["hostname"])
         cwd = config.working_dir or "/"
         mounts = [
-            (os.path.join(mount.host_path, mount.sub_path), mount.container_path, mount.readonly)
+            (f"{mount.host_path}/{mount.sub_path}".rstrip("/"), mount.container_path, mount.readonly)
             for mount in config.mounts
         ]
         if self.isolation == "substitute":

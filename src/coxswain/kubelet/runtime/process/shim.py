@@ -31,6 +31,12 @@ import socket
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing at run time would cost every shim a megabyte
+    from typing import Any, NoReturn
+
+    Record = dict[str, Any]
+
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -47,26 +53,26 @@ _KERNEL_TREES = ("/proc", "/sys", "/dev")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result, what):
+def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def prctl(option, value):
+def prctl(option: int, value: int | bytes) -> None:
     _check(_libc.prctl(option, value, 0, 0, 0), "prctl")
 
 
-def mount(source, target, kind, flags, data=""):
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
     arguments = [x.encode() if x else None for x in (source, target, kind)]
     _check(_libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {target}")
 
 
-def unshare(flags):
+def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def setns(path, kind):
+def setns(path: str, kind: int) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.setns(descriptor, kind), f"setns {path}")
@@ -74,13 +80,13 @@ def setns(path, kind):
         os.close(descriptor)
 
 
-def start_ticks(pid):
+def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot: with the pid it names the process for ever."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
 
 
-def write_whole(path, value):
+def write_whole(path: str, value: Record) -> None:
     with open(path + ".new", "w") as file:
         json.dump(value, file)
     os.rename(path + ".new", path)
@@ -89,9 +95,9 @@ def write_whole(path, value):
 # ---- the file system of a container: the host's, under a writable layer of its own
 
 
-def _host_mounts():
+def _host_mounts() -> list[str]:
     """Mount points of the host below /, outermost first."""
-    found = []
+    found: list[str] = []
     with open("/proc/self/mountinfo") as file:
         for line in file:
             path = line.split()[4].encode().decode("unicode_escape")
@@ -100,9 +106,9 @@ def _host_mounts():
     return found
 
 
-def _resolve(root, path):
+def _resolve(root: str, path: str) -> str:
     """``path`` inside ``root`` with links followed inside of it, as a host path."""
-    done = []
+    done: list[str] = []
     todo = [part for part in path.split("/") if part]
     links = 0
     while todo:
@@ -126,14 +132,14 @@ def _resolve(root, path):
     return "/" + "/".join(done)
 
 
-def _layer(scratch, number, lower, target):
+def _layer(scratch: str, number: int, lower: str, target: str) -> None:
     upper, work = f"{scratch}/u{number}", f"{scratch}/w{number}"
     os.mkdir(upper)
     os.mkdir(work)
     mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}")
 
 
-def enter_root(directory, mounts, layer_bytes):
+def enter_root(directory: str, mounts: list[tuple[str, str, bool]], layer_bytes: int) -> None:
     """Build the container's root in a private mount namespace and move into it.
 
     The host's root lies below a writable layer (a tmpfs of at most ``layer_bytes``), other host mounts are
@@ -166,7 +172,7 @@ def enter_root(directory, mounts, layer_bytes):
     os.chdir("/")
 
 
-def _make_point(scratch, root, inside, is_dir, covered):
+def _make_point(scratch: str, root: str, inside: str, is_dir: bool, covered: dict[str, int]) -> None:
     """Make a mount point in a layer; a host mount that lies there gets a layer first."""
     for path, number in list(covered.items()):
         if number and (inside == path or inside.startswith(path + "/")):
@@ -184,7 +190,7 @@ def _make_point(scratch, root, inside, is_dir, covered):
 # ---- the container's process
 
 
-def _apply_limits(spec):
+def _apply_limits(spec: Record) -> None:
     for name, (soft, hard) in spec.get("rlimits", {}).items():
         resource.setrlimit(getattr(resource, name), (soft, hard))
     for path in spec.get("cgroups", ()):
@@ -198,7 +204,7 @@ def _apply_limits(spec):
             pass
 
 
-def _enter_namespaces(spec, directory):
+def _enter_namespaces(spec: Record, directory: str) -> None:
     if spec.get("netns"):
         setns(spec["netns"], CLONE_NEWNET)
     if spec["isolation"] == "none":
@@ -219,7 +225,7 @@ def _enter_namespaces(spec, directory):
     enter_root(directory, spec["mounts"], spec["layer_bytes"])
 
 
-def find_executable(name, env, cwd):
+def find_executable(name: str, env: dict[str, str], cwd: str) -> str:
     """The path that ``name`` stands for, in the container's PATH. Raises FileNotFoundError in runc's words."""
     if "/" in name:
         if not os.path.exists(os.path.join(cwd, name)):
@@ -232,7 +238,7 @@ def find_executable(name, env, cwd):
     raise FileNotFoundError(f'exec: "{name}": executable file not found in $PATH')
 
 
-def run_process(spec, directory, output, errors, report):
+def run_process(spec: Record, directory: str, output: int, errors: int, report: int) -> NoReturn:
     """In the new process: become the container. Only returns by exec; failures go to ``report``."""
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -270,23 +276,23 @@ def run_process(spec, directory, output, errors, report):
 class Log:
     """A log file in CRI's format that rotates itself."""
 
-    def __init__(self, path, max_bytes, max_files):
+    def __init__(self, path: str, max_bytes: int, max_files: int) -> None:
         self.path = path
         self.max_bytes = max_bytes
         self.max_files = max_files
         self.rest = {"stdout": b"", "stderr": b""}
         self.open()
 
-    def open(self):
+    def open(self) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self.file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self.size = os.fstat(self.file).st_size
 
-    def reopen(self):
+    def reopen(self) -> None:
         os.close(self.file)
         self.open()
 
-    def feed(self, stream, data):
+    def feed(self, stream: str, data: bytes) -> None:
         """Write the whole lines of ``data``; what is longer than 16 KiB becomes partial lines (P)."""
         seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
@@ -305,12 +311,12 @@ class Log:
         self.rest[stream] = rest
         self.write(b"".join(out))
 
-    def finish(self):
+    def finish(self) -> None:
         for stream, rest in self.rest.items():
             if rest:
                 self.feed(stream, b"\n")
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         if self.size and self.size + len(data) > self.max_bytes:
             self.rotate()
         try:
@@ -321,7 +327,7 @@ class Log:
         except OSError:
             pass  # a full disk loses log lines, never the container
 
-    def rotate(self):
+    def rotate(self) -> None:
         folder, name = os.path.split(self.path)
         try:
             os.rename(
@@ -336,7 +342,7 @@ class Log:
         self.reopen()
 
 
-def tell(root, text):
+def tell(root: str, text: str) -> None:
     """Tell the kubelet, if one listens."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -350,7 +356,7 @@ def tell(root, text):
         pass
 
 
-def supervise(root, identifier):
+def supervise(root: str, identifier: str) -> None:
     """In the new supervisor: run the container ``identifier`` to its end."""
     directory = f"{root}/containers/{identifier}"
     try:
@@ -388,7 +394,7 @@ def supervise(root, identifier):
         tell(root, f"started {identifier}")
     wait_status = pump(child, {output[0]: "stdout", errors[0]: "stderr"}, log)
     log.finish()
-    result = {"exit_code": os.waitstatus_to_exitcode(wait_status), "finished_at": time.time()}
+    result: Record = {"exit_code": os.waitstatus_to_exitcode(wait_status), "finished_at": time.time()}
     if result["exit_code"] < 0:
         result["signal"] = -result["exit_code"]
         result["exit_code"] = 128 - result["exit_code"]
@@ -400,7 +406,7 @@ def supervise(root, identifier):
     tell(root, f"exited {identifier}")
 
 
-def oom_killed(spec):
+def oom_killed(spec: Record) -> bool:
     """Whether the kernel killed something of this container for want of memory."""
     for path in spec.get("cgroups", ()):
         for name in ("memory.events", "memory.oom_control"):
@@ -413,7 +419,7 @@ def oom_killed(spec):
     return False
 
 
-def pump(child, streams, log):
+def pump(child: int, streams: dict[int, str], log: Log) -> int:
     """Copy output until the process has ended; then kill what it left behind. Returns its wait status."""
     poller = select.poll()
     for descriptor in streams:
@@ -446,7 +452,7 @@ def pump(child, streams, log):
     return result
 
 
-def children():
+def children() -> list[int]:
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(pid) for pid in file.read().split()]
@@ -454,7 +460,7 @@ def children():
         return []
 
 
-def kill_rest(group):
+def kill_rest(group: int) -> None:
     """SIGKILL the process's group and every orphan that came to us."""
     for _ in range(50):
         try:
@@ -472,7 +478,7 @@ def kill_rest(group):
         time.sleep(0.005)
 
 
-def reap_all():
+def reap_all() -> bool:
     """Collect the dead; whether any child is left."""
     while True:
         try:
@@ -485,7 +491,7 @@ def reap_all():
 # ---- entry points
 
 
-def nursery(root):
+def nursery(root: str) -> None:
     """Read ``start ID`` lines and fork a supervisor for each, until stdin ends."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -501,7 +507,7 @@ def nursery(root):
                 become_supervisor(root, identifier)
 
 
-def become_supervisor(root, identifier):
+def become_supervisor(root: str, identifier: str) -> NoReturn:
     code = 0
     try:
         null = os.open("/dev/null", os.O_RDWR)
@@ -525,7 +531,7 @@ def become_supervisor(root, identifier):
         os._exit(code)
 
 
-def enter(pid, cwd, argv):
+def enter(pid: int, cwd: str, argv: list[str]) -> None:
     """Run ``argv`` in the namespaces, root and environment of process ``pid``."""
     with open(f"/proc/{pid}/environ", "rb") as file:
         pairs = [item.partition(b"=") for item in file.read().split(b"\0") if b"=" in item]
@@ -556,7 +562,7 @@ def enter(pid, cwd, argv):
         sys.exit(126 if isinstance(error, PermissionError) else 127)
 
 
-def main():
+def main() -> None:
     if sys.argv[1] == "--enter":
         enter(int(sys.argv[2]), sys.argv[3], sys.argv[5:])
     elif sys.argv[1] == "--can-isolate":
