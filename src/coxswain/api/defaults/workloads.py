@@ -5,6 +5,8 @@ from __future__ import annotations
 from coxswain.api.defaults.pods import default_claim_spec, default_pod_template
 from coxswain.api.names import Object
 
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
 
 def _spec(obj: Object) -> Object:
     spec: Object = obj.setdefault("spec", {})
@@ -53,6 +55,11 @@ def _replication_controller(controller: Object) -> None:
 
 def _daemon_set(daemon_set: Object) -> None:
     spec = _spec(daemon_set)
+    # The old count of templates is an annotation of its author's; the strategy does the counting.
+    metadata = daemon_set.setdefault("metadata", {})
+    annotations = metadata.get("annotations") or {}
+    if _TEMPLATE_GENERATION not in annotations:
+        metadata["annotations"] = {**annotations, _TEMPLATE_GENERATION: "0"}
     strategy = spec.setdefault("updateStrategy", {})
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
