@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from coxswain.api.errors import Conflict, InternalError, TooManyRequests
-from coxswain.api.names import EVENTS, NODES, PODS
+from coxswain.api.names import EVENTS, NAMESPACES, NODES, PODS, SERVICES
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.scheduler import Scheduler, SchedulerConfig
@@ -197,3 +197,63 @@ async def test_deleted_pods_and_nodes_leave_nothing_behind() -> None:
         await clock.sleep(1)
         assert len(scheduler.cache) == len(scheduler.queue) == len(scheduler.table) == 0
         assert scheduler.table.requested.sum() == scheduler.table.nonzero.sum() == 0
+
+
+@pytest.mark.virtual
+async def test_absurd_requests_harm_nobody_else() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("absurd", cpu="9E", memory="99999999E"))
+    api.add(PODS, pod("p"))
+    async with scheduling(api):
+        await clock.sleep(2)
+    assert node_of(api, "absurd") == ""
+    assert node_of(api, "p") == "n0"
+
+
+@pytest.mark.virtual
+async def test_a_decision_that_raises_is_tried_again_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0"))
+    api.add(PODS, pod("p"))
+    async with scheduling(api) as scheduler:
+        decide = scheduler.cycle.schedule
+        failures = iter([RuntimeError("first"), RuntimeError("second")])
+
+        def failing(*args: object) -> object:
+            for error in failures:
+                raise error
+            return decide(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(scheduler.cycle, "schedule", failing)
+        await clock.sleep(1)
+        assert node_of(api, "p") == ""
+        await clock.sleep(5)
+        assert node_of(api, "p") == "n0"
+
+
+@pytest.mark.virtual
+async def test_services_and_namespaces_decide_about_spreading_and_affinity() -> None:
+    api = FakeApi()
+    api.add(NAMESPACES, {"metadata": {"name": "d", "labels": {"team": "x"}}})
+    service = {"metadata": {"name": "s", "namespace": "d"}, "spec": {"selector": {"app": "a"}}}
+    api.add(SERVICES, service)
+    for i in range(4):
+        api.add(NODES, node(f"n{i}"))
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app": "a"}},
+        "namespaceSelector": {"matchLabels": {"team": "x"}},
+    }
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    async with scheduling(api):
+        await clock.sleep(1)
+        for i in range(4):
+            api.add(PODS, pod(f"p{i}", labels={"app": "a"}, spec={"affinity": {"podAntiAffinity": required}}))
+        api.add(PODS, pod("fifth", labels={"app": "a"}, spec={"affinity": {"podAntiAffinity": required}}))
+        await clock.sleep(5)
+    assert {node_of(api, f"p{i}") for i in range(4)} == {f"n{i}" for i in range(4)}
+    assert node_of(api, "fifth") == ""
+    assert "4 node(s) didn't match pod anti-affinity rules" in str(api.object(PODS, "fifth", "d")["status"])

@@ -187,7 +187,14 @@ class Scheduler:
         self._wake.clear()
 
     def _schedule(self, batch: list[QueuedPod], started: float) -> None:
-        outcomes = self.cycle.schedule([queued.pod for queued in batch], self.profile)
+        try:
+            outcomes = self.cycle.schedule([queued.pod for queued in batch], self.profile)
+        except Exception:
+            log.exception("deciding for %s and %d more failed", batch[0].pod.key, len(batch) - 1)
+            self._attempts.count("error", clock.monotonic() - started, len(batch))
+            for queued in batch:
+                self.queue.retry(queued, started)
+            return
         now = clock.monotonic()
         metrics.ALGORITHM.observe(now - started)
         failed = 0

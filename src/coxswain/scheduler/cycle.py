@@ -61,11 +61,12 @@ def feasible_nodes_to_find(nodes: int, percentage: int) -> int:
 class Cycle:
     """Decides for one node table. ``seed`` fixes the choice among equals."""
 
-    def __init__(self, table: NodeTable, seed: int, *, keep: int = 1024) -> None:
+    def __init__(self, table: NodeTable, seed: int, *, memory: int = 128 << 20) -> None:
+        """``memory``: bytes that kept verdicts may take, roughly."""
         self.table = table
         self._start = 0
         self._chance = np.array([seed | 1], np.uint64)
-        self._keep = keep
+        self._memory = memory
         self._verdicts: dict[tuple[str, Template], Verdict] = {}
         self._scratch: Rows = np.empty(0, np.int32)
 
@@ -75,7 +76,9 @@ class Cycle:
         found = self._verdicts.pop(key, None)
         if found is None:
             found = Verdict(template, profile, self.table)
-            if len(self._verdicts) >= self._keep:
+            # About 60 bytes a node: four arrays of codes, two of the plan, up to five of raw scores.
+            keep = min(max(self._memory // (60 * self.table.capacity), 16), 1024)
+            while len(self._verdicts) >= keep:
                 self._verdicts.pop(next(iter(self._verdicts)))
         self._verdicts[key] = found
         return found

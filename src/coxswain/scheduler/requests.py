@@ -20,6 +20,9 @@ PODS = "pods"
 #: Nano units: quantities are added exactly and rounded up once, at the end.
 Amounts = dict[str, int]
 
+#: More than any node has, and small enough that sums of many pods stay in an int64.
+LARGEST = 1 << 56
+
 DEFAULT_CPU = 100 * 10**6
 DEFAULT_MEMORY = 200 * 1024 * 1024 * 10**9
 
@@ -30,8 +33,8 @@ def _nano(text: str | int | float) -> int:
 
 
 def units(resource: str, nano: int) -> int:
-    """Whole units of ``resource`` (thousandths of a core for cpu), rounded up."""
-    return -(-nano // 10**6) if resource == CPU else -(-nano // 10**9)
+    """Whole units of ``resource`` (thousandths of a core for cpu), rounded up; absurd ones are cut to ``LARGEST``."""
+    return min(-(-nano // 10**6) if resource == CPU else -(-nano // 10**9), LARGEST)
 
 
 def amounts_of(quantities: dict[str, Any] | None) -> Amounts:
