@@ -32,6 +32,7 @@ class DictBackend:
         self.items = [orjson.dumps({"name": f"pod-{i}"}) for i in range(10)]
         self.hold = asyncio.Event()
         self.running = 0
+        self.two_running = asyncio.Event()
 
     async def call(self, call: Call, user: UserInfo) -> Answer:
         self.asked.append((user.name, call.verb, call.name))
@@ -41,6 +42,8 @@ class DictBackend:
             raise RuntimeError("a bug")
         if call.name == "slow":
             self.running += 1
+            if self.running == 2:
+                self.two_running.set()
             await self.hold.wait()
         return Answer(200, call.body or b"{}")
 
@@ -140,8 +143,7 @@ async def test_later_batches_run_while_an_earlier_one_waits(world: World) -> Non
         call = stub(channel, messages.EXCHANGE)()
         await call.write(batch(1, "slow"))
         await call.write(batch(2, "slow"))
-        while world.backend.running < 2:
-            await asyncio.sleep(0)
+        await world.backend.two_running.wait()
         world.backend.hold.set()
         assert [(await call.read()).id, (await call.read()).id] == [1, 2]
         await call.done_writing()

@@ -355,7 +355,7 @@ class TestEscalation:
         check(authorizer, JANE, ROLE_BINDINGS, "ns", binding, dict(binding))
         check(authorizer, UserInfo("root", ("system:masters",)), ROLE_BINDINGS, "ns", binding, None)
         missing = {**binding, "roleRef": role_ref("Role", "none")}
-        with pytest.raises(errors.NotFound, match='role.rbac.authorization.k8s.io "none" not found'):
+        with pytest.raises(errors.NotFound, match=r'role\.rbac\.authorization\.k8s\.io "none" not found'):
             check(authorizer, JANE, ROLE_BINDINGS, "ns", missing, None)
 
     def test_aggregation_needs_everything(self, authorizer: Authorizer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coxswain.api import errors
+from coxswain.api.fields import quote
 from coxswain.api.names import GVR, PODS, SERVICE_ACCOUNTS, Object
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 from coxswain.apiserver.lookup import Lookup
@@ -62,7 +62,8 @@ class ServiceAccount(Plugin):
     def _account(self, request: Request, name: str) -> Object:
         account = self._lookup.get(SERVICE_ACCOUNTS, request.namespace, name)
         if account is None:
-            missing = errors.not_found(SERVICE_ACCOUNTS, name).message
+            # Singular, because the lister behind Kubernetes' plugin says so.
+            missing = f"serviceaccount {quote(name)} not found"
             raise request.forbidden(f"error looking up service account {request.namespace}/{name}: {missing}")
         return account
 
