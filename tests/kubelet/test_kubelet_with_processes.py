@@ -80,7 +80,7 @@ def pod(name: str, command: list[str], **spec: Any) -> dict[str, Any]:
 async def until(check: Callable[[], Any], what: str, timeout: float = 15) -> Any:
     async with asyncio.timeout(timeout):
         while True:
-            with contextlib.suppress(KeyError, IndexError, FileNotFoundError):
+            with contextlib.suppress(KeyError, IndexError, FileNotFoundError, StopIteration):
                 if found := check():
                     return found
             await asyncio.sleep(0.01)
@@ -297,3 +297,56 @@ async def test_on_a_bridge_many_pods_use_one_port(tmp_path: Path) -> None:
         for name in "abc":
             await until(lambda name=name: condition(api, name, "Ready") == "True", "ready")
         assert len({status(api, name)["podIP"] for name in "abc"}) == 3
+
+
+async def test_without_namespaces_volume_paths_are_replaced_by_host_paths(tmp_path: Path) -> None:
+    api = FakeApi()
+    api.add(CONFIGMAPS, {"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v1"}})
+    settings = ProcessSettings(network="loopback", isolation="substitute")
+    command = ["sh", "-c", "while true; do cat /etc/conf/k; echo; sleep 0.05; done"]
+    container = {"volumeMounts": [{"name": "v", "mountPath": "/etc/conf"}]}
+    volumes = [{"name": "v", "configMap": {"name": "m"}}]
+    async with (
+        cleanup(tmp_path, settings),
+        kubelet(api, tmp_path, settings=settings, volume_refresh=0.2),
+    ):
+        api.add(PODS, pod("a", command, container=container, volumes=volumes))
+
+        def shown() -> str:
+            return next(tmp_path.glob("logs/*/c/0.log")).read_text()
+
+        await until(lambda: "stdout F v1" in shown(), "first value")
+        api.change(CONFIGMAPS, "m", "d", lambda m: m["data"].update(k="v2"))
+        await until(lambda: "stdout F v2" in shown(), "changed value")
+
+
+async def test_a_volume_whose_source_is_missing_is_mounted_once_it_appears(tmp_path: Path) -> None:
+    api = FakeApi()
+    container = {"volumeMounts": [{"name": "v", "mountPath": "/etc/conf"}]}
+    volumes = [{"name": "v", "configMap": {"name": "m"}}]
+    async with cleanup(tmp_path), kubelet(api, tmp_path):
+        api.add(PODS, pod("a", ["sleep", "1000"], container=container, volumes=volumes))
+        event = await until(
+            lambda: next(e for e in api.objects(EVENTS, "d") if e["reason"] == "FailedMount"), "event"
+        )
+        assert event["message"] == 'MountVolume.SetUp failed for volume "v" : configmap "m" not found'
+        assert status(api, "a")["phase"] == "Pending"
+        api.add(CONFIGMAPS, {"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}})
+        await until(lambda: status(api, "a")["phase"] == "Running", "running")
+
+
+async def test_static_pods_run_and_have_mirrors(tmp_path: Path) -> None:
+    api = FakeApi()
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: s, namespace: d}\nspec:\n  terminationGracePeriodSeconds: 1\n"
+    (manifests / "s.yaml").write_text(
+        text + "  containers: [{name: c, image: i, command: [sleep, '1000']}]\n"
+    )
+    (manifests / "bad.yaml").write_text("kind: Nonsense")
+    where = tmp_path / "data"
+    options = {"static_pod_dir": str(manifests), "static_pod_interval": 0.1}
+    async with cleanup(where), kubelet(api, where, **options) as agent:
+        await until(lambda: status(api, "s-n1").get("phase") == "Running", "mirror shows the pod running")
+        (manifests / "s.yaml").unlink()
+        await until(lambda: not api.exists(PODS, "s-n1", "d") and not agent.loops, "both gone")

@@ -87,6 +87,7 @@ class HollowNodes:
         self._handled: set[tuple[str, str]] = set()
         self._given: dict[str, tuple[str, int]] = {}
         self._transitions: dict[str, dict[str, str]] = {}
+        self._pods = Informer(client, PODS, field_selector="spec.nodeName!=", transform=self._slim_pod)
         self.registered = asyncio.Event()
 
     async def run(self) -> None:
@@ -95,7 +96,7 @@ class HollowNodes:
         self.registered.set()
         node_informer = Informer(self._client, NODES, transform=self._slim_node)
         node_informer.add_handler(self._on_node, lambda _, new: self._on_node(new), self._on_node_gone)
-        pods = Informer(self._client, PODS, field_selector="spec.nodeName!=", transform=self._slim_pod)
+        pods = self._pods
         async with Supervisor("hollow nodes") as tasks:
             tasks.supervise("nodes", node_informer.run)
             await node_informer.wait_synced()
@@ -197,6 +198,8 @@ class HollowNodes:
             if not node.stopped:
                 self._queue(self._node_status_call(node, clock.timestamp()))
                 self._queue(self._lease_call(node, clock.micro_timestamp()))
+                for pod in list(self._pods.list()):
+                    self._on_pod(pod)
 
     def _on_node_gone(self, slim: Object) -> None:
         node = self._nodes.get(slim["metadata"]["name"])

@@ -20,6 +20,7 @@ from coxswain.kubelet.pod.view import (
     containers_of,
     init_containers_of,
     is_sidecar,
+    matches_restart_rules,
     restart_policy,
     should_restart,
 )
@@ -236,6 +237,7 @@ def _phase(pod: Object, init: list[Object], regular: list[Object], old: Object, 
             policy = container_restart_policy(pod, spec)
             failed = state["terminated"]["exitCode"] != 0
             restarts |= policy == "Always" or (policy == "OnFailure" and failed)
+            restarts |= matches_restart_rules(spec, state["terminated"]["exitCode"])
         elif "terminated" in last:
             stopped += 1
             restarts = True

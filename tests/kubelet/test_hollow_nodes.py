@@ -1,0 +1,137 @@
+"""Hollow nodes on virtual time against an API server in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from coxswain.api.names import LEASES, NODES, PODS
+from coxswain.base import clock
+from coxswain.base.tasks import cancel_and_wait
+from coxswain.kubelet import hollow
+from coxswain.kubelet.hollow import HEARTBEAT_ANNOTATION
+from fakeapi import FakeApi
+
+
+@asynccontextmanager
+async def nodes(api: FakeApi, count: int) -> AsyncIterator[None]:
+    task = asyncio.create_task(hollow.run(api.client(), count=count))
+    await clock.sleep(2)
+    try:
+        yield
+    finally:
+        await cancel_and_wait(task)
+
+
+def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "d"},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "img"}], **spec},
+        "status": {"phase": "Pending"},
+    }
+
+
+def renewed(api: FakeApi, name: str) -> float:
+    return clock.parse_time(api.object(LEASES, name, "kube-node-lease")["spec"]["renewTime"])
+
+
+@pytest.mark.virtual
+async def test_nodes_register_as_ready_with_leases() -> None:
+    api = FakeApi()
+    async with nodes(api, 3):
+        assert [n["metadata"]["name"] for n in api.objects(NODES)] == ["hollow-1", "hollow-2", "hollow-3"]
+        found = {
+            c["type"]: (c["status"], c["reason"])
+            for c in api.object(NODES, "hollow-1")["status"]["conditions"]
+        }
+        assert found == {
+            "MemoryPressure": ("False", "KubeletHasSufficientMemory"),
+            "DiskPressure": ("False", "KubeletHasNoDiskPressure"),
+            "PIDPressure": ("False", "KubeletHasSufficientPID"),
+            "Ready": ("True", "KubeletReady"),
+        }
+        lease = api.object(LEASES, "hollow-2", "kube-node-lease")
+        assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseDurationSeconds"]) == ("hollow-2", 40)
+
+
+@pytest.mark.virtual
+async def test_leases_are_renewed_every_ten_seconds_and_statuses_every_five_minutes() -> None:
+    api = FakeApi()
+    async with nodes(api, 20):
+        await clock.sleep(330)
+        for number in range(1, 21):
+            assert clock.now() - renewed(api, f"hollow-{number}") <= 12
+        patches = [c for c in api.calls if c.verb == "patch" and c.resource == LEASES]
+        assert len(patches) == pytest.approx(20 * 33, rel=0.05)
+        statuses = [c for c in api.calls if c.verb == "patch" and c.resource == NODES]
+        assert len(statuses) == pytest.approx(22, abs=2)
+        transitions = {c["lastTransitionTime"] for c in api.object(NODES, "hollow-1")["status"]["conditions"]}
+        assert transitions == {api.object(NODES, "hollow-1")["metadata"]["creationTimestamp"]}
+
+
+@pytest.mark.virtual
+async def test_a_bound_pod_is_running_and_ready_with_an_address_of_its_own() -> None:
+    api = FakeApi()
+    async with nodes(api, 2):
+        for number in range(20):
+            init = [{"name": "i", "image": "img"}] if number % 2 else []
+            api.add(PODS, pod(f"p{number}", f"hollow-{number % 2 + 1}", initContainers=init))
+        api.add(PODS, pod("elsewhere", "other"))
+        await clock.sleep(1)
+        statuses = [api.object(PODS, f"p{number}", "d")["status"] for number in range(20)]
+        assert all(s["phase"] == "Running" and s["containerStatuses"][0]["ready"] for s in statuses)
+        assert {c["type"] for c in statuses[0]["conditions"] if c["status"] == "True"} == {
+            "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
+        }  # fmt: skip
+        assert len({s["podIP"] for s in statuses}) == 20
+        assert statuses[1]["initContainerStatuses"][0]["state"]["terminated"]["reason"] == "Completed"
+        assert api.object(PODS, "elsewhere", "d")["status"] == {"phase": "Pending"}
+
+
+@pytest.mark.virtual
+async def test_a_deleted_pod_goes_at_once() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        api.add(PODS, pod("a", "hollow-1"))
+        await clock.sleep(1)
+        await api.client().delete(PODS, "a", "d", grace_period_seconds=30)
+        await clock.sleep(1)
+        assert not api.exists(PODS, "a", "d")
+
+
+@pytest.mark.virtual
+async def test_a_node_whose_heartbeats_are_stopped_goes_stale_until_they_resume() -> None:
+    api = FakeApi()
+    async with nodes(api, 2):
+
+        def annotate(value: str | None) -> None:
+            def edit(node: dict[str, Any]) -> None:
+                node["metadata"]["annotations"][HEARTBEAT_ANNOTATION] = value
+
+            api.change(NODES, "hollow-1", "", edit)
+
+        annotate("stopped")
+        await clock.sleep(60)
+        assert clock.now() - renewed(api, "hollow-1") > 45
+        assert clock.now() - renewed(api, "hollow-2") < 12
+        api.add(PODS, pod("a", "hollow-1"))
+        await clock.sleep(1)
+        assert api.object(PODS, "a", "d")["status"]["phase"] == "Pending"
+        annotate(None)
+        await clock.sleep(1)
+        assert clock.now() - renewed(api, "hollow-1") < 2
+        assert api.object(PODS, "a", "d")["status"]["phase"] == "Running"
+
+
+@pytest.mark.virtual
+async def test_writes_that_fail_are_tried_again() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        api.fail("patch", PODS, times=3)
+        api.add(PODS, pod("a", "hollow-1"))
+        await clock.sleep(10)
+        assert api.object(PODS, "a", "d")["status"]["phase"] == "Running"
