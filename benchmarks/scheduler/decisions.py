@@ -25,7 +25,8 @@ class _Cluster:
 
     def pods(self, count: int, *, different: bool) -> list[pods.Pod]:
         return [
-            pods.parse(pod(i, cpu=f"{10 + i}m" if different else "100m"), self.templates) for i in range(count)
+            pods.parse(pod(i, cpu=f"{10 + i}m" if different else "100m"), self.templates)
+            for i in range(count)
         ]
 
     def schedule(self, todo: list[pods.Pod], batch: int) -> None:
