@@ -301,3 +301,58 @@ async def test_a_bug_is_answered_with_500(
         assert answer.code == 500
         assert b"secret detail" not in answer.body
         assert "a bug answered" in caplog.text
+
+
+@pytest.mark.virtual
+async def test_a_patch_that_breaks_a_type_is_invalid() -> None:
+    async with cluster() as c:
+        await c.do("create", DEPLOYMENTS, body=deployment("d"))
+        body = {"spec": {"replicas": "x"}}
+        with pytest.raises(errors.Invalid, match=r"patch: Invalid value: .*json: cannot unmarshal string"):
+            await c.do("patch", DEPLOYMENTS, "d", body, content_type=MERGE_PATCH)
+
+
+@pytest.mark.virtual
+async def test_creating_by_apply_needs_the_permission_to_create() -> None:
+    from coxswain.api.names import ROLE_BINDINGS, ROLES
+
+    async with cluster() as c:
+        rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch", "get"]}
+        await c.do("create", ROLES, body={"metadata": {"name": "r"}, "rules": [rule]})
+        subject = {"kind": "User", "name": "nobody", "apiGroup": "rbac.authorization.k8s.io"}
+        role = {"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"}
+        await c.do(
+            "create", ROLE_BINDINGS, body={"metadata": {"name": "b"}, "subjects": [subject], "roleRef": role}
+        )
+        with pytest.raises(errors.Forbidden, match='cannot create resource "configmaps"'):
+            await c.do(
+                "patch",
+                CONFIGMAPS,
+                "a",
+                configmap("a"),
+                user=NOBODY,
+                content_type=APPLY_PATCH,
+                fieldManager="m",
+            )
+
+
+@pytest.mark.virtual
+async def test_events_expire_an_hour_after_their_last_write() -> None:
+    from coxswain.api.names import EVENTS
+    from coxswain.apiserver.expiry import Expiry
+    from coxswain.base import clock
+
+    async with cluster() as c:
+        entry = c.core.registry.get(EVENTS)
+        assert entry is not None
+        expiry = Expiry(c.core.storage, entry)
+        about = {"kind": "Pod", "namespace": "default", "name": "p"}
+        for name in ("old", "fresh"):
+            await c.do("create", EVENTS, body={"metadata": {"name": name}, "involvedObject": about})
+        assert await expiry.sweep() == 0
+        await clock.sleep(1800)
+        await c.do("patch", EVENTS, "fresh", {"message": "again"}, content_type=MERGE_PATCH)
+        await clock.sleep(1800)
+        assert await expiry.sweep() == 1
+        left = await c.do("list", EVENTS)
+        assert [item["metadata"]["name"] for item in left["items"]] == ["fresh"]

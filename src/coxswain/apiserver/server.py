@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
+from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, EVENTS, ROLE_BINDINGS, ROLES
 from coxswain.apiserver import bootstrap, pki
 from coxswain.apiserver.admission.default import default_chain
 from coxswain.apiserver.allocators import ServiceAllocator
@@ -34,6 +34,7 @@ from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.authz.reviews import Reviews
 from coxswain.apiserver.bootstrap import BootstrapConfig, Item
 from coxswain.apiserver.discovery import Catalog
+from coxswain.apiserver.expiry import Expiry
 from coxswain.apiserver.health import Health
 from coxswain.apiserver.kubelet_client import KubeletClient
 from coxswain.apiserver.pipeline import Pipeline
@@ -146,6 +147,9 @@ class ApiServer:
         self._tasks = Supervisor("apiserver")
         self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
         self._tasks.supervise("compaction", self._compact)
+        events = registry.get(EVENTS)
+        assert events is not None
+        self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
 
     async def _compact(self) -> None:
         assert self._storage is not None

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from coxswain.api import codec, errors, managedfields, patch, schema
+from coxswain.api.fields import invalid
 from coxswain.api.names import GVK, Object
 from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
 from coxswain.apiserver.representation import object_reply
@@ -77,10 +78,24 @@ def _parse(body: bytes) -> Any:
 
 
 def _checked(ctx: Context, obj: Object, options: WriteOptions) -> Object:
-    obj = decoding.conform(ctx, obj, options.field_validation)
+    patched = obj
+    try:
+        obj = decoding.conform(ctx, obj, options.field_validation)
+    except errors.BadRequest as error:
+        raise _unfit(ctx, patched, error) from None
     decoding.settle_name(ctx, obj)
     decoding.settle_namespace(ctx, obj)
     return obj
+
+
+def _unfit(ctx: Context, patched: Object, error: errors.BadRequest) -> errors.Invalid:
+    """What Kubernetes says of a patch whose result cannot be decoded: the patch is invalid, of no kind."""
+    _, _, why = error.message.partition(f"cannot be handled as a {ctx.entry.kind}: ")
+    problem = invalid("patch", orjson.dumps(patched).decode(), why or error.message)
+    failure = errors.invalid("", "", "", [problem])
+    if failure.details is not None:
+        failure.details.pop("kind", None)
+    return failure
 
 
 async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) -> Reply:
@@ -93,6 +108,7 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
         if applied["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was found"
             raise errors.conflict(entry.gvr, ctx.name, why)
+        writing.authorize_create(core, ctx)
         merged = merge_applied(ctx, None, applied, options)
         merged["metadata"].pop("resourceVersion", None)
         entry.rules.default(merged)

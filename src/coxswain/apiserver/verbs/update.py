@@ -34,6 +34,7 @@ async def _put(core: Core, ctx: Context, door: Door) -> Reply:
     if ctx.entry.create_on_update and not door.subresource and not _exists(ctx):
         if obj["metadata"].get("resourceVersion"):
             raise errors.not_found(ctx.entry.gvr, ctx.name)
+        writing.authorize_create(core, ctx)
         raw = await writing.create_object(core, ctx, obj, options)
         return object_reply(ctx, 201, raw)
     first = True

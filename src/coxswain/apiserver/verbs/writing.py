@@ -21,6 +21,7 @@ from coxswain.api.names import Object
 from coxswain.api.validation.objectmeta import validate_object_meta_update
 from coxswain.apiserver.admission.request import Operation
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
+from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.request import Context, Core, Reservation, is_service
@@ -99,6 +100,17 @@ def new_uid() -> str:
 
 
 # -- create
+
+
+def authorize_create(core: Core, ctx: Context) -> None:
+    """An update or patch that creates needs the permission to create. Raises ``Forbidden``."""
+    gvr = ctx.entry.gvr
+    attributes = Attributes(
+        ctx.user, "create", gvr.group, gvr.version, gvr.resource, "", ctx.namespace, ctx.name
+    )
+    decision = core.authorizer.authorize(attributes)
+    if not decision.allowed:
+        raise forbidden(attributes, decision.reason)
 
 
 async def create_object(
