@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from coxswain.api import errors
-from coxswain.api.names import CONFIGMAPS, DEPLOYMENTS, EVENTS, GVR, NODES, PODS, REPLICA_SETS, Object
+from coxswain.api.names import (
+    CONFIGMAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    EVENTS,
+    GVR,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    Object,
+)
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.events import EventRecorder
@@ -251,3 +261,50 @@ async def test_a_quiet_cluster_is_not_written_to() -> None:
         assert api.writes() == []
         assert not any(call.verb == "get" for call in api.calls)
         assert len(collector.graph.nodes) == 5
+
+
+@pytest.mark.virtual
+async def test_custom_resources_own_and_are_owned_as_soon_as_they_are_served() -> None:
+    api = FakeApi()
+    widgets = GVR("example.com", "v1", "widgets")
+    async with collecting(api):
+        api.add(
+            CUSTOM_RESOURCE_DEFINITIONS,
+            {
+                "metadata": {"name": "widgets.example.com"},
+                "spec": {
+                    "group": "example.com",
+                    "scope": "Namespaced",
+                    "names": {"plural": "widgets", "kind": "Widget"},
+                    "versions": [{"name": "v1", "served": True}],
+                },
+                "status": {"conditions": [{"type": "Established", "status": "True"}]},
+            },
+        )
+        await clock.sleep(1)
+        widget = api.add(widgets, {"kind": "Widget", "metadata": {"name": "w", "namespace": "d"}})
+        api.add(CONFIGMAPS, owned("a", widget))
+        await clock.sleep(5)
+        assert left(api, CONFIGMAPS) == ["a"]
+        await api.client().delete(widgets, "w", "d", propagation="Foreground")
+        await clock.sleep(5)
+        assert left(api, widgets, CONFIGMAPS) == []
+        again = api.add(widgets, {"kind": "Widget", "metadata": {"name": "w", "namespace": "d"}})
+        api.add(CONFIGMAPS, owned("b", again))
+        api.remove(CUSTOM_RESOURCE_DEFINITIONS, "widgets.example.com")
+        await clock.sleep(5)
+        assert left(api, CONFIGMAPS) == ["b"]  # its owner's kind is unknown now: nobody may judge it
+
+
+@pytest.mark.virtual
+async def test_an_owner_that_is_seen_after_its_dependents_keeps_them() -> None:
+    api = FakeApi()
+    family(api)
+    async with collecting(api) as collector:
+        api.end_watches()
+        late = api.add(DEPLOYMENTS, {"metadata": {"name": "late", "namespace": "d"}, "spec": {}})
+        api.add(REPLICA_SETS, owned("late-1", late))
+        api.remove(DEPLOYMENTS, "web", "d")
+        await clock.sleep(120)
+        assert left(api, REPLICA_SETS) == ["late-1"]
+        assert not collector.graph.nodes[late["metadata"]["uid"]].virtual

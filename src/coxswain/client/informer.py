@@ -153,6 +153,10 @@ class Informer:
         objects = self._objects
         return [objects[key] for key in self._indexes[name].keys.get(value, ())]
 
+    def index_values(self, name: str) -> Iterable[str]:
+        """The values that some object has in an index; a live view, not to be held across an await."""
+        return self._indexes[name].keys.keys()
+
     def in_namespace(self, namespace: str) -> Sequence[Object]:
         """Objects of a namespace (an index made on first use)."""
         if NAMESPACE_INDEX not in self._indexes:

@@ -24,6 +24,7 @@ from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods
 from coxswain.controllers.nodelifecycle.health import ready_status
 
 log = logging.getLogger(__name__)
+_INDEX, _FINISHED, _UNBOUND = "pod garbage", "finished", "terminating without a node"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
@@ -37,6 +38,13 @@ class PodGCSettings:
     """Seconds between looks."""
     quarantine: float = 40.0
     """Seconds that a node must be missing before its pods count as orphans."""
+
+
+def _concerns(pod: Object) -> tuple[str, ...]:
+    """The index that spares a look at every pod: most concern nobody here."""
+    if is_pod_finished(pod):
+        return (_FINISHED,)
+    return (_UNBOUND,) if is_terminating(pod) and not pod["spec"].get("nodeName") else ()
 
 
 def surplus(pods: Iterable[Object], threshold: int) -> list[Object]:
@@ -79,6 +87,7 @@ class PodGC:
     async def run(self) -> None:
         """Run until cancelled."""
         index_pods_by_node(self._pods)
+        self._pods.add_index(_INDEX, _concerns)
         await self._informers.start()
         await self._pods.wait_synced()
         await self._nodes.wait_synced()
@@ -88,21 +97,21 @@ class PodGC:
 
     async def collect(self) -> None:
         """One pass."""
-        pods = list(self._pods.list())
-        await self._delete(surplus(pods, self._settings.terminated_threshold), "")
+        finished = self._pods.by_index(_INDEX, _FINISHED)
+        await self._delete(surplus(finished, self._settings.terminated_threshold), "")
         for node in list(self._nodes.list()):
             if is_out_of_service(node):
                 lost = self._pods.by_index(NODE_INDEX, node["metadata"]["name"])
                 await self._delete([pod for pod in lost if is_terminating(pod)], "")
-        await self._delete_orphans(pods)
-        await self._delete(never_bound(pods), "")
+        await self._delete_orphans()
+        await self._delete(never_bound([*self._pods.by_index(_INDEX, _UNBOUND), *finished]), "")
 
-    async def _delete_orphans(self, pods: Sequence[Object]) -> None:
-        used = {name for pod in pods if (name := pod["spec"].get("nodeName"))}
+    async def _delete_orphans(self) -> None:
+        used = self._pods.index_values(NODE_INDEX)
         missing = {name for name in used if self._nodes.get(name) is None}
         now = clock.monotonic()
         self._missing_since = {name: self._missing_since.get(name, now) for name in missing}
-        for name, since in self._missing_since.items():
+        for name, since in list(self._missing_since.items()):
             if now - since >= self._settings.quarantine and await self._is_gone(name):
                 orphans = self._pods.by_index(NODE_INDEX, name)
                 await self._delete(orphans, "PodGC: node no longer exists")
