@@ -66,3 +66,12 @@ def test_executor_work_runs_at_once() -> None:
         return value, clock.monotonic()
 
     assert loop.run(main()) == (3, 0.0)
+
+
+def test_a_year_can_be_slept_through() -> None:
+    async def main() -> float:
+        for _ in range(3):
+            await clock.sleep(365 * 86_400 + 0.1)
+        return clock.monotonic()
+
+    assert loop.run(main()) == pytest.approx(3 * (365 * 86_400 + 0.1))

@@ -69,7 +69,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         super().__init__(selector)
         self.clock = _VirtualClock(self, epoch, seed)
-        self._clock_resolution = 1e-9
+        # Coarser than a float at a year of virtual time, finer than anything a component waits for.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._now

@@ -23,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "evaluate":
         from coxswain.scheduler import evaluate
 
-        evaluate.main(sys.stdin.buffer, sys.stdout.buffer)
-        return 0
+        return evaluate.main(sys.stdin.buffer, sys.stdout.buffer)
     from coxswain.cli import runner
 
     runner.setup_logging(args)

@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"cox {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.configure(parser)
-    return _guarded(module.run, parser.parse_args(rest))
+    # The kubectl-like verbs have kubectl's grammar of flags, which argparse does not know.
+    parse = getattr(module, "parse_args", None)
+    return _guarded(module.run, parse(parser, rest) if parse else parser.parse_args(rest))
 
 
 def _unknown(name: str) -> int:
