@@ -103,6 +103,7 @@ class Agent:
         if self.config.drain:
             await stop_pods(self.runtime)
         await self._events.close()
+        await self.runtime.close()
 
     async def _serve(self, tasks: Supervisor) -> None:
         from coxswain.kubelet.server import KubeletServer
@@ -445,7 +446,7 @@ def _volume_sources(pod: Object) -> tuple[list[str], list[str], list[tuple[str, 
 
 
 async def run(client: Client, config: KubeletConfig, runtime: Runtime) -> None:
-    """Run a kubelet until cancelled; the pods go on running unless ``config.drain``."""
+    """Run a kubelet until cancelled; the pods go on running unless ``config.drain``. Closes ``runtime``."""
     await Agent(client, config, runtime).run()
 
 
