@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
@@ -172,8 +172,8 @@ class RestServer:
             response = _failure(
                 errors.RequestTooLarge(f"Request entity too large: limit is {limit}"), request
             )
-        except ValueError as error:
-            # A URL or header that cannot be read at all.
+        except (ValueError, web.RequestPayloadError) as error:
+            # A URL, header or body that cannot be read at all.
             log.info("a malformed request was refused: %s", error)
             response = _failure(errors.BadRequest("the request could not be understood"), request)
         except (ConnectionError, asyncio.CancelledError):
@@ -270,7 +270,12 @@ class RestServer:
         )
         agent = request.headers.get(hdrs.USER_AGENT, "")
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
-        response.enable_chunked_encoding()
+        chunked = request.version >= HttpVersion11
+        if chunked:
+            response.enable_chunked_encoding()
+        else:
+            # HTTP/1.0 knows no chunks: such a watch ends with its connection.
+            response.force_close()
         try:
             session = await self._pipeline.open_watch(call, user, user_agent=agent)
         except errors.Expired as error:
@@ -283,7 +288,8 @@ class RestServer:
         self._watches.add(session)
         try:
             await response.prepare(request)
-            await _Pump(session, request, self._pipeline.core.watch.buffer_bytes, self._server).run()
+            limit = self._pipeline.core.watch.buffer_bytes
+            await _Pump(session, request, limit, self._server, chunked=chunked).run()
             if request.transport is not None and not request.transport.is_closing():
                 await response.write_eof()
         finally:
@@ -327,9 +333,16 @@ class _Pump:
     """Moves what a watcher has queued to its connection, until one of them ends."""
 
     def __init__(
-        self, session: WatchSession, request: web.BaseRequest, buffer_bytes: int, server: _Server | None
+        self,
+        session: WatchSession,
+        request: web.BaseRequest,
+        buffer_bytes: int,
+        server: _Server | None,
+        *,
+        chunked: bool,
     ) -> None:
         self._session = session
+        self._frame = b"%x\r\n%b\r\n" if chunked else b""
         self._limit = buffer_bytes
         self._server = server
         self._protocol = request.protocol
@@ -362,7 +375,7 @@ class _Pump:
             return
         if watcher.queue:
             lines = self._session.lines(watcher.drain())
-            transport.write(b"%x\r\n%b\r\n" % (len(lines), lines))
+            transport.write(self._frame % (len(lines), lines) if self._frame else lines)
             waiting = transport.get_write_buffer_size()
             if waiting > self._limit:
                 watcher.end(f"the watcher left {waiting} bytes unread")
