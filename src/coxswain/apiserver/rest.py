@@ -14,7 +14,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import HttpVersion11, hdrs, web
@@ -70,7 +70,7 @@ class _Server(web.Server):
             tcp_keepalive=True,
         )
         self._max_connections = settings.max_connections
-        self.on_lost: dict[RequestHandler, Callable[[], None]] = {}
+        self.on_lost: dict[RequestHandler, Callable[[], object]] = {}
         self.certificates: dict[RequestHandler, bytes | None] = {}
 
     def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
@@ -116,6 +116,7 @@ class RestServer:
         self._server: _Server | None = None
         self._listener: asyncio.Server | None = None
         self._watches: set[WatchSession] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
         self._reading = 0
         self._writing = 0
         self._stopping = False
@@ -137,6 +138,8 @@ class RestServer:
             self._listener = None
         for session in tuple(self._watches):
             session.watcher.end()
+        for task in tuple(self._streams):
+            task.cancel()
         if self._server is not None:
             deadline = clock.monotonic() + self._serving.shutdown_grace
             while (self._watches or self._reading or self._writing) and clock.monotonic() < deadline:
@@ -310,12 +313,20 @@ class RestServer:
         if isinstance(reply, Reply):
             return _response(reply)
         response = web.StreamResponse(status=reply.code, headers=dict(reply.headers))
-        await response.prepare(request)
+        task = asyncio.current_task()
+        assert task is not None and self._server is not None
+        server = self._server
+        # A followed log may be silent for ever: only this tells that nobody listens any more.
+        server.on_lost[request.protocol] = task.cancel
+        self._streams.add(task)
         try:
+            await response.prepare(request)
             async for chunk in reply.body:
                 await response.write(chunk)
             await response.write_eof()
         finally:
+            self._streams.discard(task)
+            server.on_lost.pop(request.protocol, None)
             await _close(reply)
         return response
 
