@@ -140,7 +140,11 @@ class ProcessRuntime:
             record: records.Record = {"config": records.as_record(config), "created_at": clock.now()}
             if not config.host_network:
                 used = [ip for box in await self.sandboxes() if box.ready for ip in box.ips]
-                place = await self.network.attach(identifier, used)
+                try:
+                    place = await self.network.attach(identifier, used)
+                except BaseException:  # also when interrupted: a half-made network has no record
+                    await self.network.detach(identifier)
+                    raise
                 record.update(ip=place.ip, netns=place.netns)
             os.makedirs(directory, mode=0o700)
             records.write(f"{directory}/config.json", record)
