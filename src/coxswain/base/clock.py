@@ -19,6 +19,7 @@ import asyncio
 import random as _random
 import time as _time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -54,8 +55,18 @@ REAL: Clock = RealClock()
 
 def current() -> Clock:
     """The clock of the running loop, or the real one where no loop (or an ordinary one) runs."""
-    clock: Clock = getattr(asyncio._get_running_loop(), "clock", REAL)
+    loop = asyncio._get_running_loop()
+    if type(loop) in _ORDINARY:
+        return REAL
+    clock: Clock | None = getattr(loop, "clock", None)
+    if clock is None:
+        _ORDINARY.add(type(loop))
+        return REAL
     return clock
+
+
+#: Types of loops that keep no time of their own: asking one for its clock in vain costs microseconds.
+_ORDINARY: set[type] = set()
 
 
 def now() -> float:
@@ -80,7 +91,13 @@ async def sleep(seconds: float) -> None:
 
 def format_time(seconds: float) -> str:
     """metav1.Time of ``seconds`` since the epoch: RFC 3339, UTC, whole seconds (floored)."""
-    return _time.strftime("%Y-%m-%dT%H:%M:%SZ", _time.gmtime(seconds))
+    return _format_second(int(seconds // 1))
+
+
+@lru_cache(maxsize=64)
+def _format_second(second: int) -> str:
+    # Thousands of objects are stamped with the same second; formatting costs more than the rest of it.
+    return _time.strftime("%Y-%m-%dT%H:%M:%SZ", _time.gmtime(second))
 
 
 def format_micro_time(seconds: float) -> str:
