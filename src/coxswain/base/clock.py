@@ -20,7 +20,7 @@ import random as _random
 import time as _time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 class Clock(Protocol):

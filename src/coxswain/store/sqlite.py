@@ -169,8 +169,8 @@ class SqliteStore:
             self._room.clear()
         commit = Commit(ops, size, self._loop.create_future())
         self._writer.submit(commit)
-        # Shielded: a caller that gives up must not be told "cancelled" about a commit that then happens twice.
-        return await asyncio.shield(commit.future)
+        # A caller that gives up cancels its future only: the commit is done, and acknowledged to nobody.
+        return await commit.future
 
     async def compact(self, revision: int) -> None:
         self._check_open()

@@ -14,9 +14,10 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 
 from coxswain.store.index import RevisionIndex
@@ -49,6 +50,9 @@ class Signal(Enum):
     NOTHING = 0
     CLOSE = 1
 
+
+#: A row of the table ``log``.
+Row = tuple[int, str, int, int, bytes | None]
 
 _Work = Commit | Compaction | Signal
 
@@ -149,11 +153,13 @@ class Writer:
                 self.revision = staged.revision
         self._loop.call_soon_threadsafe(self._on_outcomes, outcomes)
 
-    def _insert(self, rows: list[tuple[int, str, int, int, bytes | None]]) -> StoreError | None:
+    def _insert(self, rows: list[Row]) -> StoreError | None:
         """Write rows durably. A full disk is an answer; anything else ends the store after answering."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
+            for part in _parts(rows):
+                values = ",".join(["(?,?,?,?,?)"] * len(part))
+                self._connection.execute(f"INSERT INTO log VALUES {values}", [*chain.from_iterable(part)])
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
@@ -229,6 +235,19 @@ class Writer:
         self._on_end(self._failure)
 
 
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """``rows`` in parts of 64, 32, 16 ... 1: few different statements, so that SQLite's cache has them all.
+
+    One statement for many rows, because each one gives the interpreter's lock away and waits for it again.
+    """
+    start, size = 0, 64
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
 class Staged:
     """Commits of one group on top of the index: compared in order, applied together."""
 
@@ -236,7 +255,7 @@ class Staged:
         self._index = index
         self._overlay: dict[str, tuple[int, int]] = {}  # key -> (modified, created); (0, 0) deleted
         self.revision = revision
-        self.rows: list[tuple[int, str, int, int, bytes | None]] = []
+        self.rows: list[Row] = []
 
     def _now(self, key: str) -> tuple[int, int]:
         staged = self._overlay.get(key)
