@@ -244,7 +244,16 @@ def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar(_PREFIX + "str", text, style=style)
 
 
+#: Strings that YAML 1.1 takes for times or base 60 numbers.
+_TIME_LIKE = re.compile(
+    r"\d{4}-\d\d?-\d\d?(?:[Tt ]\d\d?:\d\d?:\d\d?(?:\.\d*)?(?:Z|[-+]\d\d:\d\d)?)?|[-+]?\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?",
+    re.ASCII,
+)
+
+
 def _is_plain(text: str) -> bool:
+    if _TIME_LIKE.fullmatch(text):
+        return False
     try:
         return isinstance(_resolve(text), str)
     except YamlError:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,9 +23,10 @@ from urllib.parse import quote
 import orjson
 
 from coxswain.api import errors
+from coxswain.api.names import GVR
 from coxswain.base import clock
 from coxswain.base.errors import ConfigurationError
-from coxswain.client.interface import Answer, Answers, Call, EventType, RawList, WatchEvent
+from coxswain.client.interface import JSON, Answer, Answers, Call, EventType, RawList, WatchEvent
 from coxswain.client.kubeconfig import Config
 
 if TYPE_CHECKING:
@@ -68,11 +70,21 @@ class RestTransport:
         self._session: aiohttp.ClientSession | None = None
         self._token = ""
         self._token_read = float("-inf")
+        #: Gets the text of every warning that the server sends beside an answer.
+        self.on_warning: Callable[[str], None] | None = None
 
     # ---- Transport
 
     async def call(self, call: Call) -> Answer:
         async with self._request(call) as response:
+            body = await response.read()
+        if response.status >= 400:
+            return Answer(response.status, _as_status(response.status, body))
+        return Answer(response.status, body)
+
+    async def get_path(self, path: str, accept: str = JSON) -> Answer:
+        """What the server has at any path: discovery, health, metrics."""
+        async with self._request(Call("get", GVR("", "", ""), accept=accept), path=path) as response:
             body = await response.read()
         if response.status >= 400:
             return Answer(response.status, _as_status(response.status, body))
@@ -129,7 +141,9 @@ class RestTransport:
             return Answer(error.code, orjson.dumps(error.status()))
 
     @asynccontextmanager
-    async def _request(self, call: Call, *, endless: bool = False) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(
+        self, call: Call, *, endless: bool = False, path: str = ""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
         session = await self._connected()
@@ -142,7 +156,7 @@ class RestTransport:
         try:
             async with session.request(
                 _METHODS[call.verb],
-                self._config.server + path_of(call),
+                self._config.server + (path or path_of(call)),
                 params=_query(call),
                 data=call.body or None,
                 headers=headers,
@@ -150,6 +164,9 @@ class RestTransport:
                 server_hostname=self._config.server_name or None,
                 allow_redirects=False,
             ) as response:
+                if self.on_warning is not None:
+                    for warning in response.headers.getall("Warning", ()):
+                        self.on_warning(_warning_text(warning))
                 yield response
         except TimeoutError:
             raise errors.Timeout(f"{self._config.server} did not answer within {self._timeout:g} s") from None
@@ -236,6 +253,14 @@ def _query(call: Call) -> Mapping[str, str]:
     if call.verb in ("list", "watch") and call.name:
         query.setdefault("fieldSelector", f"metadata.name={call.name}")
     return query
+
+
+def _warning_text(header: str) -> str:
+    """The text of ``299 - "text"``."""
+    quoted = header.split(" ", 2)[-1].strip()
+    if len(quoted) > 1 and quoted[0] == quoted[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", quoted[1:-1])
+    return quoted
 
 
 def _words(error: Exception) -> str:
