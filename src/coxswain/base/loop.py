@@ -22,7 +22,6 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from coxswain.base.clock import keeps_time
 from coxswain.base.errors import CoxswainError
 
 T = TypeVar("T")
@@ -61,7 +60,6 @@ class _JumpingSelector(selectors.SelectSelector):
         return []
 
 
-@keeps_time
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An asyncio loop on virtual time. Use it through ``run``."""
 
