@@ -6,7 +6,7 @@ import pytest
 
 from apiserver.core_support import DEPLOYMENTS, PODS, Cluster, cluster, deployment, pod
 from coxswain.api import errors
-from coxswain.api.names import BINDINGS, GVR
+from coxswain.api.names import BINDINGS, GVR, NAMESPACES
 from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH
 
 BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
@@ -178,3 +178,12 @@ async def test_paths_that_lead_nowhere() -> None:
         assert (await c.call("get", BINDINGS, "x")).code == 404
         assert (await c.call("list", BINDINGS)).code == 405
         assert (await c.call("create", DEPLOYMENTS, "d", {}, subresource="scale")).code == 405
+
+
+@pytest.mark.virtual
+async def test_finalize_refuses_names_that_are_no_finalizers() -> None:
+    async with cluster() as c:
+        namespace = await c.do("create", NAMESPACES, body={"metadata": {"name": "a"}})
+        namespace["spec"]["finalizers"] = ["Zürich"]
+        with pytest.raises(errors.Invalid, match="neither a standard finalizer name nor"):
+            await c.do("update", NAMESPACES, "a", namespace, subresource="finalize")

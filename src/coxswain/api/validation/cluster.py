@@ -23,7 +23,8 @@ _HIGHEST_USER_PRIORITY = 1_000_000_000
 _SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
-def _validate_namespace(namespace: Object, errors: Errors) -> None:
+def validate_namespace(namespace: Object, errors: Errors) -> None:
+    """Finalizers of the spec; ``/finalize`` asks for the same."""
     for finalizer in (namespace.get("spec") or {}).get("finalizers") or ():
         report(qualified_name(finalizer), "spec.finalizers", finalizer, errors)
         if "/" not in finalizer and finalizer not in ("kubernetes", "orphan", "foregroundDeletion"):
@@ -162,7 +163,7 @@ def _validate_runtime_class_update(new: Object, old: Object, errors: Errors) -> 
 
 RULES = {
     ("", "Namespace"): Rules(
-        validate=_validate_namespace,
+        validate=validate_namespace,
         status=_validate_namespace_status,
         name_check=dns_label,
         namespaced=False,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from coxswain.api import fields
 from coxswain.api.fields import Errors
 from coxswain.api.names import GVR, NAMESPACES, PODS, Object
+from coxswain.api.validation.cluster import validate_namespace
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.verbs.writing import Door
 from coxswain.base import clock
@@ -30,7 +31,7 @@ def door_of(entry: Entry, subresource: str) -> Door | None:
     if entry.gvr == PODS and subresource == "resize":
         return Door(_prepare_resize, _only(entry, "spec.containers", None), subresource)
     if entry.gvr == NAMESPACES and subresource == "finalize":
-        return Door(_prepare_finalize, lambda new, old: [], subresource)
+        return Door(_prepare_finalize, _check_finalize, subresource)
     if entry.gvr == _CSRS and subresource == "approval":
         return Door(_prepare_approval, lambda new, old: [], subresource)
     return None
@@ -121,6 +122,12 @@ def _prepare_finalize(new: Object, old: Object) -> None:
         new["spec"]["finalizers"] = wanted
     else:
         new["spec"].pop("finalizers", None)
+
+
+def _check_finalize(new: Object, old: Object) -> Errors:
+    problems: Errors = []
+    validate_namespace(new, problems)
+    return problems
 
 
 def _prepare_approval(new: Object, old: Object) -> None:
