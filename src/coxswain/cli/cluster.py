@@ -53,11 +53,17 @@ class ClusterOptions:
     node_name: str = ""
     kubelet_port: int = 0
     controllers: str = "*"
+    cluster_cidr: str = ""
 
     @property
     def node(self) -> str:
         """The local node's name: this machine's, in lower case."""
         return (self.node_name or socket.gethostname()).lower()
+
+    @property
+    def controller_options(self) -> dict[str, dict[str, str]]:
+        """Options of single controllers."""
+        return {"node-ipam-controller": {"cluster_cidr": self.cluster_cidr}} if self.cluster_cidr else {}
 
     @property
     def expected_nodes(self) -> int:
@@ -113,7 +119,9 @@ class Cluster:
         options = self.options
         components: dict[str, Callable[[], Awaitable[None]]] = {
             "scheduler": lambda: scheduler.run(self.client(SCHEDULER)),
-            "controllers": lambda: manager.run(self.client(CONTROLLER_MANAGER), options.controllers),
+            "controllers": lambda: manager.run(
+                self.client(CONTROLLER_MANAGER), options.controllers, options=options.controller_options
+            ),
         }
         if options.local_node:
             components["kubelet"] = self._run_kubelet

@@ -13,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controllers", default="*", help="'*' for all, 'foo' to switch one on, '-foo' to switch it off"
     )
+    parser.add_argument("--cluster-cidr", default="", help="addresses of all pods (default 10.244.0.0/16)")
     parser.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
     add_log_flags(parser)
 
@@ -32,6 +33,7 @@ async def _control(args: argparse.Namespace) -> None:
     from coxswain.controllers import manager
 
     identity = f"{socket.gethostname()}_{os.getpid()}" if args.leader_elect else ""
+    options = {"node-ipam-controller": {"cluster_cidr": args.cluster_cidr}} if args.cluster_cidr else {}
     async with await connect(args.kubeconfig) as client:
         runner.calm_garbage_collector()
-        await manager.run(client, args.controllers, identity=identity)
+        await manager.run(client, args.controllers, options=options, identity=identity)

@@ -97,6 +97,7 @@ class Processes:
                 "controller-manager",
                 f"--kubeconfig={place / 'controller-manager.kubeconfig'}",
                 f"--controllers={options.controllers}",
+                f"--cluster-cidr={options.cluster_cidr}",
             ],
         }
         if options.local_node:

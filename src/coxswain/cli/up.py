@@ -70,10 +70,12 @@ def _check(args: argparse.Namespace) -> None:
 def _foreground(args: argparse.Namespace, place: Place) -> int:
     from coxswain.cli import runner
     from coxswain.cli.cluster import Cluster, ClusterOptions
+    from coxswain.cli.podrange import PodRange
 
     runner.setup_logging(args)
     place.acquire()
     try:
+        pod_range = PodRange(place.run_dir)
         options = ClusterOptions(
             data_dir=place.data_dir,
             port=args.port,
@@ -83,6 +85,7 @@ def _foreground(args: argparse.Namespace, place: Place) -> int:
             runtime=args.runtime,
             node_name=args.node_name,
             controllers=args.controllers,
+            cluster_cidr=pod_range.cidr,
         )
 
         async def ready(server: str, processes: dict[str, int]) -> None:
