@@ -1,0 +1,79 @@
+"""Go's regular expressions (RE2) as Python's: what differs in spelling is rewritten, what is missing refused.
+
+Anchors mean the text's ends (``$`` does not match before a last newline), classes like ``[[:alpha:]]`` are spelled out,
+``\\d`` and its kin are ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+_POSIX: Final = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "ascii": r"\x00-\x7f",
+    "blank": r"\t ",
+    "cntrl": r"\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": " -~",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\t\n\v\f\r ",
+    "upper": "A-Z",
+    "word": "0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+}
+
+
+@lru_cache(maxsize=4096)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The compiled pattern. Raises ``re.error``, also for what Python has and RE2 has not."""
+    return re.compile(_translate(pattern), re.ASCII)
+
+
+def _translate(pattern: str) -> str:
+    out: list[str] = []
+    position, in_class = 0, False
+    multiline = re.search(r"\(\?[a-zA-Z]*m", pattern) is not None
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "\\":
+            piece = pattern[position : position + 2]
+            out.append(_escape(piece))
+            position += 2
+            continue
+        if in_class:
+            found = re.match(r"\[:(\^?)([a-z]+):\]", pattern[position:])
+            if found is not None and not found[1] and found[2] in _POSIX:
+                out.append(_POSIX[found[2]])
+                position += found.end()
+                continue
+            out.append("\\[" if char == "[" else char)
+            if char == "]":
+                in_class = False
+        elif char == "[":
+            in_class = True
+            start = re.match(r"\[\^?\]?", pattern[position:])
+            assert start is not None
+            out.append(start[0].replace("]", "\\]"))
+            position += start.end()
+            continue
+        elif char == "$" and not multiline:
+            out.append(r"\Z")
+        elif pattern.startswith(("(?=", "(?!", "(?<=", "(?<!"), position):
+            raise re.error("invalid or unsupported Perl syntax", pattern, position)
+        else:
+            out.append(char)
+        position += 1
+    return "".join(out)
+
+
+def _escape(piece: str) -> str:
+    if piece == r"\z":
+        return r"\Z"
+    if len(piece) == 2 and piece[1] in "123456789":
+        raise re.error(f"invalid escape sequence: `{piece}`", piece, 0)
+    return piece
