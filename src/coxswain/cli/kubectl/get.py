@@ -75,7 +75,7 @@ async def _targets(session: Session, catalog: Catalog, args: argparse.Namespace)
         found, problems = await files.items(session, catalog, args)
         if problems:
             raise problems[0]
-        return [Target(item.resource, (item.name,)) for item in found]
+        return [Target(item.resource, (item.name,), item.namespace) for item in found]
     if not args.words:
         raise UsageError(
             "You must specify the type of resource to get, for example 'cox get pods'.\n\n"
@@ -90,10 +90,10 @@ async def _targets(session: Session, catalog: Catalog, args: argparse.Namespace)
     return targets
 
 
-def namespace_of(session: Session, resource: Resource, args: argparse.Namespace) -> str:
-    """Where to look for objects of ``resource``."""
-    everywhere = getattr(args, "all_namespaces", False) or not resource.namespaced
-    return "" if everywhere else session.namespace
+def namespace_of(session: Session, target: Target, args: argparse.Namespace) -> str:
+    """Where to look for the objects of ``target``."""
+    everywhere = getattr(args, "all_namespaces", False) or not target.resource.namespaced
+    return "" if everywhere else target.namespace or session.namespace
 
 
 def selectors(args: argparse.Namespace) -> dict[str, str]:
@@ -126,7 +126,7 @@ async def fetch(
     session: Session, target: Target, args: argparse.Namespace, accept: str, problems: list[Exception]
 ) -> list[Object]:
     """One answer for each name, or one list; what fails is added to ``problems``."""
-    namespace = namespace_of(session, target.resource, args)
+    namespace = namespace_of(session, target, args)
     gvr = target.resource.gvr
     query = {"includeObject": "Object"} if accept == TABLE and args.sort_by else {}
     answers: list[Object] = []

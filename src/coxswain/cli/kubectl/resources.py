@@ -27,6 +27,8 @@ class Target:
 
     resource: Resource
     names: tuple[str, ...] = ()
+    #: Where they are, when a file says so; else the session's namespace.
+    namespace: str = ""
 
 
 def kind_name(resource: Resource) -> str:

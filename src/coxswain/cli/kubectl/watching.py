@@ -62,7 +62,7 @@ async def _follow(
     query = selectors(args) | {"resourceVersion": revision}
     if target.names:
         query["fieldSelector"] = f"metadata.name={target.names[0]}"
-    namespace = namespace_of(session, target.resource, args)
+    namespace = namespace_of(session, target, args)
     async with session.watch(target.resource.gvr, namespace, query, accept) as events:
         async for batch in events:
             for event in batch:
