@@ -324,6 +324,8 @@ class RestServer:
             async for chunk in reply.body:
                 await response.write(chunk)
             await response.write_eof()
+        except ConnectionError:
+            log.debug("a client left a stream of %s", route.resource.resource)
         finally:
             self._streams.discard(task)
             server.on_lost.pop(request.protocol, None)

@@ -185,7 +185,11 @@ async def _run(*command: str, text: str = "", check: bool = True) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate(text.encode() if text else None)
+    try:
+        out, err = await process.communicate(text.encode() if text else None)
+    except asyncio.CancelledError:
+        await process.wait()  # a matter of milliseconds; whoever cleans up must find all that it made
+        raise
     if process.returncode and check:
         words = err.decode(errors="replace").strip()
         raise RuntimeFailure(f"{' '.join(command)}: {words}", "NetworkNotReady")
