@@ -140,10 +140,12 @@ class ApiServer:
             config.watch,
         )
         self._pipeline = Pipeline(core, kubelets=self._kubelets)
-        await self._open_doors(authenticator, issuer)
+        if config.serving.port >= 0:
+            await self._open_doors(authenticator, issuer)
         await self._bootstrap()
         self._ready = True
-        self._write_kubeconfigs()
+        if config.serving.port >= 0:
+            self._write_kubeconfigs()
         self._tasks = Supervisor("apiserver")
         self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
         self._tasks.supervise("compaction", self._compact)
@@ -215,7 +217,7 @@ class ApiServer:
             BootstrapConfig(
                 service_cidr=self.config.service_cidr,
                 advertise_address=serving.address,
-                port=self.port,
+                port=self.port if self.port > 0 else 6443,
                 client_ca=self.pki.ca.certificate,
             )
         )

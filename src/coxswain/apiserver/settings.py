@@ -14,7 +14,7 @@ class ServingSettings:
     address: str = "127.0.0.1"
     """Address to listen on; loopback unless asked otherwise: nothing is exposed by default."""
     port: int = 6443
-    """TCP port of HTTPS; 0 takes a free one."""
+    """TCP port of HTTPS; 0 takes a free one, -1 opens no door at all: clients in this process only."""
     grpc_port: int = -1
     """TCP port of the gRPC door; 0 takes a free one, -1 switches the door off."""
     max_body_bytes: int = 3 << 20
