@@ -34,7 +34,7 @@ def test_files_stay_readable(path: Path) -> None:
     text = path.read_text()
     if "data" not in path.stem and "tables" not in path.stem:
         assert text.count("\n") <= 800, "split it by concern"
-    assert text.lstrip().startswith(('"""', "# ", "#cython")) or not text.strip(), (
+    assert text.lstrip().startswith(('"""', 'r"""', "# ", "#cython")) or not text.strip(), (
         "a module opens with its story"
     )
 
