@@ -15,7 +15,7 @@ from importlib import import_module
 
 from coxswain.api.names import GVK, Object
 
-_MODULES = ("pods", "core", "workloads", "policies")
+_MODULES = ("pods", "core", "workloads", "policies", "definitions")
 
 
 @lru_cache(maxsize=1024)

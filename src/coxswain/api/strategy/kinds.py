@@ -136,6 +136,23 @@ _WEBHOOKS = Strategy(generation=True, desired=("webhooks",))
 _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
 
+def _create_definition(definition: Object) -> None:
+    definition["status"] = {"storedVersions": _stored_versions(definition, [])}
+
+
+def _update_definition(new: Object, old: Object) -> None:
+    status = old.get("status") or {}
+    before = status.get("storedVersions") or []
+    new["status"] = {**status, "storedVersions": _stored_versions(new, before)}
+
+
+def _stored_versions(definition: Object, before: list[str]) -> list[str]:
+    """The versions in which objects of a custom resource may lie in the store: every storage version so far."""
+    versions = (definition.get("spec") or {}).get("versions") or ()
+    stored = next((str(version.get("name")) for version in versions if version.get("storage")), "")
+    return [*before, stored] if stored and stored not in before else before
+
+
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("", "Pod"): Strategy(has_status=True, generation=True, create=create_pod, status=update_pod_status),
     ("", "PodTemplate"): Strategy(generation=True, desired=("template",)),
@@ -196,6 +213,9 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         has_status=True, create=_create_csr, update=_update_csr
     ),
     ("apiregistration.k8s.io", "APIService"): _STATUS_ONLY,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
+        has_status=True, generation=True, create=_create_definition, update=_update_definition
+    ),
     (_FLOW, "FlowSchema"): _SPEC,
     (_FLOW, "PriorityLevelConfiguration"): _SPEC,
     ("resource.k8s.io", "DeviceClass"): _COUNTED,

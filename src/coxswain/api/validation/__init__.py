@@ -42,6 +42,7 @@ _MODULES = {
     "admissionregistration.k8s.io": ("admission",),
     "certificates.k8s.io": ("certificates",),
     "apiregistration.k8s.io": ("certificates",),
+    "apiextensions.k8s.io": ("definitions",),
     "flowcontrol.apiserver.k8s.io": ("flowcontrol",),
     "resource.k8s.io": ("dra",),
 }
