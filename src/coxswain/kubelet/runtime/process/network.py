@@ -124,7 +124,7 @@ class BridgeNetwork:
         await self.detach(identifier)
         await _batch(
             f"netns add {space}",
-            f"link add {veth} type veth peer name eth0 netns {space}",
+            f"link add {veth} type veth peer name eth0 address {_hardware_address(ip)} netns {space}",
             f"link set {veth} master {self._bridge} up",
         )
         await _batch(
@@ -151,6 +151,11 @@ class BridgeNetwork:
     def _names(self, identifier: str) -> tuple[str, str]:
         # An interface's name has at most 15 letters.
         return f"cox-{self._tag}-{identifier[:12]}", f"cox{identifier[:11]}"
+
+
+def _hardware_address(ip: str) -> str:
+    """Made from the IP address: whoever still knows an address's last owner reaches the next one, too."""
+    return "0a:58:" + ":".join(f"{number:02x}" for number in ipaddress.IPv4Address(ip).packed)
 
 
 async def choose(directory: str, wanted: str, cidr: str) -> Network:
