@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -20,6 +21,10 @@ def add_log_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-format", choices=("text", "json"), default=None, help="default: text on a terminal, else json"
     )
+
+
+# gRPC's own handling of forks warns about each process that we start; our children exec at once.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def setup_logging(args: argparse.Namespace) -> None:
