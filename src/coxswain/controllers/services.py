@@ -43,7 +43,7 @@ def target_port(port: Object, pod: Object) -> int | None:
 
 def is_headless(service: Object) -> bool:
     """The service has no cluster address: names resolve to the pods themselves."""
-    return service["spec"].get("clusterIP") == "None"
+    return bool(service["spec"].get("clusterIP") == "None")
 
 
 def addresses(pod: Object, family: str) -> list[str]:
