@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +34,7 @@ from coxswain.apiserver.authn.tokens import StaticTokens
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.authz.reviews import Reviews
 from coxswain.apiserver.bootstrap import BootstrapConfig, Item
-from coxswain.apiserver.discovery import Catalog
+from coxswain.apiserver.customresources.controller import Controller as CustomResources
 from coxswain.apiserver.expiry import Expiry
 from coxswain.apiserver.health import Health
 from coxswain.apiserver.kubelet_client import KubeletClient
@@ -71,6 +72,7 @@ class ApiServer:
         self._store: Store | None = None
         self._storage: Storage | None = None
         self._pipeline: Pipeline | None = None
+        self._customs: CustomResources | None = None
         self._kubelets: KubeletClient | None = None
         self._rest: RestServer | None = None
         self._grpc: GrpcDoor | None = None
@@ -140,6 +142,8 @@ class ApiServer:
             config.watch,
         )
         self._pipeline = Pipeline(core, kubelets=self._kubelets)
+        self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
+        self._customs.start()
         if config.serving.port >= 0:
             await self._open_doors(authenticator, issuer)
         await self._bootstrap()
@@ -149,6 +153,7 @@ class ApiServer:
         self._tasks = Supervisor("apiserver")
         self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
         self._tasks.supervise("compaction", self._compact)
+        self._tasks.supervise("custom resources", self._customs.run)
         events = registry.get(EVENTS)
         assert events is not None
         self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
@@ -165,10 +170,11 @@ class ApiServer:
         config, serving = self.config, self.config.serving
         pair = self.pki.serving([serving.address, *_service_address(config.service_cidr)])
         tls = pki.server_context(pair, self.pki.ca)
-        catalog = Catalog.built_in()
+        assert self._customs is not None
+        customs = self._customs
         endpoints = Endpoints(
             self._health(),
-            catalog=lambda: catalog,
+            published=lambda: customs.published,
             address=f"{serving.address}:{serving.port}",
             issuer=issuer,
         )
@@ -177,7 +183,7 @@ class ApiServer:
             await rest.start()
         except OSError as error:
             raise ResourceUnavailable(
-                f"cannot listen on {serving.address}:{serving.port}: {error.strerror or error}"
+                f"cannot listen on {serving.address}:{serving.port}: {_why(error)}; choose another with --port"
             ) from None
         self._rest = rest
         self.port = rest.port
@@ -312,6 +318,11 @@ def _kubelet_tls(client: pki.KeyPair) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     context.load_cert_chain(client.certificate_file, client.key_file)
     return context
+
+
+def _why(error: OSError) -> str:
+    """The system's words alone: asyncio wraps them in the address, which the reader knows."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _port_range(text: str) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from coxswain.base.errors import ResourceUnavailable
 from coxswain.cli.place import Place, default_data_dir
 
 
@@ -20,20 +19,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     place = Place(args.data_dir)
-    running = place.running()
-    if running is None:
-        if place.is_running():
-            raise ResourceUnavailable(
-                f"the cluster in {place.data_dir} is still starting; try again in a moment"
-            )
+    pid = place.holder()
+    if pid is None:
         print(f"no cluster runs from {place.data_dir}")
         return 0
-    os.kill(running.pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + args.timeout
     while place.is_running():
         if time.monotonic() > deadline:
-            sys.stderr.write(f"not stopped after {args.timeout:g} s; killing process {running.pid}\n")
-            os.kill(running.pid, signal.SIGKILL)
+            sys.stderr.write(f"not stopped after {args.timeout:g} s; killing process {pid}\n")
+            os.kill(pid, signal.SIGKILL)
             deadline = float("inf")
         time.sleep(0.02)
     print("stopped")

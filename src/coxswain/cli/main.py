@@ -110,6 +110,11 @@ def _guarded(run: object, args: argparse.Namespace) -> int:
         # The reader of our output went away (| head): not an error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Files and directories that cannot be used; what components expect, they say better themselves.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        return 1
 
 
 if __name__ == "__main__":

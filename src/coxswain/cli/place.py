@@ -70,6 +70,8 @@ class Place:
                 f"a cluster already runs from {self.data_dir}; stop it with 'cox down', "
                 "or start another with --data-dir and --port"
             ) from None
+        os.ftruncate(lock_fd, 0)
+        os.write(lock_fd, f"{os.getpid()}\n".encode())
         self._lock_fd = lock_fd
 
     def release(self) -> None:
@@ -99,6 +101,13 @@ class Place:
         finally:
             os.close(lock_fd)
         return False
+
+    def holder(self) -> int | None:
+        """The process that runs the cluster, ready or still starting; None when none does."""
+        if not self.is_running():
+            return None
+        text = (self.run_dir / "lock").read_text().strip()
+        return int(text) if text.isdigit() else None
 
     def running(self) -> Running | None:
         """The record of the running cluster; None when none runs or it is not ready yet."""

@@ -135,6 +135,7 @@ class Processes:
             *self._log,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=pass_fds,
+            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},  # nothing of ours forks without exec
             start_new_session=True,  # Ctrl-C is for us: we stop the others in order
         )
         self.pids[name] = process.pid

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -73,6 +74,7 @@ def _foreground(args: argparse.Namespace, place: Place) -> int:
     from coxswain.cli.podrange import PodRange
 
     runner.setup_logging(args)
+    _check_names(args)
     place.acquire()
     try:
         pod_range = PodRange(place.run_dir)
@@ -137,6 +139,16 @@ def _show(running: Running, output: str, *, stop: str) -> None:
         lines.append("  kubectl apply -f examples/web.yaml")
     lines += ["", stop]
     print("\n".join(lines), flush=True)
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    """What only the process that runs the cluster checks: it imports the rooms that know."""
+    from coxswain.api.validation.formats import dns_subdomain
+    from coxswain.controllers.registry import select
+
+    if args.node_name and (problems := dns_subdomain(args.node_name.lower())):
+        raise ConfigurationError(f"--node-name {args.node_name!r} is no name of a node: {problems[0]}")
+    select(args.controllers)
 
 
 # -- background ----------------------------------------------------------------------------------------------
@@ -214,4 +226,6 @@ def _why(child: subprocess.Popen[bytes], place: Place, timeout: float) -> str:
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if errors:
         return errors[-1]
+    if not shutil.disk_usage(place.data_dir).free:
+        return f"no space is left on the disk of {place.data_dir}; free some or name another with --data-dir"
     return f"the cluster ended at once (exit code {child.returncode}); see {place.log_file}"
