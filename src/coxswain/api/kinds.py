@@ -54,6 +54,8 @@ class Resource:
     subresources: tuple[Subresource, ...] = ()
     #: Empty for what is never stored (reviews, bindings).
     storage_version_hash: str = ""
+    #: The kind of its lists, where that is not simply the kind's name and ``List`` (custom resources).
+    own_list_kind: str = ""
 
     @property
     def gvk(self) -> GVK:
@@ -63,7 +65,7 @@ class Resource:
     @property
     def list_kind(self) -> str:
         """``PodList``."""
-        return f"{self.kind}List"
+        return self.own_list_kind or f"{self.kind}List"
 
     def subresource(self, name: str) -> Subresource | None:
         """The subresource of this name, if there is one."""

@@ -137,10 +137,7 @@ def document_v3(
     one whose ``x-kubernetes-group-version-kind`` is the kind.
     """
     extra = extra or {}
-    own = {
-        _gvk_of(found): name for name, found in extra.items() if "x-kubernetes-group-version-kind" in found
-    }
-    paths = _paths(resources, group, version, v3=True, own=own)
+    paths = _paths(resources, group, version, v3=True, own=_own_names(extra))
     wanted = {name for name in _references(paths) if name not in extra}
     wanted |= {name for found in extra.values() for name in _references(found) if name not in extra}
     components = {**schemas(wanted, v3=True), **extra}
@@ -150,6 +147,18 @@ def document_v3(
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"BearerToken": _SECURITY}},
     }
+
+
+def paths_v2(
+    group: str, version: str, resources: Iterable[Resource], extra: Mapping[str, Object]
+) -> dict[str, Any]:
+    """The Swagger 2.0 paths of custom resources; ``extra`` as for ``document_v3``."""
+    return _paths(resources, group, version, v3=False, own=_own_names(extra))
+
+
+def _own_names(extra: Mapping[str, Object]) -> dict[GVK, str]:
+    key = "x-kubernetes-group-version-kind"
+    return {_gvk_of(found): name for name, found in extra.items() if key in found}
 
 
 def _gvk_of(found: Object) -> GVK:

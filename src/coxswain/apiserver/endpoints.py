@@ -13,6 +13,7 @@ import orjson
 
 from coxswain.apiserver import discovery, metrics
 from coxswain.apiserver.authn.issuer import Issuer
+from coxswain.apiserver.customresources.published import Published
 from coxswain.apiserver.discovery import Catalog
 from coxswain.apiserver.health import Health
 from coxswain.apiserver.negotiation import JSON, encode, negotiate
@@ -49,14 +50,20 @@ class Endpoints:
     """Answers GET requests for non-resource paths."""
 
     def __init__(
-        self, health: Health, *, catalog: Callable[[], Catalog], address: str, issuer: Issuer | None = None
+        self,
+        health: Health,
+        *,
+        published: Callable[[], Published],
+        address: str,
+        issuer: Issuer | None = None,
     ) -> None:
-        """``catalog`` tells what is served now; ``address`` is ``host:port`` as clients reach the server."""
+        """``published`` tells what is served now; ``address`` is ``host:port`` as clients reach the server."""
         self._health = health
-        self._catalog = catalog
+        self._published = published
         self._address = address
         self._issuer = issuer
-        self._documents: dict[tuple[str, str, int], bytes] = {}
+        self._documents: dict[tuple[str, str], bytes] = {}
+        self._documented: Catalog | None = None
 
     def answer(self, path: str, query: Mapping[str, str], accept: str, pretty: bool) -> Reply | None:
         """The reply for ``path``, or None when nothing is there. Raises ``NotAcceptable``."""
@@ -84,7 +91,7 @@ class Endpoints:
         return None
 
     def _paths(self) -> list[str]:
-        catalog = self._catalog()
+        catalog = self._published().catalog
         paths = {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/metrics", "/version"}
         paths.update(("/openapi/v2", "/openapi/v3", "/openid/v1/jwks", *self._health.paths()))
         for group in catalog.groups:
@@ -95,7 +102,7 @@ class Endpoints:
     # -- discovery
 
     def _discovery(self, path: str, accept: str, pretty: bool) -> Reply | None:
-        catalog = self._catalog()
+        catalog = self._published().catalog
         if path in ("/api", "/apis"):
             aggregated = self._aggregated(catalog, path, accept)
             if aggregated is not None:
@@ -122,13 +129,14 @@ class Endpoints:
         version = _aggregated_version(accept)
         if not version:
             return None
-        key = (path, version, id(catalog))
+        if catalog is not self._documented:
+            self._documents.clear()
+            self._documented = catalog
+        key = (path, version)
         body = self._documents.get(key)
         if body is None:
             build = discovery.aggregated if version == "v2" else discovery.aggregated_v2beta1
             body = orjson.dumps(build(catalog, legacy=path == "/api"))
-            if len(self._documents) > 64:
-                self._documents.clear()
             self._documents[key] = body
         kind = discovery.AGGREGATED_V2 if version == "v2" else discovery.AGGREGATED_V2BETA1
         return Reply(200, body, kind)
@@ -136,25 +144,25 @@ class Endpoints:
     # -- OpenAPI
 
     def _openapi(self, path: str, accept: str) -> Reply | None:
-        from coxswain.api import openapi
-
+        published = self._published()
         if path == "/openapi/v2":
             return self._openapi_v2(accept)
         if path == "/openapi/v3":
-            return Reply(200, orjson.dumps(openapi.v3_index()))
-        body = openapi.v3_bytes(path.removeprefix("/openapi/v3/"))
+            return Reply(200, orjson.dumps(published.v3_index()))
+        body = published.v3_bytes(path.removeprefix("/openapi/v3/"))
         return None if body is None else Reply(200, body)
 
     def _openapi_v2(self, accept: str) -> Reply:
         """In protobuf where that is asked for: kubectl reads the old document in no other form."""
-        from coxswain.api import openapi, openapi_gnostic
+        from coxswain.api import openapi_gnostic
 
+        published = self._published()
         wanted = {clause.partition(";")[0].strip() for clause in accept.split(",")}
         if wanted & openapi_gnostic.ACCEPTED:
-            return Reply(200, openapi_gnostic.v2_protobuf(), openapi_gnostic.MEDIA_TYPE)
+            return Reply(200, published.v2_protobuf(), openapi_gnostic.MEDIA_TYPE)
         if "protobuf" in accept and not wanted & {JSON, "*/*"}:
             negotiate("application/x-unavailable")  # raises NotAcceptable
-        return Reply(200, openapi.v2_bytes())
+        return Reply(200, published.v2_bytes())
 
 
 def _aggregated_version(accept: str) -> str:

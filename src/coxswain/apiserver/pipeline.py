@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.names import BINDINGS, NAMESPACES, Object
+from coxswain.api.names import BINDINGS, GVR, NAMESPACES, Object
 from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.handlers import binding, doors, eviction, logs, scale, token
@@ -192,6 +192,11 @@ class Pipeline:
         return once()
 
     # -- housekeeping
+
+    def forget(self, resources: Iterable[GVR]) -> None:
+        """Drop what is remembered of entries that are served no longer."""
+        gone = set(resources)
+        self._verbs = {key: verb for key, verb in self._verbs.items() if key[0].gvr not in gone}
 
     async def send_bookmarks(self) -> None:
         """Send bookmarks regularly, until cancelled."""

@@ -9,7 +9,7 @@ with other ``Rules``, added while the server runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,15 @@ from coxswain.apiserver.storage import CacheLookup, Storage, prefix_of
 from coxswain.apiserver.watchcache import CacheSpec, ResourceCache
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where the ``scale`` subresource finds its numbers, as field names from the root."""
+
+    spec: tuple[str, ...]
+    status: tuple[str, ...]
+    selector: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,12 @@ class Entry:
     #: PUT without a resourceVersion is accepted.
     unconditional_update: bool = True
     custom: bool = False
+    #: Custom resources: types metadata and prunes unknown fields in place; the paths of those.
+    conform: Callable[[Object], list[str]] | None = None
+    #: Custom resources: the columns of their table.
+    columns: Sequence[Object] | None = None
+    #: Where ``/scale`` finds its numbers; None: in spec.replicas, status.replicas and spec.selector.
+    scale: ScalePaths | None = None
 
     @property
     def gvr(self) -> GVR:

@@ -126,7 +126,12 @@ def _table(entry: Entry, objects: list[Object], query: object, meta: Object, ver
     elif asked == "None":
         wanted = "None"
     table = tables.table(
-        entry.gvr, objects, now=clock.now(), include_object=wanted, list_meta=meta
+        entry.gvr,
+        objects,
+        now=clock.now(),
+        include_object=wanted,
+        list_meta=meta,
+        columns=entry.columns,
     )
     if version != "v1":
         table["apiVersion"] = f"meta.k8s.io/{version}"

@@ -106,11 +106,18 @@ class Storage:
         return cache
 
     def remove(self, prefix: str) -> None:
-        """Serve a resource no longer (a custom resource whose definition went); its watchers end."""
+        """Serve a resource no longer (a custom resource whose definition went); its watchers end.
+
+        What is stored of it stays, for the day when the resource is served again.
+        """
         cache = self.caches.pop(prefix, None)
-        if cache is not None:
-            for watcher in cache.watchers():
-                watcher.end()
+        if cache is None:
+            return
+        for watcher in cache.watchers():
+            watcher.end()
+        for item in cache.items.values():
+            key = prefix + item.key
+            self._orphans[key] = Entry(key, without_resource_version(item), item.revision, item.revision)
 
     # -- following the store
 
@@ -226,6 +233,12 @@ class Storage:
     def healthy(self) -> bool:
         """Whether the caches follow the store."""
         return self._failure is None and self._pump is not None and not self._pump.done()
+
+
+def without_resource_version(item: Item) -> bytes:
+    """The bytes of an item as they are stored."""
+    own = b'"resourceVersion":"%d"' % item.revision
+    return item.raw.replace(own + b",", b"", 1) if own + b"," in item.raw else item.raw.replace(own, b"", 1)
 
 
 class CacheLookup:

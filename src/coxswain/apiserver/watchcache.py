@@ -211,6 +211,12 @@ class ResourceCache:
         labels = (obj.get("metadata") or {}).get("labels") or _NO_LABELS
         return Item(key, raw, revision, labels, self.spec.field_values(obj))
 
+    def respecify(self, spec: CacheSpec) -> None:
+        """Take other selectable fields (a custom resource's definition changed); watchers stay."""
+        self.spec = spec
+        for item in self.items.values():
+            item.fields = spec.field_values(item.decode())
+
     def item_of(self, entry: Entry) -> Item:
         """An entry read from the store, as an item that is not kept."""
         return self._item(entry.key[len(self.spec.prefix) :], entry.value, entry.modified, None)

@@ -137,7 +137,9 @@ _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
 
 def _create_definition(definition: Object) -> None:
-    definition["status"] = {"storedVersions": _stored_versions(definition, [])}
+    # The empty names are written, as Go's encoding does: nothing has been accepted yet.
+    names = {"plural": "", "kind": ""}
+    definition["status"] = {"acceptedNames": names, "storedVersions": _stored_versions(definition, [])}
 
 
 def _update_definition(new: Object, old: Object) -> None:

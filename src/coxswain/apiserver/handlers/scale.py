@@ -7,9 +7,11 @@ from collections.abc import Callable
 import orjson
 
 from coxswain.api import codec, errors, selectors
-from coxswain.api.fields import invalid
+from coxswain.api.fields import invalid, quote
 from coxswain.api.names import GVK, Object
+from coxswain.api.structural.model import lookup
 from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
+from coxswain.apiserver.registry import ScalePaths
 from coxswain.apiserver.representation import shaped_reply
 from coxswain.apiserver.request import Context, Core, Reply
 from coxswain.apiserver.verbs import decoding, patch, writing
@@ -27,7 +29,7 @@ async def get(core: Core, ctx: Context) -> Reply:
     item = cache.get(ctx.namespace, ctx.name) if cache is not None else None
     if item is None:
         raise errors.not_found(ctx.entry.gvr, ctx.name)
-    return shaped_reply(ctx, 200, scale_of(writing.current(ctx.entry, item)))
+    return shaped_reply(ctx, 200, scale_of(writing.current(ctx.entry, item), ctx.entry.scale))
 
 
 async def update(core: Core, ctx: Context) -> Reply:
@@ -65,16 +67,25 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions) -> Reply:
     names = {key: scale["metadata"][key] for key in ("name", "namespace") if key in scale["metadata"]}
     applied: Object = {"kind": gvk.kind, "apiVersion": gvk.api_version, "metadata": names}
     if "replicas" in (scale.get("spec") or {}):
-        applied["spec"] = {"replicas": replicas}
+        _put_replicas(applied, ctx.entry.scale, replicas)
 
     def transform(existing: Object) -> Object:
-        existing["metadata"].pop("resourceVersion", None)
+        newest = existing["metadata"].pop("resourceVersion", None)
         merged = patch.merge_applied(ctx, existing, applied, options)
+        merged["metadata"]["resourceVersion"] = newest
         writing.forget_scale_times(merged)
         return merged
 
     raw = await writing.update_object(core, ctx, transform, options, _door(ctx), tracked=False)
-    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw)))
+    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw), ctx.entry.scale))
+
+
+def _put_replicas(obj: Object, paths: ScalePaths | None, replicas: int) -> None:
+    """Set the wanted number in place, on copies of what lies on the way."""
+    path = paths.spec if paths is not None else ("spec", "replicas")
+    for name in path[:-1]:
+        obj[name] = obj = dict(obj.get(name) or {})
+    obj[path[-1]] = replicas
 
 
 def _replicas(ctx: Context, scale: Object) -> int:
@@ -91,13 +102,12 @@ def _door(ctx: Context) -> Door:
 
 async def _change(core: Core, ctx: Context, options: WriteOptions, make: Callable[[Object], Object]) -> Reply:
     def transform(existing: Object) -> Object:
-        scale = make(scale_of(existing))
+        scale = make(scale_of(existing, ctx.entry.scale))
         replicas = _replicas(ctx, scale)
         metadata = scale.get("metadata") or {}
-        existing["spec"] = {**(existing.get("spec") or {}), "replicas": replicas}
+        _put_replicas(existing, ctx.entry.scale, replicas)
         revision, uid = metadata.get("resourceVersion"), metadata.get("uid")
-        kept = {key: value for key, value in existing["metadata"].items() if key != "resourceVersion"}
-        existing["metadata"] = kept
+        kept = existing["metadata"] = dict(existing["metadata"])
         if revision:
             kept["resourceVersion"] = revision
         if uid:
@@ -105,20 +115,37 @@ async def _change(core: Core, ctx: Context, options: WriteOptions, make: Callabl
         return existing
 
     raw = await writing.update_object(core, ctx, transform, options, _door(ctx))
-    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw)))
+    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw), ctx.entry.scale))
 
 
-def scale_of(obj: Object) -> Object:
-    """The Scale of a workload."""
+def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
+    """The Scale of a workload, or of a custom object that says where its numbers are."""
     metadata = {key: obj["metadata"][key] for key in _METADATA if key in obj["metadata"]}
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
     scale: Object = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata}
+    if paths is not None:
+        return _custom_scale(scale, obj, paths)
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
     replicas = spec.get("replicas")
     replicas = 1 if replicas is None else replicas
     scale["spec"] = {"replicas": replicas} if replicas else {}
     scale["status"] = {"replicas": status.get("replicas") or 0}
     text = _selector(spec.get("selector"))
     if text:
+        scale["status"]["selector"] = text
+    return scale
+
+
+def _custom_scale(scale: Object, obj: Object, paths: ScalePaths) -> Object:
+    replicas = lookup(obj, paths.spec)
+    if replicas is None:
+        where = f".{'.'.join(paths.spec)}"
+        raise errors.InternalError(
+            f"the spec replicas field {quote(where)} does not exist",
+            details={"causes": [{"message": f"the spec replicas field {quote(where)} does not exist"}]},
+        )
+    scale["spec"] = {"replicas": replicas} if replicas else {}
+    scale["status"] = {"replicas": lookup(obj, paths.status) or 0}
+    if paths.selector and (text := lookup(obj, paths.selector)):
         scale["status"]["selector"] = text
     return scale
 

@@ -14,8 +14,18 @@ from __future__ import annotations
 import asyncio
 
 from coxswain.api import errors
-from coxswain.api.names import EVENTS, EVENTS_V1, JOBS, NAMESPACES, PODS, REPLICATION_CONTROLLERS, Object
+from coxswain.api.names import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    EVENTS,
+    EVENTS_V1,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    REPLICATION_CONTROLLERS,
+    Object,
+)
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
+from coxswain.apiserver.customresources.definitions import CLEANUP, with_condition
 from coxswain.apiserver.options import DeleteOptions, delete_options
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import list_reply, object_reply, status_reply
@@ -149,6 +159,9 @@ def mark(entry: Entry, obj: Object, options: DeleteOptions) -> bool:
         metadata.pop("finalizers", None)
     if entry.gvr == NAMESPACES:
         return _mark_namespace(obj)
+    if entry.gvr == CUSTOM_RESOURCE_DEFINITIONS:
+        _mark_definition(obj)
+        return True
     if entry.gvr == PODS:
         return _mark_pod(obj, options) or bool(finalizers)
     if not finalizers:
@@ -171,6 +184,24 @@ def _mark_namespace(namespace: Object) -> bool:
         metadata["deletionTimestamp"] = clock.timestamp()
         namespace["status"] = {**(namespace.get("status") or {}), "phase": "Terminating"}
     return bool((namespace.get("spec") or {}).get("finalizers") or metadata.get("finalizers"))
+
+
+def _mark_definition(definition: Object) -> None:
+    """A definition stays until all its objects are gone: the custom resources' controller sees to that."""
+    metadata = definition["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return
+    _stamp(metadata, 0)
+    if CLEANUP not in (metadata.get("finalizers") or ()):
+        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), CLEANUP]
+    definition["status"] = with_condition(
+        definition.get("status") or {},
+        "Terminating",
+        "True",
+        "InstanceDeletionPending",
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        clock.timestamp(),
+    )
 
 
 def _mark_pod(pod: Object, options: DeleteOptions) -> bool:

@@ -117,10 +117,9 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
     revision = applied["metadata"].get("resourceVersion")
 
     def transform(existing: Object) -> Object:
-        existing["metadata"].pop("resourceVersion", None)
+        newest = existing["metadata"].pop("resourceVersion", None)
         merged = merge_applied(ctx, existing, applied, options)
-        if revision:
-            merged["metadata"]["resourceVersion"] = revision
+        merged["metadata"]["resourceVersion"] = revision or newest
         return merged
 
     raw = await writing.update_object(core, ctx, transform, options, door, tracked=False)
@@ -132,6 +131,8 @@ def _applied_object(ctx: Context, options: WriteOptions) -> Object:
     decoded = codec.decode(ctx.body, codec.YAML, gvk, options.field_validation)
     applied = decoding.with_metadata(decoded.obj)
     ctx.warnings.extend(decoded.warnings)
+    if ctx.entry.conform is not None:
+        applied = decoding.conform_custom(ctx, applied, [], options.field_validation)
     if applied["metadata"].get("managedFields"):
         raise errors.BadRequest("metadata.managedFields must be nil")
     decoding.settle_name(ctx, applied)

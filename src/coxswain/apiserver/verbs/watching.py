@@ -201,7 +201,7 @@ class EventStream:
 def send_bookmarks(core: Core, entries: Sequence[Entry]) -> None:
     """Bookmarks for every watcher that asked for them and is up to date."""
     for entry in entries:
-        if entry.cache is None or entry.conversion is not None:
+        if entry.cache is None or (entry.conversion is not None and entry.conversion.storage != entry.gvr):
             continue
         raw: bytes | None = None
         for watcher in entry.cache.watchers():
