@@ -7,8 +7,9 @@ what a whole update would do: this is the busiest write of a cluster.
 from __future__ import annotations
 
 from coxswain.api import codec, errors, meta
-from coxswain.api.fields import not_supported, required
+from coxswain.api.fields import invalid, not_supported, required
 from coxswain.api.names import GVK, PODS, Object
+from coxswain.api.validation.formats import dns_subdomain
 from coxswain.apiserver.options import WriteOptions, write_options
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import status_reply
@@ -54,6 +55,10 @@ def _check(binding: Object) -> None:
         text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
         # Kubernetes does not make this a field error of its API: the Status has neither reason nor causes.
         raise errors.ApiError(text, code=500)
+    if complaints := dns_subdomain(target["name"]):
+        # Kubernetes looks no further and stores a pod that it would not take.
+        wrong = [invalid("target.name", target["name"], complaint) for complaint in complaints]
+        raise errors.invalid("", "Binding", binding["metadata"].get("name") or "", wrong)
 
 
 async def _bind(core: Core, entry: Entry, ctx: Context, binding: Object, options: WriteOptions) -> None:
