@@ -23,6 +23,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
@@ -46,7 +47,14 @@ from coxswain.store.sqlite_writer import Commit, Compaction, Outcomes, Signal, W
 class SqliteStore:
     """A ``Store`` in one SQLite file. Make it with ``open``; use it from one event loop."""
 
-    def __init__(self, path: Path, settings: SqliteSettings, lock_fd: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: SqliteSettings,
+        lock_fd: int,
+        reader: sqlite3.Connection,
+        writer: sqlite3.Connection,
+    ) -> None:
         self._settings = settings
         self._lock_fd = lock_fd
         self._loop = asyncio.get_running_loop()
@@ -60,8 +68,8 @@ class SqliteStore:
         self._ended = asyncio.Event()
         self._failure: str | None = None
         self._readers = ThreadPoolExecutor(1, "store-reader")
-        self._reader = connect(path, settings)
-        self._writer = Writer(path, settings, self._index, self._acknowledge, self._writer_ended)
+        self._reader = reader
+        self._writer = Writer(path, settings, writer, self._index, self._acknowledge, self._writer_ended)
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], settings: SqliteSettings | None = None) -> SqliteStore:
@@ -71,17 +79,20 @@ class SqliteStore:
         directory cannot be written.
         """
         file = Path(path)
-        lock_fd = lock(file)
-        try:
+        settings = settings or SqliteSettings()
+        with ExitStack() as undo:
+            lock_fd = lock(file)
+            undo.callback(os.close, lock_fd)
             create_private(file)
-            store = cls(file, settings or SqliteSettings(), lock_fd)
-            await store._loop.run_in_executor(store._readers, store._load)
-        except sqlite3.DatabaseError as error:
-            os.close(lock_fd)
-            raise ResourceUnavailable(f"{file} cannot be used as a store: {error}") from error
-        except BaseException:
-            os.close(lock_fd)
-            raise
+            try:
+                reader = undo.enter_context(closing(connect(file, settings)))
+                writer = undo.enter_context(closing(connect(file, settings)))
+                store = cls(file, settings, lock_fd, reader, writer)
+                undo.callback(store._readers.shutdown)
+                await store._loop.run_in_executor(store._readers, store._load)
+            except sqlite3.DatabaseError as error:
+                raise ResourceUnavailable(f"{file} cannot be used as a store: {error}") from error
+            undo.pop_all()
         return store
 
     # -- reading -------------------------------------------------------------------------------------------

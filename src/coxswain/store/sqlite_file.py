@@ -53,6 +53,15 @@ class SqliteSettings:
 def connect(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
     """A connection whose commits are durable; it may be used from any one thread at a time."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        _configure(connection, settings)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     connection.execute("PRAGMA synchronous = FULL")
@@ -61,7 +70,6 @@ def connect(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
     connection.executescript(SCHEMA)
     page_size = connection.execute("PRAGMA page_size").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {settings.max_bytes // page_size}").fetchone()
-    return connection
 
 
 def read_changes(connection: sqlite3.Connection, prefix: str, after: int, upto: int) -> list[list[Change]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from coxswain.store.index import RevisionIndex
 from coxswain.store.interface import ANY, Change, CompareFailed, Entry, Op, StoreClosed, StoreError, StoreFull
-from coxswain.store.sqlite_file import OPS_BITS, SqliteSettings, connect
+from coxswain.store.sqlite_file import OPS_BITS, SqliteSettings
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,12 @@ class Writer:
         self,
         path: Path,
         settings: SqliteSettings,
+        connection: sqlite3.Connection,
         index: RevisionIndex[int],
         on_outcomes: Callable[[Outcomes], None],
         on_end: Callable[[str | None], None],
     ) -> None:
-        """``on_outcomes`` and ``on_end`` are called on the loop; ``on_end`` with the failure, if it was one."""
+        """The writer closes ``connection`` at its end. ``on_outcomes`` and ``on_end`` are called on the loop; ``on_end`` with the failure, if it was one."""
         self.index_lock = threading.Lock()
         self.revision = 0
         self.compacted = 0
@@ -89,7 +90,7 @@ class Writer:
         self._failure: str | None = None
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._compactions: list[Compaction] = []
-        self._connection = connect(path, settings)
+        self._connection = connection
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self, revision: int, compacted: int, garbage: list[int]) -> None:
