@@ -193,5 +193,5 @@ async def test_finalize_refuses_names_that_are_no_finalizers() -> None:
 async def test_a_binding_to_what_cannot_be_a_node_is_refused() -> None:
     async with cluster() as c:
         await c.do("create", PODS, body=pod("a"))
-        with pytest.raises(errors.Invalid, match="target.name: Invalid value"):
+        with pytest.raises(errors.Invalid, match=r"target\.name: Invalid value"):
             await c.do("create", PODS, "a", _binding("a", node="Zürich"), subresource="binding")
