@@ -202,7 +202,8 @@ def _validate_spec(spec: _Spec, errors: Errors) -> None:
             errors.append(required(f"spec.names.{name}"))
     _validate_names(names, "spec.names", errors)
     statuses = [_has_status(spec.part(version, "subresources")) for version in spec.versions]
-    _validate_parts(spec.shared, "spec", any(statuses), True, errors)
+    schema = next(((version.get("schema") or {}).get("openAPIV3Schema") for version in spec.versions), None)
+    _validate_parts(spec.shared, "spec", any(statuses), True, errors, schema)
     _validate_conversion(raw.get("conversion"), errors)
 
 
@@ -224,7 +225,8 @@ def _validate_version(spec: _Spec, version: Object, path: str, errors: Errors) -
     _validate_deprecation(version, child(path, "deprecationWarning"), errors)
     own = {part: version.get(part) for part in _SHARED if part not in spec.shared}
     status = _has_status(spec.part(version, "subresources"))
-    _validate_parts(own, path, status, False, errors)
+    shared = (spec.shared.get("schema") or {}).get("openAPIV3Schema")
+    _validate_parts(own, path, status, False, errors, shared)
 
 
 def _validate_deprecation(version: Object, path: str, errors: Errors) -> None:
@@ -248,8 +250,13 @@ def _validate_deprecation(version: Object, path: str, errors: Errors) -> None:
     errors += [invalid(path, warning, why) for why in complaints]
 
 
-def _validate_parts(parts: Mapping[str, Any], path: str, status: bool, top: bool, errors: Errors) -> None:
-    """Schema, subresources, columns and selectable fields of a version, or of all."""
+def _validate_parts(
+    parts: Mapping[str, Any], path: str, status: bool, top: bool, errors: Errors, known: Object | None
+) -> None:
+    """Schema, subresources, columns and selectable fields of a version, or of all.
+
+    ``known``: the schema that selectable fields are looked up in where ``parts`` has none.
+    """
     names = _SHARED if top else {name: name for name in _SHARED}
     schema = (parts.get("schema") or {}).get("openAPIV3Schema")
     if schema is not None:
@@ -263,7 +270,7 @@ def _validate_parts(parts: Mapping[str, Any], path: str, status: bool, top: bool
         _validate_column(column, index(child(path, names["additionalPrinterColumns"]), position), errors)
     if parts.get("selectableFields"):
         where = child(path, names["selectableFields"])
-        _validate_selectable(parts["selectableFields"], schema, where, errors)
+        _validate_selectable(parts["selectableFields"], schema or known, where, errors)
 
 
 def _validate_version_set(spec: _Spec, errors: Errors) -> None:
