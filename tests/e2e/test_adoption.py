@@ -117,3 +117,7 @@ def test_pods_that_were_just_starting_run_once_after_kill_9(tmp_path: Path) -> N
         assert len(sleepers(seconds)) == 8
         names = (starts / "log").read_text().split()
         assert sorted(names) == sorted(ready(cluster))
+        kill(cluster)
+        down = cox("down", f"--data-dir={cluster.data_dir}")
+        assert "no cluster runs" in down.stdout and "ended 8 pods" in down.stdout
+        assert not sleepers(seconds)

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     place = Place(args.data_dir)
     pid = place.holder()
     if pid is None:
-        print(f"no cluster runs from {place.data_dir}")
+        print(f"no cluster runs from {place.data_dir}{_end_pods(place)}")
         return 0
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + args.timeout
@@ -31,5 +31,15 @@ def run(args: argparse.Namespace) -> int:
             os.kill(pid, signal.SIGKILL)
             deadline = float("inf")
         time.sleep(0.02)
-    print("stopped")
+    print(f"stopped{_end_pods(place)}")
     return 0
+
+
+def _end_pods(place: Place) -> str:
+    """Pods outlive a killed cluster, so that the next ``cox up`` finds them; who says down wants them to end."""
+    import asyncio
+
+    from coxswain.cli.node import end_pods
+
+    left = asyncio.run(end_pods(place.data_dir))
+    return f"; ended {left} pods that were left running" if left else ""

@@ -89,3 +89,22 @@ async def run_kubelet(
         drain=drain,
     )
     await agent.run(client, config, await ProcessRuntime.open(os.fspath(directory)))
+
+
+async def end_pods(data_dir: Path) -> int:
+    """End the pods that still run although the node that ran them is gone (it was killed); how many there were."""
+    directory = data_dir / "kubelet"
+    sandboxes = directory / "runtime" / "sandboxes"
+    if not sandboxes.is_dir() or not any(sandboxes.iterdir()):
+        return 0
+    from coxswain.kubelet.agent import stop_pods
+    from coxswain.kubelet.runtime.process.runtime import ProcessRuntime
+
+    runtime = await ProcessRuntime.open(os.fspath(directory))
+    try:
+        left = sum(1 for sandbox in await runtime.sandboxes() if sandbox.ready)
+        if left:
+            await stop_pods(runtime)
+    finally:
+        await runtime.close()
+    return left
