@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -66,6 +67,11 @@ def sleepers(seconds: int) -> set[int]:
     }
 
 
+def namespaces(cluster: RunningCluster) -> list[str]:
+    tag = hashlib.sha256(f"{cluster.data_dir}/kubelet/runtime".encode()).hexdigest()[:8]
+    return [entry.name for entry in Path("/run/netns").glob(f"cox-{tag}-*")]
+
+
 def kill(cluster: RunningCluster) -> None:
     record = orjson.loads((cluster.data_dir / "run" / "cluster.json").read_bytes())
     os.kill(record["pid"], signal.SIGKILL)
@@ -121,3 +127,4 @@ def test_pods_that_were_just_starting_run_once_after_kill_9(tmp_path: Path) -> N
         down = cox("down", f"--data-dir={cluster.data_dir}")
         assert "no cluster runs" in down.stdout and "ended 8 pods" in down.stdout
         assert not sleepers(seconds)
+        assert not namespaces(cluster), "networks of pods that had no record yet are gone, too"

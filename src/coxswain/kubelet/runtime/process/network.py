@@ -26,6 +26,7 @@ from coxswain.kubelet.runtime.interface import RuntimeFailure
 log = logging.getLogger(__name__)
 
 DEFAULT_CIDR = "10.244.0.0/24"
+_PROBE = "cox-probe-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,16 @@ class BridgeNetwork:
         if _exists(f"/run/netns/{space}"):
             await _run("ip", "netns", "del", space, check=False)
 
+    async def sweep(self, identifiers: Iterable[str]) -> None:
+        """Take away what was made for sandboxes that are not among these: a crash came before their record."""
+        kept = {self._names(identifier)[0] for identifier in identifiers}
+        for space in _namespaces(f"cox-{self._tag}-"):
+            if space not in kept:
+                await self.detach(space.rpartition("-")[2])
+        for probe in _namespaces(_PROBE):
+            if not _exists(f"/proc/{probe.removeprefix(_PROBE)}"):
+                await _run("ip", "netns", "del", probe, check=False)
+
     async def close(self) -> None:
         if _exists(f"/sys/class/net/{self._bridge}"):
             await _run("ip", "link", "del", self._bridge, check=False)
@@ -166,7 +177,7 @@ async def choose(directory: str, wanted: str, cidr: str) -> Network:
     try:
         if os.geteuid() != 0 or shutil.which("ip") is None:
             raise RuntimeFailure("pod networks need root and iproute2 (the ip command)", "NetworkNotReady")
-        probe = f"cox-probe-{os.getpid()}"
+        probe = f"{_PROBE}{os.getpid()}"
         await _run("ip", "netns", "add", probe)
         await _run("ip", "netns", "del", probe)
     except RuntimeFailure as error:
@@ -199,6 +210,14 @@ async def _run(*command: str, text: str = "", check: bool = True) -> str:
         words = err.decode(errors="replace").strip()
         raise RuntimeFailure(f"{' '.join(command)}: {words}", "NetworkNotReady")
     return out.decode(errors="replace")
+
+
+def _namespaces(prefix: str) -> list[str]:
+    """Named network namespaces of this machine that begin so."""
+    try:
+        return [name for name in os.listdir("/run/netns") if name.startswith(prefix)]
+    except FileNotFoundError:
+        return []
 
 
 def _exists(path: str) -> bool:

@@ -115,6 +115,8 @@ class ProcessRuntime:
         network = await choose(root, settings.network, settings.pod_cidr)
         runtime = cls(root, settings, network, await _choose_isolation(settings.isolation, root))
         runtime._lock = lock
+        if isinstance(network, BridgeNetwork):
+            await network.sweep(sandbox.id for sandbox in await runtime.sandboxes())
         runtime._listen()
         runtime._abandon_unstarted()
         await runtime._ensure_nursery()
