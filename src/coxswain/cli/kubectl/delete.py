@@ -11,7 +11,7 @@ from coxswain.api.kinds import Resource
 from coxswain.api.names import Object
 from coxswain.base import clock
 from coxswain.cli.kubectl import changes, flags
-from coxswain.cli.kubectl.failures import UsageError, show
+from coxswain.cli.kubectl.failures import UsageError, show, with_source
 from coxswain.cli.kubectl.flags import parse_args
 from coxswain.cli.kubectl.get import list_error, namespace_of, selectors
 from coxswain.cli.kubectl.resources import Catalog, Target, items_of, kind_name
@@ -29,6 +29,8 @@ class _Victim:
     resource: Resource
     namespace: str
     name: str
+    #: The file that names it.
+    source: str = ""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +110,7 @@ async def _victims(session: Session, args: argparse.Namespace) -> tuple[list[_Vi
         from coxswain.cli.kubectl import files
 
         found, problems = await files.items(session, catalog, args)
-        return [_Victim(item.resource, item.namespace, item.name) for item in found], problems
+        return [_Victim(item.resource, item.namespace, item.name, item.source) for item in found], problems
     if not args.words:
         raise UsageError("You must provide one or more resources by argument or filename.")
     problems = []
@@ -164,7 +166,7 @@ async def _delete_all(
                 answer = await session.request("delete", gvr, namespace, name, body=options)
         except ApiError as error:
             if not (error.reason == "NotFound" and (args.ignore_not_found or args.all)):
-                problems.append(error)
+                problems.append(with_source(error, "deleting", victim.source) if victim.source else error)
             continue
         source = answer.get("details") if answer.get("kind") == "Status" else answer.get("metadata")
         done.append((victim, (source or {}).get("uid") or ""))
