@@ -65,3 +65,23 @@ async def test_leaving_the_block_waits_for_every_task() -> None:
             tasks.start(str(number), slow_to_stop(number))
         await clock.sleep(0)
     assert ended == [1, 2, 3]
+
+
+@pytest.mark.virtual
+async def test_a_task_that_fails_while_the_group_closes_is_not_started_again() -> None:
+    starts = 0
+
+    async def stubborn() -> None:
+        nonlocal starts
+        starts += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("from a finally")
+
+    async with asyncio.timeout(60):
+        async with Supervisor("g") as tasks:
+            tasks.supervise("stubborn", stubborn)
+            await clock.sleep(1)
+            await tasks.close()
+    assert starts == 1

@@ -143,3 +143,15 @@ def test_every_add_is_followed_by_a_take_and_never_two_at_once(
         await asyncio.gather(*tasks)
 
     loop.run(main())
+
+
+@pytest.mark.virtual
+async def test_a_worker_that_is_cancelled_while_a_key_comes_stays_cancelled() -> None:
+    queue = WorkQueue[str]()
+    worker = asyncio.ensure_future(queue.get())
+    await asyncio.sleep(0)
+    worker.cancel()
+    queue.add("a")  # its wake-up finds a waiter that is cancelled already
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert await queue.get() == "a"

@@ -88,6 +88,8 @@ class Supervisor:
                 await factory()
                 return
             except Exception:
+                if self._closing:
+                    raise
                 if clock.monotonic() - started > self._healthy_after:
                     delay = self._backoff
                 log.exception("%s: %s failed; starting it again in %.1f s", self.name, name, delay)

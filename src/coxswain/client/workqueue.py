@@ -91,7 +91,7 @@ class WorkQueue(Generic[T]):
             except asyncio.CancelledError:
                 if waiter.done() and not waiter.cancelled():
                     self._wake_one()  # the wake-up was meant for a worker that lives
-                else:
+                elif waiter in self._waiters:  # a wake-up at this instant passed it over and dropped it
                     self._waiters.remove(waiter)
                 raise
         return self._take()
