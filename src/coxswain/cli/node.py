@@ -94,8 +94,7 @@ async def run_kubelet(
 async def end_pods(data_dir: Path) -> int:
     """End the pods that still run although the node that ran them is gone (it was killed); how many there were."""
     directory = data_dir / "kubelet"
-    sandboxes = directory / "runtime" / "sandboxes"
-    if not sandboxes.is_dir() or not any(sandboxes.iterdir()):
+    if not (directory / "runtime").is_dir():
         return 0
     from coxswain.kubelet.agent import stop_pods
     from coxswain.kubelet.runtime.process.runtime import ProcessRuntime

@@ -145,7 +145,7 @@ class ProcessRuntime:
                 try:
                     place = await self.network.attach(identifier, used)
                 except BaseException:  # also when interrupted: a half-made network has no record
-                    await self.network.detach(identifier)
+                    await asyncio.shield(self.network.detach(identifier))  # to its end, if interrupted again
                     raise
                 record.update(ip=place.ip, netns=place.netns)
             os.makedirs(directory, mode=0o700)
