@@ -13,7 +13,7 @@ from coxswain.base import clock
 from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
 from coxswain.client.informer import Informer, InformerFactory
-from coxswain.client.interface import Client
+from coxswain.client.interface import Call, Client
 from coxswain.controllers.expectations import Expectations
 
 _META = (
@@ -47,6 +47,10 @@ def slim_pod(pod: Object) -> Object:
         {name: container[name] for name in ("name", "ports") if name in container}
         for container in spec.get("containers") or ()
     ]
+    if claimed := [volume for volume in spec.get("volumes") or () if "persistentVolumeClaim" in volume]:
+        kept_spec["volumes"] = claimed
+    if "nodeName" not in spec and "affinity" in spec and _is_daemon(pod):
+        kept_spec["affinity"] = spec["affinity"]  # says which node the pod is meant for
     kept_status = {name: status[name] for name in _STATUS if name in status}
     kept_status["restarts"] = sum(
         container.get("restartCount", 0) for container in status.get("containerStatuses") or ()
@@ -58,6 +62,11 @@ def slim_pod(pod: Object) -> Object:
         "spec": kept_spec,
         "status": kept_status,
     }
+
+
+def _is_daemon(pod: Object) -> bool:
+    reference = meta.controller_of(pod)
+    return reference is not None and reference.get("kind") == "DaemonSet"
 
 
 def pod_informer(informers: InformerFactory) -> Informer:
@@ -96,17 +105,25 @@ class PodControl:
         self._expectations = expectations
 
     async def create(self, key: str, owner: Object, pod: Object, count: int) -> tuple[int, ApiError | None]:
-        """Create ``count`` copies of ``pod`` in doubling batches; stop at the first batch with a failure.
+        """Create ``count`` copies of ``pod``; see ``create_each``."""
+        return await self._create(key, owner, [create_call(PODS, pod)] * count)
+
+    async def create_each(
+        self, key: str, owner: Object, pods: Sequence[Object]
+    ) -> tuple[int, ApiError | None]:
+        """Create ``pods`` in doubling batches; stop at the first batch with a failure.
 
         Doubling spares the API server a thousand refusals when the first pod is already over quota
         (``slowStartBatch``). Returns how many were created, and the first failure.
         """
+        return await self._create(key, owner, [create_call(PODS, pod) for pod in pods])
+
+    async def _create(self, key: str, owner: Object, calls: Sequence[Call]) -> tuple[int, ApiError | None]:
+        count = len(calls)
         self._expectations.expect_creations(key, count)
         done, size = 0, 1
-        call = create_call(PODS, pod)
         while done < count:
-            size = min(size, count - done)
-            answers = await self._client.batch([call] * size)
+            answers = await self._client.batch(calls[done : done + size])
             failure: ApiError | None = None
             for answer in answers:
                 try:

@@ -17,6 +17,7 @@ _ROOMS: dict[str, str] = {
     "root-ca-certificate-publisher-controller": "rootca",
     "namespace-controller": "namespace",
     "replicaset-controller": "replicaset.controller",
+    "replicationcontroller-controller": "replicationcontroller.controller",
     "deployment-controller": "deployment.controller",
     "endpoints-controller": "endpoints.controller",
     "endpointslice-controller": "endpointslice.controller",
@@ -25,6 +26,8 @@ _ROOMS: dict[str, str] = {
     "node-lifecycle-controller": "nodelifecycle.controller",
     "taint-eviction-controller": "nodelifecycle.eviction",
     "pod-garbage-collector-controller": "podgc",
+    "persistentvolumeclaim-protection-controller": "storageprotection.claims",
+    "persistentvolume-protection-controller": "storageprotection.volumes",
 }
 #: Known, but run only when named.
 _OFF_BY_DEFAULT: frozenset[str] = frozenset()

@@ -1,4 +1,5 @@
-"""Performs what ``decide`` says for every ReplicaSet.
+"""Performs what ``decide`` says for every ReplicaSet, and for every ReplicationController: a ``Flavor`` says
+how those differ.
 
 Watches replica sets and pods. A pod event goes to the owner it names; an orphan's to every replica set that
 might adopt it. One key is handled by one worker at a time; ``Expectations`` keep a stale cache from making
@@ -7,9 +8,12 @@ too many pods.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from coxswain.api import meta, selectors
 from coxswain.api.errors import ApiError
-from coxswain.api.names import PODS, REPLICA_SETS, Object
+from coxswain.api.names import GVR, PODS, REPLICA_SETS, Object
 from coxswain.base import clock
 from coxswain.client.informer import key_of
 from coxswain.controllers.claim import decide_claims, perform_claims
@@ -22,18 +26,41 @@ from coxswain.controllers.shell import Shell
 NAME = "replicaset-controller"
 
 
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """One of the kinds that keep a number of pods: its names, and what its selector looks like."""
+
+    name: str
+    component: str
+    resource: GVR
+    kind: str
+    selector: Callable[[Object], selectors.Selector]
+    counts_terminating: bool
+
+
+REPLICA_SET = Flavor(
+    name=NAME,
+    component=NAME,
+    resource=REPLICA_SETS,
+    kind="ReplicaSet",
+    selector=lambda owner: selectors.label_selector_from(owner["spec"].get("selector")),
+    counts_terminating=True,
+)
+
+
 class ReplicaSetController:
     """The shell; ``run`` ends with its task."""
 
-    def __init__(self, context: ControllerContext) -> None:
+    def __init__(self, context: ControllerContext, flavor: Flavor = REPLICA_SET) -> None:
+        self._flavor = flavor
         self._client = context.client
         self._informers = context.informers
-        self._sets = context.informers.informer(REPLICA_SETS)
+        self._sets = context.informers.informer(flavor.resource)
         self._sets.add_index(OWNER_INDEX, owner_index)
         self._pods = pod_informer(context.informers)
         self._expectations = Expectations()
-        self._pod_control = PodControl(context.client, context.recorder(NAME), self._expectations)
-        self._shell = Shell(NAME, self.reconcile, context.workers)
+        self._pod_control = PodControl(context.client, context.recorder(flavor.component), self._expectations)
+        self._shell = Shell(flavor.name, self.reconcile, context.workers)
         self._sets.add_handler(self._set_added, self._set_updated, self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
 
@@ -58,7 +85,7 @@ class ReplicaSetController:
     def _owner_key(self, pod: Object) -> str | None:
         """The key of the replica set that controls ``pod``, if it is the one we know."""
         reference = meta.controller_of(pod)
-        if reference is None or reference.get("kind") != "ReplicaSet":
+        if reference is None or reference.get("kind") != self._flavor.kind:
             return None
         key = f"{meta.namespace(pod)}/{reference['name']}"
         owner = self._sets.get(key)
@@ -96,7 +123,7 @@ class ReplicaSetController:
 
     def _wake_adopters(self, pod: Object) -> None:
         for owner in self._sets.in_namespace(meta.namespace(pod)):
-            if selectors.label_selector_from(owner["spec"]["selector"]).matches(meta.labels(pod)):
+            if self._flavor.selector(owner).matches(meta.labels(pod)):
                 self._shell.add(key_of(owner))
 
     # -- reconcile -----------------------------------------------------------------------------------------
@@ -127,14 +154,14 @@ class ReplicaSetController:
         return None
 
     async def _claimed(self, owner: Object) -> list[Object]:
-        selector = selectors.label_selector_from(owner["spec"]["selector"])
+        selector = self._flavor.selector(owner)
         orphans = self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(owner)}")
         candidates = [
             *self._pods.by_index(OWNER_INDEX, meta.uid(owner)),
             *(pod for pod in orphans if not meta.is_pod_finished(pod)),
         ]
         claims = decide_claims(owner, candidates, lambda pod: selector.matches(meta.labels(pod)))
-        return await perform_claims(self._client, REPLICA_SETS, owner, PODS, claims)
+        return await perform_claims(self._client, self._flavor.resource, owner, PODS, claims)
 
     def _siblings(self, owner: Object, active: list[Object]) -> list[Object]:
         """The active pods of all replica sets that share the owner's controller."""
@@ -151,10 +178,14 @@ class ReplicaSetController:
     async def _write_status(
         self, owner: Object, pods: list[Object], active: list[Object], failure: tuple[str, str] | None
     ) -> None:
-        terminating = sum(1 for pod in pods if meta.is_terminating(pod) and not meta.is_pod_finished(pod))
+        terminating = 0
+        if self._flavor.counts_terminating:
+            terminating = sum(1 for pod in pods if meta.is_terminating(pod) and not meta.is_pod_finished(pod))
         status = new_status(owner, active, terminating, failure, clock.timestamp(), clock.now())
         if not same_status(owner.get("status") or {}, status):
-            await self._client.update(REPLICA_SETS, {**owner, "status": status}, subresource="status")
+            await self._client.update(
+                self._flavor.resource, {**owner, "status": status}, subresource="status"
+            )
 
 
 async def run(context: ControllerContext) -> None:
