@@ -10,11 +10,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from coxswain import KUBERNETES_VERSION
 from coxswain.api.names import Object
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
-KUBELET_VERSION = "v1.36.0"
 
 _CONDITIONS = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -133,7 +133,7 @@ def status(facts: NodeFacts, now: str, old: Sequence[Object] = (), not_ready: st
             "kernelVersion": "",
             "osImage": "",
             "containerRuntimeVersion": facts.runtime_version,
-            "kubeletVersion": KUBELET_VERSION,
+            "kubeletVersion": KUBERNETES_VERSION,
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
             "architecture": arch(),
