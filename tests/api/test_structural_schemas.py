@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coxswain.api import patterns
+from coxswain.api import stringformats as formats
 from coxswain.api.names import GVK
-from coxswain.api.structural import CoerceError, CompiledSchema, checks, compile_crd_schema, formats, patterns
+from coxswain.api.structural import CoerceError, CompiledSchema, checks, compile_crd_schema
 from coxswain.api.structural.defaulting import default
 from coxswain.api.structural.model import parse
 from coxswain.api.structural.prune import prune_value

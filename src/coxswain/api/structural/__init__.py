@@ -8,7 +8,7 @@
     schema.type                                        the ``api.schema.Type`` for field ownership (or None)
 
 The house: ``model`` (the schema parsed), ``prune``, ``defaulting``, ``metadata``, ``unique`` and ``validate`` (the
-walks), ``formats`` and ``patterns`` (strings), ``checks`` (is a schema structural?), ``types``. Pure; messages and order
+walks), ``rules`` (CEL), ``checks`` (is a schema structural?), ``types``. Pure; messages and order
 are those of Kubernetes' apiextensions-apiserver.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from coxswain.api.fields import Errors
 from coxswain.api.names import GVK, Object
 from coxswain.api.schema import Type
-from coxswain.api.structural import metadata, unique
+from coxswain.api.structural import metadata, rules, unique
 from coxswain.api.structural.defaulting import default
 from coxswain.api.structural.metadata import CoerceError
 from coxswain.api.structural.model import Structural, free, parse
@@ -40,6 +40,7 @@ class CompiledSchema:
         self.structural = parse(raw) if raw else free()
         self.type: Type | None = type_of(self.structural, gvk)
         self._check: Check = compile_schema(self.raw)
+        self._rules = rules.compile_rules(self.structural)
         status = (self.raw.get("properties") or {}).get("status")
         self._check_status: Check | None = compile_schema(status) if status else None
 
@@ -82,6 +83,10 @@ class CompiledSchema:
         if errors and old is not None and unique.check_unique(old, self.structural):
             return []
         return errors
+
+    def check_rules(self, new: Object, old: Object | None = None) -> Errors:
+        """What the schema's own rules (``x-kubernetes-validations``) say."""
+        return rules.check_object(self._rules, new, old)
 
 
 def compile_crd_schema(raw: Mapping[str, Any] | None, gvk: GVK) -> CompiledSchema:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from coxswain.api import patterns
 from coxswain.api.fields import Errors, child, forbidden, index, invalid, key, required
-from coxswain.api.structural import patterns
 
 _INT_OR_STRING: Final = [{"type": "integer"}, {"type": "string"}]
 _ROOT, _ITEM, _FIELD = "at the root", "for specified array items", "for specified object fields"

@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from coxswain.api import patterns
+from coxswain.api import stringformats as formats
 from coxswain.api.fields import (
     Errors,
     ErrorType,
@@ -28,7 +30,6 @@ from coxswain.api.fields import (
     too_many,
     type_invalid,
 )
-from coxswain.api.structural import formats, patterns
 
 #: No old value: everything is checked.
 ABSENT: Final = object()
@@ -122,7 +123,9 @@ def _type_check(raw: Mapping[str, Any]) -> Check | None:
         if value is None:
             if not nullable:
                 errors.append(_wrong_type(path, kind, "null"))
-        elif (type(value) is float and "integer" in allowed and value.is_integer()) or (type(value) is int and "number" in allowed):
+        elif (type(value) is float and "integer" in allowed and value.is_integer()) or (
+            type(value) is int and "number" in allowed
+        ):
             return
         elif name and (not numeric or type(value) not in (str, list)):
             errors.append(_wrong_type(path, name, _FORMATS.get(type(value), "")))

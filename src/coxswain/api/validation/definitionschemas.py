@@ -19,6 +19,7 @@ from coxswain.api.fields import (
 from coxswain.api.structural import checks, metadata
 from coxswain.api.structural.model import copy_json, parse
 from coxswain.api.structural.prune import prune, prune_value
+from coxswain.api.structural.rules import check_expressions
 from coxswain.api.structural.unique import check_unique
 from coxswain.api.structural.validate import ABSENT, compile_schema
 
@@ -64,8 +65,11 @@ def validate_schema(schema: Mapping[str, Any], path: str, status: bool, errors: 
             _validate_defaults(schema, path, False, found)
         errors += found
     _validate_node(schema, path, _Place(root=True), errors)
-    if unreadable and len(errors) == before:
-        errors.append(invalid(path, "", unreadable))
+    if len(errors) == before:
+        if unreadable:
+            errors.append(invalid(path, "", unreadable))
+        else:
+            errors += check_expressions(parse(schema), path)
 
 
 def field_at(schema: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:

@@ -126,7 +126,7 @@ class CustomRules:
             return errors
         if any(error.type in _BLOCKING for error in errors):
             return [*errors, _UNCHECKED]
-        return errors
+        return errors + self._schema.check_rules(new, old)
 
 
 _BLOCKING = frozenset(

@@ -1,0 +1,187 @@
+"""CEL's values in Python, their equality, order and text.
+
+int, float, str, bytes, bool, None, list, dict stand for themselves; ``UInt`` is an int; timestamps are aware datetimes,
+durations timedeltas; ``Optional`` and the Kubernetes kinds (Quantity, URL, IP, CIDR) have classes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import SplitResult
+
+from coxswain.api.cel.parser import CelError, UInt
+from coxswain.api.quantity import Quantity
+
+IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class EvaluationError(CelError):
+    """An expression that went wrong on these values, in cel-go's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that may be missing."""
+
+    present: bool
+    value: Any = None
+
+
+NOTHING: Final = Optional(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """What ``url()`` makes."""
+
+    parts: SplitResult
+
+
+@dataclass(frozen=True, slots=True)
+class Cidr:
+    """What ``cidr()`` makes: an address and its network."""
+
+    address: IP
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def overload(*values: Any) -> EvaluationError:
+    """The complaint about values that an operation does not take."""
+    return EvaluationError("no such overload")
+
+
+def kind_of(value: Any) -> str:
+    """The name of a value's type."""
+    if isinstance(value, UInt):
+        return "uint"
+    if isinstance(value, datetime.datetime):
+        return "google.protobuf.Timestamp"
+    return _KINDS.get(type(value), "dyn")
+
+
+_KINDS: Final = {
+    bool: "bool",
+    int: "int",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    list: "list",
+    dict: "map",
+    type(None): "null_type",
+    datetime.timedelta: "google.protobuf.Duration",
+    Optional: "optional_type",
+    Quantity: "kubernetes.Quantity",
+    Url: "kubernetes.URL",
+    Cidr: "net.CIDR",
+}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an int, uint or double."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def equal(left: Any, right: Any) -> bool:
+    """CEL's ``==``: numbers by value, whatever their type; other types are never equal to each other."""
+    if is_number(left) and is_number(right):
+        return bool(left == right)
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(equal, left, right))
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(equal(value, right[key]) for key, value in left.items())
+    return bool(left == right)
+
+
+def less(left: Any, right: Any) -> bool:
+    """CEL's ``<``; raises for values that have no order."""
+    if (is_number(left) and is_number(right)) or (type(left) is type(right) and isinstance(left, _ORDERED)):
+        return bool(left < right)
+    raise overload(left, right)
+
+
+_ORDERED: Final = (str, bytes, bool, datetime.datetime, datetime.timedelta)
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> datetime.timedelta:
+    """A Go duration: ``1h30m``."""
+    sign, rest, seconds = 1, text, 0.0
+    if rest[:1] in ("+", "-"):
+        sign, rest = (-1 if rest[0] == "-" else 1), rest[1:]
+    if rest == "0":
+        return datetime.timedelta(0)
+    while rest:
+        found = _DURATION.match(rest)
+        if found is None:
+            break
+        seconds += float(found[1]) * _UNITS[found[2]]
+        rest = rest[found.end() :]
+    if rest or not text or text in ("+", "-"):
+        raise EvaluationError(
+            f"type conversion error from 'string' to 'google.protobuf.Duration': \"{text}\""
+        )
+    return datetime.timedelta(seconds=sign * seconds)
+
+
+def parse_timestamp(text: str) -> datetime.datetime:
+    """An RFC 3339 time."""
+    made: datetime.datetime | None
+    try:
+        made = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        made = None
+    if made is None or made.tzinfo is None or "T" not in text.upper():
+        raise EvaluationError(
+            f"type conversion error from 'string' to 'google.protobuf.Timestamp': \"{text}\""
+        )
+    return made
+
+
+def text_of(value: Any) -> str:
+    """``string(value)``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise EvaluationError("invalid UTF-8 in bytes, cannot convert to string") from None
+    if isinstance(value, float):
+        return str(int(value)) if value == int(value) and abs(value) < 1e21 else repr(value)
+    if isinstance(value, datetime.timedelta):
+        seconds = value.total_seconds()
+        return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds:.9f}".rstrip("0") + "s"
+    if isinstance(value, datetime.datetime):
+        shown = value.astimezone(datetime.UTC)
+        fraction = f".{shown.microsecond:06d}".rstrip("0") if shown.microsecond else ""
+        return shown.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+    if isinstance(value, Url):
+        return value.parts.geturl()
+    if isinstance(value, Cidr):
+        return f"{value.address}/{value.network.prefixlen}"
+    if isinstance(value, int | Quantity | ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return str(value)
+    raise overload(value)
+
+
+def formatted(value: Any) -> str:
+    """A value as ``format``'s ``%s`` shows it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(formatted, value))}]"
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{formatted(key)}: {formatted(value[key])}" for key in sorted(value, key=str))
+            + "}"
+        )
+    return "null" if value is None else text_of(value)
