@@ -286,3 +286,44 @@ def test_versions_are_preferred_as_kubernetes_does() -> None:
     assert sorted(names, key=version_order) == [
         "v10", "v2", "v1", "v1beta10", "v1beta2", "v11alpha2", "v1alpha1", "foo1", "foo10"
     ]  # fmt: skip
+
+
+@pytest.mark.virtual
+async def test_what_is_nested_too_deeply_is_refused() -> None:
+    async with harbor() as c:
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        row = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        await c.define(definition("boats", "Boat", row))
+        value: Any = 1
+        for _ in range(240):
+            value = [value]
+        with pytest.raises(errors.BadRequest, match="nested too deeply"):
+            await c.do("create", BOATS, body=boat("a", x=value))
+        for _ in range(100):
+            schema = {"type": "object", "properties": {"a": schema}}
+        deep = definition("ships", "Ship", {**row, "schema": {"openAPIV3Schema": schema}})
+        with pytest.raises(errors.BadRequest, match="nested too deeply"):
+            await c.do("create", DEFINITIONS, body=deep, namespace="")
+
+
+@pytest.mark.virtual
+async def test_rules_hold_for_created_and_changed_objects() -> None:
+    rules = [
+        {"rule": "!has(self.oars) || self.oars % 2 == 0", "message": "oars come in pairs"},
+        {"rule": "!has(oldSelf.color) || self.color == oldSelf.color", "message": "color is immutable"},
+    ]
+    spec = {**SCHEMA["properties"]["spec"], "x-kubernetes-validations": rules}
+    schema = {**SCHEMA, "properties": {"spec": spec}}
+    async with harbor() as c:
+        row = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        await c.define(definition("boats", "Boat", row))
+        with pytest.raises(errors.Invalid, match="spec: Invalid value: oars come in pairs"):
+            await c.do("create", BOATS, body=boat("a", oars=3))
+        with pytest.raises(errors.Invalid, match="some validation rules were not checked"):
+            await c.do("create", BOATS, body=boat("a", oars="x"))
+        await c.do("create", BOATS, body=boat("a", oars=2, color="red"))
+        with pytest.raises(errors.Invalid, match="color is immutable"):
+            await c.do("patch", BOATS, "a", {"spec": {"color": "blue"}}, content_type=MERGE_PATCH)
+        spec["x-kubernetes-validations"] = [{"rule": "self.none > 1"}]
+        with pytest.raises(errors.Invalid, match="undefined field 'none'"):
+            await c.do("create", DEFINITIONS, body=definition("ships", "Ship", row), namespace="")

@@ -89,6 +89,7 @@ def decode(
     except ValueError as error:
         raise _unrecognized(body, default_gvk, error) from None
     obj: Object = raw if raw is not None else {}
+    _check_depth(obj, body)
     duplicates = body if media_type == JSON and field_validation != "Ignore" else None
     return _finish(obj, gvk, default_gvk, field_validation, strict, duplicates, body)
 
@@ -144,10 +145,40 @@ def complete(obj: Object, gvk: GVK) -> None:
 def encode(obj: Object) -> bytes:
     """JSON bytes with kind, apiVersion and metadata first."""
     order = iter(obj)
-    if next(order, "") == "kind" and next(order, "") == "apiVersion" and next(order, "") == "metadata":
+    if not (next(order, "") == "kind" and next(order, "") == "apiVersion" and next(order, "") == "metadata"):
+        head: Object = {key: obj[key] for key in ("kind", "apiVersion", "metadata") if key in obj}
+        obj = {**head, **obj}
+    try:
         return orjson.dumps(obj)
-    head = {key: obj[key] for key in ("kind", "apiVersion", "metadata") if key in obj}
-    return orjson.dumps({**head, **obj})
+    except TypeError as error:
+        if "ecursion" in str(error):
+            raise _too_deep() from None
+        raise
+
+
+#: Objects nested deeper than this are refused: nothing that means anything is, and the walks are recursive.
+MAX_DEPTH: Final = 200
+
+
+def _too_deep() -> errors.BadRequest:
+    return errors.BadRequest(f"the object is nested too deeply: at most {MAX_DEPTH} levels are accepted")
+
+
+def _check_depth(obj: Object, body: bytes) -> None:
+    """Refuse what is nested too deeply. Raises ``BadRequest``."""
+    if len(body) < 2 * MAX_DEPTH:
+        return
+    level: list[Any] = [obj]
+    for _ in range(MAX_DEPTH):
+        level = [
+            below
+            for value in level
+            for below in (value.values() if type(value) is dict else value)
+            if type(below) is dict or type(below) is list
+        ]
+        if not level:
+            return
+    raise _too_deep()
 
 
 _METADATA: Final = b'"metadata":{'

@@ -34,6 +34,24 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(_translate(pattern), re.ASCII)
 
 
+def explain(pattern: str, error: re.error) -> str:
+    """What is wrong with a pattern, in Go's words where Go has some for it."""
+    at = error.pos or 0
+    if "unterminated subpattern" in error.msg:
+        return f"error parsing regexp: missing closing ): `{pattern}`"
+    if "unterminated character set" in error.msg:
+        return f"error parsing regexp: missing closing ]: `{pattern[at:]}`"
+    if "unbalanced parenthesis" in error.msg:
+        return f"error parsing regexp: unexpected ): `{pattern}`"
+    if "nothing to repeat" in error.msg:
+        return f"error parsing regexp: missing argument to repetition operator: `{pattern[at : at + 1]}`"
+    if "multiple repeat" in error.msg:
+        return f"error parsing regexp: invalid nested repetition operator: `{pattern[at - 1 : at + 1]}`"
+    if "bad character range" in error.msg:
+        return f"error parsing regexp: invalid character class range: `{pattern[at : at + 3]}`"
+    return f"error parsing regexp: {error.msg}"
+
+
 def _translate(pattern: str) -> str:
     out: list[str] = []
     position, in_class = 0, False

@@ -137,7 +137,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return patterns.compiled(pattern)
     except re.error as error:
-        raise EvaluationError(f"error parsing regexp: {error.msg}") from None
+        raise EvaluationError(patterns.explain(pattern, error)) from None
 
 
 def find(text: Any, pattern: Any) -> str:

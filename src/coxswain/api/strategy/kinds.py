@@ -136,6 +136,7 @@ _WEBHOOKS = Strategy(generation=True, desired=("webhooks",))
 _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
 
+
 def _create_definition(definition: Object) -> None:
     # The empty names are written, as Go's encoding does: nothing has been accepted yet.
     names = {"plural": "", "kind": ""}

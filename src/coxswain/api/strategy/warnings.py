@@ -5,6 +5,7 @@ from __future__ import annotations
 from coxswain.api.fields import quote
 from coxswain.api.names import GVK, Object
 from coxswain.api.quantity import Quantity
+from coxswain.api.strategy.definitions import warn_about_definition
 from coxswain.api.validation.formats import dns_label
 
 _DEPRECATED_KINDS = {
@@ -69,6 +70,8 @@ def warnings(obj: Object, gvk: GVK) -> list[str]:
                 f"a DNS label is recommended: [{listed}]"
             )
         _warn_about_pod(obj.get("spec") or {}, obj.get("metadata") or {}, "", out)
+    elif (gvk.group, gvk.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
+        warn_about_definition(obj, out)
     elif (gvk.group, gvk.kind) == ("", "Service"):
         _warn_about_service(obj.get("spec") or {}, out)
     elif (gvk.group, gvk.kind) in (("", "PersistentVolumeClaim"), ("", "PersistentVolume")):

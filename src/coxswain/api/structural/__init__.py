@@ -26,7 +26,7 @@ from coxswain.api.structural.metadata import CoerceError
 from coxswain.api.structural.model import Structural, free, parse
 from coxswain.api.structural.prune import prune
 from coxswain.api.structural.types import type_of
-from coxswain.api.structural.validate import ABSENT, Check, compile_schema
+from coxswain.api.structural.validate import ABSENT, Check, compile_schema, relocated
 
 __all__ = ["CoerceError", "CompiledSchema", "Structural", "compile_crd_schema"]
 
@@ -70,8 +70,8 @@ class CompiledSchema:
         """The complaints about a changed status."""
         errors: Errors = []
         if self._check_status is not None and "status" in new:
-            self._check_status(new["status"], "status", errors, old.get("status", ABSENT))
-        return errors
+            self._check_status(new["status"], "", errors, old.get("status", ABSENT))
+        return relocated(errors, "status")
 
     def check_embedded(self, obj: Object) -> Errors:
         """The complaints about embedded resources."""

@@ -152,7 +152,7 @@ def _check_values(
         try:
             patterns.compiled(pattern)
         except re.error as error:
-            why = f"must be a valid regular expression, but isn't: error parsing regexp: {error.msg}"
+            why = f"must be a valid regular expression, but isn't: {patterns.explain(pattern, error)}"
             errors.append(invalid(child(path, "pattern"), pattern, why))
 
 

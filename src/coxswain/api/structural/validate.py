@@ -34,6 +34,18 @@ from coxswain.api.fields import (
 #: No old value: everything is checked.
 ABSENT: Final = object()
 
+
+def relocated(errors: Errors, path: str) -> Errors:
+    """Complaints about a value at ``path``, which was checked on its own: their words keep the short path."""
+    return [FieldError(error.type, _at(path, error.field), error.value, error.detail) for error in errors]
+
+
+def _at(path: str, field: str) -> str:
+    if not field or field == _NO_PLACE:
+        return path
+    return path + field if field.startswith("[") else f"{path}.{field}"
+
+
 #: (value, path, errors, old value or ABSENT)
 Check: TypeAlias = Callable[[Any, str, Errors, Any], None]
 

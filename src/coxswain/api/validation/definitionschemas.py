@@ -21,7 +21,7 @@ from coxswain.api.structural.model import copy_json, parse
 from coxswain.api.structural.prune import prune, prune_value
 from coxswain.api.structural.rules import check_expressions
 from coxswain.api.structural.unique import check_unique
-from coxswain.api.structural.validate import ABSENT, compile_schema
+from coxswain.api.structural.validate import ABSENT, compile_schema, relocated
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
 #: What the root may say beside its structure when the status subresource is on.
@@ -119,7 +119,8 @@ def _validate_default(schema: Mapping[str, Any], path: str, embedded: bool, erro
         found = metadata.check_embedded(value, node)
         errors += found
     if not found:
-        compile_schema(schema)(schema["default"], path, errors, ABSENT)
+        compile_schema(schema)(schema["default"], "", found, ABSENT)
+        errors += relocated(found, path)
         errors += check_unique(schema["default"], node, path)
 
 
