@@ -9,16 +9,16 @@ Both backends keep this index; a version's ``locator`` says where its value lies
     superseded      (revision at which a version lost its place, key), oldest first: what compaction pops
 
 Invariants: versions of one key grow in revision; history holds exactly the versions that ``superseded``
-names; a key is in ``keys`` while it is live or has history.
+names; a key is known while it is live or has history. Known keys are put in order when they are scanned, not
+when they are written: writes are many, and lists are mostly answered by the caches above.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
-
-from sortedcontainers import SortedSet
 
 L = TypeVar("L")
 
@@ -37,16 +37,18 @@ class RevisionIndex(Generic[L]):
     def __init__(self) -> None:
         self.live: dict[str, Version[L]] = {}
         self.history: dict[str, deque[Version[L]]] = {}
-        self.keys: SortedSet[str] = SortedSet()
+        self._order: list[str] = []
+        self._unordered: list[str] = []
+        self._dropped = False
         self._superseded: deque[tuple[int, str]] = deque()
 
     def put(self, key: str, revision: int, created: int, locator: L) -> None:
         """``key`` has a new value at ``revision``."""
         before = self.live.get(key)
-        if before is None:
-            self.keys.add(key)
-        else:
+        if before is not None:
             self._retire(key, before, revision)
+        elif key not in self.history:
+            self._unordered.append(key)
         self.live[key] = Version(revision, created, locator)
 
     def delete(self, key: str, revision: int, locator: L) -> None:
@@ -73,13 +75,26 @@ class RevisionIndex(Generic[L]):
 
     def scan(self, prefix: str, after: str, revision: int) -> Iterator[tuple[str, Version[L]]]:
         """(key, version) of all keys with ``prefix`` behind ``after`` as of ``revision`` (0: now)."""
-        start = max(prefix, after)
-        for key in self.keys.irange(start, inclusive=(after < prefix, True)):
+        keys = self._ordered()
+        first = bisect_right(keys, after) if after >= prefix else bisect_left(keys, prefix)
+        for position in range(first, len(keys)):
+            key = keys[position]
             if not key.startswith(prefix):
                 return
             version = self.at(key, revision)
             if version is not None:
                 yield key, version
+
+    def _ordered(self) -> list[str]:
+        """All known keys in order; cheap when nothing was created since the last time."""
+        if self._dropped:
+            self._order = sorted(self.live.keys() | self.history.keys())
+        elif self._unordered:
+            self._order.extend(sorted(self._unordered))
+            self._order.sort()  # two ordered runs: merged in one pass
+        self._unordered.clear()
+        self._dropped = False
+        return self._order
 
     def compact(self, revision: int) -> list[L]:
         """Forget what was superseded at or before ``revision``; the locators of what was forgotten."""
@@ -90,8 +105,7 @@ class RevisionIndex(Generic[L]):
             freed.append(versions.popleft().locator)
             if not versions:
                 del self.history[key]
-                if key not in self.live:
-                    self.keys.discard(key)
+                self._dropped = self._dropped or key not in self.live
         return freed
 
     def __len__(self) -> int:
