@@ -28,6 +28,8 @@ _ROOMS: dict[str, str] = {
     "pod-garbage-collector-controller": "podgc",
     "persistentvolumeclaim-protection-controller": "storageprotection.claims",
     "persistentvolume-protection-controller": "storageprotection.volumes",
+    "persistentvolume-binder-controller": "pvbinder.controller",
+    "clusterrole-aggregation-controller": "clusterroleaggregation",
 }
 #: Known, but run only when named.
 _OFF_BY_DEFAULT: frozenset[str] = frozenset()
