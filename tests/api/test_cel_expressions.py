@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coxswain.api.cel import CelError, Declared, EvaluationError, compile_expression
+from coxswain.api.cel import CelError, Declared, EvaluationError, UnavailableError, compile_expression
 from coxswain.api.names import GVK
 from coxswain.api.structural import compile_crd_schema
 from coxswain.api.structural.model import parse
@@ -113,6 +113,11 @@ def test_wrong_expressions_are_refused_when_compiled(text: str, message: str) ->
 def test_what_goes_wrong_when_run(text: str, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         run(text)
+
+
+def test_what_is_missing_here_is_told_apart_from_what_is_wrong() -> None:
+    with pytest.raises(UnavailableError, match="function 'semver' is not available in this server"):
+        compile_expression("semver('1.2.3') == self.s", {"self": SELF})
 
 
 def test_steps_are_counted() -> None:

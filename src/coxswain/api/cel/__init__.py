@@ -6,11 +6,12 @@
     functions   the standard functions and Kubernetes' libraries
 
 Regular expressions are Python's, in RE2's spelling (``api.patterns``). Costs are counted in comprehension steps, not
-in cel-go's units; there is no estimate before an expression runs.
+in cel-go's units; there is no estimate before an expression runs. Calls of the authorizer, formats and semantic versions are not here yet:
+``UnavailableError``.
 """
 
 from coxswain.api.cel.parser import CelError, CelSyntaxError
-from coxswain.api.cel.program import BOOL, DYN, Declared, Program, compile_expression
+from coxswain.api.cel.program import BOOL, DYN, Declared, Program, UnavailableError, compile_expression
 from coxswain.api.cel.values import EvaluationError, Optional
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "EvaluationError",
     "Optional",
     "Program",
+    "UnavailableError",
     "compile_expression",
 ]

@@ -48,6 +48,10 @@ _SCALARS: Final = {
 _LITERALS: Final = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", UInt: "uint"}
 
 
+class UnavailableError(CelError):
+    """An expression that Kubernetes would accept and this server cannot run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled expression."""
@@ -161,6 +165,10 @@ class _Compiler:
         if node.name in _OPERATORS:
             return self._operator(node, made_args)
         namespace = node.target.name if node.target is not None and node.target.kind == "ident" else ""
+        if node.name in _UNAVAILABLE or (namespace in _UNAVAILABLE and namespace not in types):
+            raise UnavailableError(
+                report(self._text, node.offset, f"function '{node.name}' is not available in this server")
+            )
         name = f"{namespace}.{node.name}"
         if namespace and namespace not in types and name in functions.FUNCTIONS:
             return self._function(functions.FUNCTIONS[name], name, made_args)
@@ -574,6 +582,15 @@ _OPERATORS: Final[Mapping[str, tuple[Callable[..., Any], str]]] = {
     "-_": (_negate, ""),
     **{f"_{name}_": (_arithmetic(name), "") for name in "+-*/%"},
 }
+#: Functions and libraries that Kubernetes has and this server does not run yet.
+_UNAVAILABLE: Final = frozenset(
+    (
+        *("base64", "jsonpatch", "semver", "isSemver", "major", "minor", "patch", "group", "resource"),
+        *("subresource", "namespace", "name", "check", "allowed", "errored", "error", "reason", "path"),
+        *("serviceAccount", "fieldSelector", "labelSelector", "validate", "dns1123Label", "dns1123Subdomain"),
+        *("dns1035Label", "qualifiedName", "labelValue", "uri", "uuid", "byte", "date", "datetime", "named"),
+    )
+)
 _LOGIC: Final = frozenset({"_&&_", "_||_", "_?_:_"})
 #: Types that operators are checked for when an expression is compiled.
 _CHECKED: Final = frozenset({"bool", "int", "uint", "double", "string", "bytes"})

@@ -1,12 +1,14 @@
 """Webhook configurations of admission, and the structure of its policies and their bindings.
 
-The expressions of policies are compiled where the expression language is; here is what else must hold.
+Expressions of policies and match conditions must compile; their values are open until they run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from coxswain.api.cel import DYN, CelError, Declared, UnavailableError, compile_expression
 from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required
 from coxswain.api.names import Object
 from coxswain.api.validation.formats import (
@@ -77,6 +79,8 @@ def _validate_webhook(webhook: Object, path: str, mutating: bool, errors: Errors
             report(qualified_name(condition["name"]), f"{here}.name", condition["name"], errors)
         if not (condition.get("expression") or "").strip():
             errors.append(required(f"{here}.expression"))
+        else:
+            _compile(condition["expression"], _REQUEST, f"{here}.expression", errors)
 
 
 def _validate_rule(rule: Object, path: str, errors: Errors) -> None:
@@ -245,6 +249,31 @@ def _validate_policy(policy: Object, errors: Errors) -> None:
     for position, validation in enumerate(spec.get("validations") or ()):
         if not (validation.get("expression") or "").strip():
             errors.append(required(f"spec.validations[{position}].expression", "expression is not specified"))
+        else:
+            _compile(
+                validation["expression"],
+                _REQUEST | _POLICY_NAMES,
+                f"spec.validations[{position}].expression",
+                errors,
+            )
+
+
+#: What expressions about a request may speak of, and what those of policies may besides.
+_REQUEST = dict.fromkeys(("object", "oldObject", "request", "authorizer"), DYN)
+_POLICY_NAMES = dict.fromkeys(("params", "namespaceObject", "variables"), DYN)
+
+
+def _compile(expression: str, names: Mapping[str, Declared], path: str, errors: Errors) -> None:
+    """Refuse an expression that cannot be compiled, or that cannot give a bool."""
+    try:
+        program = compile_expression(expression, names)
+    except UnavailableError:
+        return  # good in Kubernetes; what runs policies says what it cannot run
+    except CelError as error:
+        errors.append(invalid(path, expression, f"compilation failed: {error}"))
+        return
+    if program.type not in ("bool", "dyn"):
+        errors.append(invalid(path, expression, "must evaluate to bool"))
 
 
 _GROUP = "admissionregistration.k8s.io"
