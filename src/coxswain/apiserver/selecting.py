@@ -41,14 +41,16 @@ def _path(path: str) -> Getter:
     def get(obj: Object) -> str:
         value: Any = obj
         for part in parts:
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 return ""
             value = value.get(part)
+        if isinstance(value, str):
+            return value
         if value is None:
             return ""
         if isinstance(value, bool):
             return "true" if value else "false"
-        return value if isinstance(value, str) else str(value)
+        return str(value)
 
     return get
 
