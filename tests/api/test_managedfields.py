@@ -450,3 +450,26 @@ def test_tracking_twice_equals_tracking_once(before, after):
     once = update(config_map(**after), old, "two", T2)
     again = update(copy.deepcopy(once), once, "three", T2)
     assert again == once
+
+
+def test_metadata_outlives_the_last_applied_annotation():
+    """Its name belongs to nobody, so the last applied set holds nothing of metadata but what is to go."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s", "namespace": "n", "annotations": {"a": "b"}},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    kind = schema.type_of(GVK("", "v1", "Service"))
+    live = applied(None, service, kind=kind)
+    live["metadata"] |= {"uid": "u", "resourceVersion": "7", "creationTimestamp": T1}
+    bare = service | {"metadata": {"name": "s", "namespace": "n"}}
+    left = applied(live, bare, kind=kind)["metadata"]
+    left.pop("managedFields")
+    assert left == {
+        "name": "s",
+        "namespace": "n",
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": T1,
+    }

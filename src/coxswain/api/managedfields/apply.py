@@ -73,7 +73,8 @@ def apply(
     configuration = {name: value for name, value in applied.items() if f"f:{name}" not in excluded}
     merged = merge(shape, live, configuration) if live is not None else configuration
     if last is not None and last.fields:
-        merged = _prune(shape, merged, last.fields, [mine, *others])
+        # What nobody owns (name, namespace) still counts as applied: it keeps metadata from going as a whole.
+        merged = _prune(shape, merged, last.fields, [named, *(entry.fields for entry in others)])
     changed, removed = _changes(shape, before, merged)
     if not force:
         allowed = still_applied(shape, before) if manager == MANAGER and last is None else {}
@@ -98,11 +99,11 @@ def _changes(shape: Shape, before: Object, merged: Object) -> tuple[Node, Node]:
     return strip_system_fields(changed or {}), strip_system_fields(removed or {})
 
 
-def _prune(shape: Shape, merged: Object, last: Node, owners: list[Entry]) -> Object:
-    """``merged`` without what was applied last time and nobody owns any more."""
+def _prune(shape: Shape, merged: Object, last: Node, kept: list[Node]) -> Object:
+    """``merged`` without what was applied last time and none of ``kept`` has any more."""
     owned: Node = {}
-    for entry in owners:
-        owned = union(owned, entry.fields)
+    for fields in kept:
+        owned = union(owned, fields)
     gone = difference(with_structs(shape, last), with_structs(shape, owned))
     pruned = remove(shape, merged, gone) if gone else merged
     return {} if pruned is ABSENT else pruned
