@@ -182,6 +182,12 @@ def _resource_row(row: Mapping[str, Any], group: str, version: str) -> dict[str,
 
 #: Kinds that are stored in another group or version than the one they are served in.
 _STORED_AS = {
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): ("admissionregistration.k8s.io", "v1beta1"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): (
+        "admissionregistration.k8s.io",
+        "v1beta1",
+    ),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): ("apiextensions.k8s.io", "v1beta1"),
     ("autoscaling", "HorizontalPodAutoscaler"): ("autoscaling", "v2"),
     ("events.k8s.io", "Event"): ("", "v1"),
 }

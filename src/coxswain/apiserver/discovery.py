@@ -24,13 +24,6 @@ JSON = "application/json"
 AGGREGATED_V2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 AGGREGATED_V2BETA1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
 
-#: storageVersionHash of kinds that Kubernetes stores in an older version than the one it serves.
-_STORED_OLDER = {
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): "LYmCf+UMVdg=",
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): "90V5FRZZ3Zg=",
-    ("apiextensions.k8s.io", "customresourcedefinitions"): "jfWCUB31mvA=",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -143,8 +136,7 @@ def _entries(resource: Resource) -> Iterable[Object]:
     if resource.categories:
         entry["categories"] = list(resource.categories)
     if resource.storage_version_hash:
-        name = (resource.gvr.group, resource.gvr.resource)
-        entry["storageVersionHash"] = _STORED_OLDER.get(name, resource.storage_version_hash)
+        entry["storageVersionHash"] = resource.storage_version_hash
     yield entry
     for subresource in resource.subresources:
         yield _subresource(resource, subresource)
