@@ -83,6 +83,20 @@ class Pipeline:
             self._verbs[ctx.entry, ctx.subresource, ctx.verb] = verb
         return await verb(self.core, ctx)
 
+    def answer_now(
+        self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
+    ) -> Reply | None:
+        """Answer what the cache can answer without waiting; None for everything else. Raises ``ApiError``."""
+        storage = self.core.storage
+        if call.verb != "get" or call.subresource or call.query.get("resourceVersion"):
+            return None
+        if storage.store.revision > storage.revision:
+            return None
+        ctx = self._context(call, user, user_agent, pretty)
+        if ctx.entry.cache is None or "get" not in ctx.entry.resource.verbs:
+            return None
+        return reading.cached(ctx)
+
     async def open_watch(
         self, call: Call, user: UserInfo, *, user_agent: str = "", queue_limit: int = 0
     ) -> WatchSession:

@@ -2,10 +2,10 @@
 
     TLS (h1) -> authenticate -> impersonate -> in-flight limit -> pipeline | endpoints -> response
 
-It is aiohttp's low-level server behind an interface of ours (``RestServer``); nothing else knows aiohttp.
-Watches are written straight to the transport, one chunk for a run of events: nobody waits for a watcher, and
-one whose connection holds back more than ``buffer_bytes`` is cut off. Every failure is answered with a Status;
-a bug is logged and answered with 500.
+``http1`` speaks HTTP; here is what the requests mean. What the cache can answer at once is answered at once,
+without a task. Watches are written straight to the transport, one chunk for a run of events: nobody waits for
+a watcher, and one whose connection holds back more than ``buffer_bytes`` is cut off. Every failure is answered
+with a Status; a bug is logged and answered with 500.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import orjson
-from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict
 
 from coxswain.api import errors
 from coxswain.api.names import GVR
@@ -27,6 +25,7 @@ from coxswain.apiserver import metrics
 from coxswain.apiserver.authn.impersonation import impersonated
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.endpoints import Endpoints
+from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, Stream, status_line
 from coxswain.apiserver.kubelet_client import StreamReply
 from coxswain.apiserver.negotiation import JSON, PROTOBUF, negotiate
 from coxswain.apiserver.pipeline import Pipeline, internal
@@ -36,7 +35,6 @@ from coxswain.apiserver.settings import LimitSettings, ServingSettings
 from coxswain.apiserver.verbs.watching import WatchSession
 from coxswain.apiserver.verbs.writing import new_uid
 from coxswain.apiserver.watchcache import watch_frame
-from coxswain.base import clock
 from coxswain.client.interface import Call, UserInfo
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,7 @@ log = logging.getLogger(__name__)
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _LONG_SUBRESOURCES = frozenset({"log", "proxy", "exec", "attach", "portforward"})
 _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
-_AUDIT_ID = "Audit-Id"
+_NO_RESOURCE = GVR("", "", "")
 
 
 class Authenticator(Protocol):
@@ -55,43 +53,24 @@ class Authenticator(Protocol):
     ) -> UserInfo | None: ...
 
 
-class _Server(web.Server):
-    """aiohttp's server, which also says when a connection is lost and counts connections."""
+class Target(NamedTuple):
+    """What a method and URL mean. ``verb`` is None where the path does not take the method."""
 
-    def __init__(self, door: RestServer, settings: ServingSettings) -> None:
-        self._limit = settings.max_body_bytes
-        super().__init__(
-            door.handle,
-            request_factory=self._request,
-            keepalive_timeout=settings.idle_timeout,
-            max_line_size=settings.max_header_bytes,
-            max_field_size=settings.max_header_bytes,
-            access_log=None,
-            tcp_keepalive=True,
-        )
-        self._max_connections = settings.max_connections
-        self.on_lost: dict[RequestHandler, Callable[[], object]] = {}
-        self.certificates: dict[RequestHandler, bytes | None] = {}
+    path: str
+    query: Mapping[str, str]
+    route: Route | None
+    verb: str | None
 
-    def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, self._loop, client_max_size=self._limit
-        )
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        tls = transport.get_extra_info("ssl_object")
-        self.certificates[handler] = tls.getpeercert(binary_form=True) if tls is not None else None
-        if len(self.connections) > self._max_connections:
-            log.warning("more than %d connections: refusing one", self._max_connections)
-            transport.abort()
+class Exchange:
+    """A request being answered, and what the metrics say of it."""
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self.certificates.pop(handler, None)
-        lost = self.on_lost.pop(handler, None)
-        if lost is not None:
-            lost()
-        super().connection_lost(handler, exc)
+    __slots__ = ("request", "started", "target")
+
+    def __init__(self, request: Request, started: float) -> None:
+        self.request = request
+        self.started = started
+        self.target: Target | None = None
 
 
 class RestServer:
@@ -113,10 +92,12 @@ class RestServer:
         self._serving = serving
         self._limits = limits
         self._tls = tls
-        self._server: _Server | None = None
+        self._loop = asyncio.get_running_loop()
+        self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
-        self._watches: set[WatchSession] = set()
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._watches: set[_Pump] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._reading = 0
         self._writing = 0
         self._stopping = False
@@ -124,10 +105,19 @@ class RestServer:
 
     async def start(self) -> None:
         """Listen; ``port`` is then the real one. Raises ``OSError`` when the port is taken."""
-        self._server = _Server(self, self._serving)
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._server, self._serving.address, self._serving.port, ssl=self._tls, backlog=1024
+        serving = self._serving
+        limits = HttpLimits(
+            max_body_bytes=serving.max_body_bytes,
+            max_head_bytes=serving.max_header_bytes,
+            max_connections=serving.max_connections,
+            idle_timeout=serving.idle_timeout,
         )
+        server = HttpServer(self.accept, limits)
+        self._listener = await self._loop.create_server(
+            server, serving.address, serving.port, ssl=self._tls, backlog=1024
+        )
+        server.start()
+        self._server = server
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -136,210 +126,237 @@ class RestServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        for session in tuple(self._watches):
-            session.watcher.end()
+        if self._server is not None:
+            self._server.stopping = True
+        for pump in tuple(self._watches):
+            pump.session.watcher.end()
         for task in tuple(self._streams):
             task.cancel()
-        if self._server is not None:
-            deadline = clock.monotonic() + self._serving.shutdown_grace
-            while (self._watches or self._reading or self._writing) and clock.monotonic() < deadline:
-                await clock.sleep(0.01)
-            await self._server.shutdown(0.1)
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(self._serving.shutdown_grace)
 
     # -- one request
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; never raises, except when the connection went."""
-        started = clock.monotonic()
-        route: Route | None = None
-        verb = request.method.lower()
-        code = 500
+    def accept(self, request: Request) -> None:
+        """Answer ``request``, now or by a task."""
+        exchange = Exchange(request, self._loop.time())
         try:
-            path, query_text = request.rel_url.raw_path, request.rel_url.raw_query_string
-            route = parse_path(path)
-            query = parse_query(query_text)
-            if route is not None:
-                verb = verb_of(request.method, route, query) or verb
+            if request.failure is not None:
+                raise _refusal(request, self._serving)
+            target = exchange.target = resolve(request.method, request.target)
             user = self._authenticate(request)
-            if route is None:
-                response = self._non_resource(request, path, query, user)
-            elif verb == "watch":
-                response = await self._watch(request, route, query, user)
+            if target.route is None:
+                self._answer(exchange, self._non_resource(request, target, user))
+            elif target.verb == "watch":
+                self._begin(exchange, self._watch(exchange, target.route, target.query, user))
+            elif target.verb is None:
+                raise wrong_method()
+            elif target.route.subresource in _LONG_SUBRESOURCES:
+                self._streams.add(self._begin(exchange, self._stream(exchange, target.route, target, user)))
             else:
-                response = await self._limited(request, route, query, user)
-        except errors.ApiError as error:
-            response = _failure(error, request)
-        except web.HTTPRequestEntityTooLarge:
-            limit = self._serving.max_body_bytes
-            response = _failure(
-                errors.RequestTooLarge(f"Request entity too large: limit is {limit}"), request
-            )
-        except (ValueError, web.RequestPayloadError) as error:
-            # A URL, header or body that cannot be read at all.
-            log.info("a malformed request was refused: %s", error)
-            response = _failure(errors.BadRequest("the request could not be understood"), request)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+                self._limited(exchange, target.route, target.verb, target.query, user)
         except Exception as error:
-            call = Call("get", route.resource if route else _NO_RESOURCE)
-            response = _failure(internal(error, call), request)
-        code = response.status
-        if verb != "watch":
-            elapsed = clock.monotonic() - started
-            if route is not None:
-                metrics.observe(
-                    verb, route.resource.group, route.resource.resource, route.subresource, code, elapsed
-                )
-            else:
-                metrics.observe(verb, "", "", "", code, elapsed)
-        return response
+            self._fail(exchange, error)
 
-    def _authenticate(self, request: web.BaseRequest) -> UserInfo:
-        assert self._server is not None
-        certificate = self._server.certificates.get(request.protocol)
+    def _authenticate(self, request: Request) -> UserInfo:
         headers = request.headers
-        user = self._authenticator.authenticate(certificate, headers.get(hdrs.AUTHORIZATION))
+        authorization = request.header(b"authorization") if b"authorization" in headers else None
+        user = self._authenticator.authenticate(request.connection.certificate, authorization)
         if user is None:
             raise errors.Unauthorized()
-        if any(name[:11].lower() == "impersonate" for name in headers):
-            authorize = self._pipeline.core.authorizer.authorize
-            return impersonated(headers.items(), user, authorize) or user
+        for name in headers:
+            if name.startswith(b"impersonate"):
+                fields = [
+                    (key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+                    for key, value in request.fields
+                ]
+                return impersonated(fields, user, self._pipeline.core.authorizer.authorize) or user
         return user
 
-    def _non_resource(
-        self, request: web.BaseRequest, path: str, query: Mapping[str, str], user: UserInfo
-    ) -> web.StreamResponse:
-        self._pipeline.authorize(Attributes(user, request.method.lower(), path=path, is_resource=False))
-        if request.method not in ("GET", "HEAD"):
+    def _non_resource(self, request: Request, target: Target, user: UserInfo) -> Reply:
+        path, method = target.path, request.method
+        self._pipeline.authorize(Attributes(user, method.lower(), path=path, is_resource=False))
+        if method not in ("GET", "HEAD"):
             raise wrong_method() if self._endpoints.answer(path, {}, "", False) else not_served()
-        accept = request.headers.get(hdrs.ACCEPT, "")
-        reply = self._endpoints.answer(path, query, accept, _pretty(request, query))
+        accept = request.header(b"accept")
+        reply = self._endpoints.answer(path, target.query, accept, _pretty(request, target.query))
         if reply is None:
             raise not_served()
-        return _response(reply)
+        return reply
 
-    async def _limited(
-        self, request: web.BaseRequest, route: Route, query: Mapping[str, str], user: UserInfo
-    ) -> web.StreamResponse:
+    def _limited(
+        self, exchange: Exchange, route: Route, verb: str, query: Mapping[str, str], user: UserInfo
+    ) -> None:
         """A request that counts against the limits of what is in progress."""
-        verb = verb_of(request.method, route, query)
-        if verb is None:
-            raise wrong_method()
-        if route.subresource in _LONG_SUBRESOURCES:
-            return await self._stream(request, route, query, user, verb)
-        writes = verb in _WRITES
+        request, limits = exchange.request, self._limits
         if self._stopping:
             raise errors.ServiceUnavailable("the API server is shutting down", retry_after=1)
-        if writes:
-            if self._writing >= self._limits.max_mutating_in_flight:
+        call = _call(request, route, verb, query)
+        agent, pretty = request.header(b"user-agent"), _pretty(request, query)
+        if verb in _WRITES:
+            if self._writing >= limits.max_mutating_in_flight:
                 raise _too_many()
+            request.deadline = exchange.started + limits.request_timeout
             self._writing += 1
-        else:
-            if self._reading >= self._limits.max_in_flight:
-                raise _too_many()
-            self._reading += 1
+            self._begin(exchange, self._write(exchange, call, user, agent, pretty))
+            return
+        if self._reading >= limits.max_in_flight:
+            raise _too_many()
+        reply = self._pipeline.answer_now(call, user, user_agent=agent, pretty=pretty)
+        if reply is not None:
+            self._answer(exchange, reply)
+            return
+        self._reading += 1
+        self._begin(exchange, self._read(exchange, call, user, agent, pretty))
+
+    def _begin(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = exchange.request.task = self._loop.create_task(work)
+        # The loop itself does not keep tasks alive.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _write(self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool) -> None:
         try:
-            call = await _call(request, route, query, verb)
-            agent = request.headers.get(hdrs.USER_AGENT, "")
-            pretty = _pretty(request, query)
-            handled = self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
-            if writes:
-                async with asyncio.timeout(self._limits.request_timeout):
-                    reply = await handled
-            else:
-                # Reads wait for nothing but the cache, which bounds that itself: a timer would be a waste.
-                reply = await handled
-        except TimeoutError:
-            raise errors.Timeout(
-                "request did not complete within the allotted timeout", retry_after=1
-            ) from None
+            reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
+            assert isinstance(reply, Reply)
+            self._answer(exchange, reply)
+        except asyncio.CancelledError:
+            if not exchange.request.expired:
+                raise
+            self._fail(exchange, _took_too_long())
+        except Exception as error:
+            self._fail(exchange, error)
         finally:
-            if writes:
-                self._writing -= 1
-            else:
-                self._reading -= 1
-        assert isinstance(reply, Reply)
-        return _response(reply)
+            self._writing -= 1
+
+    async def _read(self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool) -> None:
+        # Reads wait for nothing but the cache, which bounds that itself.
+        try:
+            reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
+            assert isinstance(reply, Reply)
+            self._answer(exchange, reply)
+        except Exception as error:
+            self._fail(exchange, error)
+        finally:
+            self._reading -= 1
+
+    # -- answers
+
+    def _answer(self, exchange: Exchange, reply: Reply, more: bytes = b"") -> None:
+        for warning in reply.warnings:
+            more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
+        exchange.request.respond(_head(reply.code, reply.content_type, more), reply.body)
+        self._observe(exchange, reply.code)
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        target = exchange.target
+        if isinstance(error, errors.ApiError):
+            failure = error
+        elif isinstance(error, ValueError) and target is None:
+            # A URL that cannot be read at all.
+            log.info("a malformed request was refused: %s", error)
+            failure = errors.BadRequest("the request could not be understood")
+        else:
+            route = target.route if target is not None else None
+            failure = internal(error, Call("get", route.resource if route else _NO_RESOURCE))
+        more = b""
+        if failure.retry_after is not None:
+            more += b"Retry-After: %d\r\n" % failure.retry_after
+        if failure.code == 401:
+            more += b'WWW-Authenticate: Bearer realm="coxswain"\r\n'
+        self._answer(exchange, Reply(failure.code, orjson.dumps(failure.status())), more)
+
+    def _observe(self, exchange: Exchange, code: int) -> None:
+        target, elapsed = exchange.target, self._loop.time() - exchange.started
+        if target is None or target.route is None:
+            metrics.observe(exchange.request.method.lower(), "", "", "", code, elapsed)
+        elif target.verb != "watch":
+            group, _, resource = target.route.resource
+            verb = target.verb or exchange.request.method.lower()
+            metrics.observe(verb, group, resource, target.route.subresource, code, elapsed)
 
     # -- watches and other streams
 
     async def _watch(
-        self, request: web.BaseRequest, route: Route, query: Mapping[str, str], user: UserInfo
-    ) -> web.StreamResponse:
-        accept = _watch_accept(request.headers.get(hdrs.ACCEPT, JSON))
-        call = Call(
-            "watch", route.resource, route.namespace, route.name, route.subresource, query, accept=accept
-        )
-        agent = request.headers.get(hdrs.USER_AGENT, "")
-        response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
-        chunked = request.version >= HttpVersion11
-        if chunked:
-            response.enable_chunked_encoding()
-        else:
-            # HTTP/1.0 knows no chunks: such a watch ends with its connection.
-            response.force_close()
+        self, exchange: Exchange, route: Route, query: Mapping[str, str], user: UserInfo
+    ) -> None:
+        request = exchange.request
         try:
+            accept = _watch_accept(request.header(b"accept", JSON))
+            call = Call(
+                "watch", route.resource, route.namespace, route.name, route.subresource, query, accept=accept
+            )
+            agent = request.header(b"user-agent")
             session = await self._pipeline.open_watch(call, user, user_agent=agent)
         except errors.Expired as error:
             # A revision that is gone is told inside of the watch, as Kubernetes does.
-            await response.prepare(request)
-            await response.write(watch_frame("ERROR", orjson.dumps(error.status())))
-            await response.write_eof()
-            return response
-        metrics.WATCHERS.inc()
-        self._watches.add(session)
-        try:
-            await response.prepare(request)
-            limit = self._pipeline.core.watch.buffer_bytes
-            await _Pump(session, request, limit, self._server, chunked=chunked).run()
-            if request.transport is not None and not request.transport.is_closing():
-                await response.write_eof()
-        finally:
-            self._watches.discard(session)
-            session.close()
-            metrics.WATCHERS.dec()
-        return response
+            stream = request.start_stream(_head(200, JSON))
+            stream.write(watch_frame("ERROR", orjson.dumps(error.status())))
+            stream.end()
+        except ConnectionError:
+            return
+        except Exception as error:
+            self._fail(exchange, error)
+        else:
+            self._pump(request, session)
 
-    async def _stream(
-        self, request: web.BaseRequest, route: Route, query: Mapping[str, str], user: UserInfo, verb: str
-    ) -> web.StreamResponse:
-        """Logs and proxies: passed on piece by piece."""
-        call = await _call(request, route, query, verb)
-        call.accept = JSON
-        if route.rest:
-            call.query = {**query, "path": route.rest}
-        reply = await self._pipeline.handle(call, user)
-        if isinstance(reply, Reply):
-            return _response(reply)
-        response = web.StreamResponse(status=reply.code, headers=dict(reply.headers))
-        task = asyncio.current_task()
-        assert task is not None and self._server is not None
-        server = self._server
-        # A followed log may be silent for ever: only this tells that nobody listens any more.
-        server.on_lost[request.protocol] = task.cancel
-        self._streams.add(task)
+    def _pump(self, request: Request, session: WatchSession) -> None:
         try:
-            await response.prepare(request)
-            async for chunk in reply.body:
-                await response.write(chunk)
-            await response.write_eof()
+            stream = request.start_stream(_head(200, JSON))
+        except ConnectionError:
+            session.close()
+            return
+        pump = _Pump(session, stream, self._pipeline.core.watch.buffer_bytes, self._watches.discard)
+        self._watches.add(pump)
+        request.on_lost = pump.finish
+        pump.start()
+        if self._stopping:
+            session.watcher.end()
+
+    async def _stream(self, exchange: Exchange, route: Route, target: Target, user: UserInfo) -> None:
+        """Logs and proxies: passed on piece by piece."""
+        request, query = exchange.request, target.query
+        task = asyncio.current_task()
+        assert task is not None
+        # A followed log may be silent for ever: only this tells that nobody listens any more.
+        request.on_lost = task.cancel
+        try:
+            call = _call(request, route, target.verb or "", query)
+            call.accept = JSON
+            if route.rest:
+                call.query = {**query, "path": route.rest}
+            reply = await self._pipeline.handle(call, user)
+            if isinstance(reply, Reply):
+                self._answer(exchange, reply)
+            else:
+                await self._pass_on(exchange, reply)
         except ConnectionError:
             log.debug("a client left a stream of %s", route.resource.resource)
+        except Exception as error:
+            self._fail(exchange, error)
         finally:
             self._streams.discard(task)
-            server.on_lost.pop(request.protocol, None)
-            await _close(reply)
-        return response
 
-
-_NO_RESOURCE = GVR("", "", "")
-
-
-async def _close(reply: StreamReply) -> None:
-    close = getattr(reply.body, "aclose", None)
-    if close is not None:
-        await close()
+    async def _pass_on(self, exchange: Exchange, reply: StreamReply) -> None:
+        request = exchange.request
+        complete = False
+        try:
+            stream = request.start_stream(status_line(reply.code) + _lines(reply.headers))
+            async for chunk in reply.body:
+                stream.write(chunk)
+                await stream.drain()
+            complete = True
+            stream.end()
+            self._observe(exchange, reply.code)
+        finally:
+            close = getattr(reply.body, "aclose", None)
+            if close is not None:
+                await close()
+            if not complete:
+                # The rest will not come: only a broken connection says so.
+                request.connection.drop()
 
 
 class _Pump:
@@ -348,64 +365,75 @@ class _Pump:
     def __init__(
         self,
         session: WatchSession,
-        request: web.BaseRequest,
+        stream: Stream,
         buffer_bytes: int,
-        server: _Server | None,
-        *,
-        chunked: bool,
+        on_end: Callable[[_Pump], object],
     ) -> None:
-        self._session = session
-        self._frame = b"%x\r\n%b\r\n" if chunked else b""
+        self.session = session
+        self._stream = stream
+        self._transport = stream.transport
         self._limit = buffer_bytes
-        self._server = server
-        self._protocol = request.protocol
-        self._transport = request.transport
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_end = on_end
+        self._ended = False
 
-    async def run(self) -> None:
-        """Returns when the watch has ended or the connection is lost."""
-        if self._transport is None or self._server is None:
-            return
-        self._server.on_lost[self._protocol] = self._finish
-        self._session.watcher.on_ready = self._flush
+    def start(self) -> None:
+        """Write what is queued, and from now on whatever comes."""
+        metrics.WATCHERS.inc()
+        self.session.watcher.on_ready = self._flush
         self._flush()
-        try:
-            await self._done
-        finally:
-            self._session.watcher.on_ready = None
-            self._server.on_lost.pop(self._protocol, None)
 
-    def _finish(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
+    def finish(self) -> None:
+        """The watch has ended, or the connection is lost. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        self.session.watcher.on_ready = None
+        self.session.close()
+        metrics.WATCHERS.dec()
+        self._on_end(self)
+        self._stream.end()
 
     def _flush(self) -> None:
-        watcher, transport = self._session.watcher, self._transport
-        if self._done.done() or transport is None:
+        watcher, transport = self.session.watcher, self._transport
+        if self._ended:
             return
         if transport.is_closing():
-            self._finish()
+            self.finish()
             return
         if watcher.queue:
-            lines = self._session.lines(watcher.drain())
-            transport.write(self._frame % (len(lines), lines) if self._frame else lines)
+            self._stream.write(self.session.lines(watcher.drain()))
             waiting = transport.get_write_buffer_size()
             if waiting > self._limit:
                 watcher.end(f"the watcher left {waiting} bytes unread")
         if watcher.failure is not None:
             log.info("a watcher was cut off: %s", watcher.failure)
             transport.abort()
-            self._finish()
+            self.finish()
         elif watcher.ended:
-            self._finish()
+            self.finish()
 
 
-# -- requests and responses
+# -- requests
 
 
-async def _call(request: web.BaseRequest, route: Route, query: Mapping[str, str], verb: str) -> Call:
-    body = await request.read() if request.can_read_body else b""
-    headers = request.headers
+def resolve(method: str, url: bytes) -> Target:
+    """What a request is about. Raises ``ValueError`` for a URL that cannot be read."""
+    return _resolved(method, url) if len(url) < 512 else _resolved.__wrapped__(method, url)
+
+
+@lru_cache(maxsize=8192)
+def _resolved(method: str, url: bytes) -> Target:
+    text = url.decode("utf-8", "replace").partition("#")[0]
+    if not text.startswith("/") and "://" in text:
+        # The absolute form, which proxies use.
+        text = "/" + text.partition("://")[2].partition("/")[2]
+    path, _, query_text = text.partition("?")
+    query = parse_query(query_text)
+    route = parse_path(path)
+    return Target(path, query, route, verb_of(method, route, query) if route is not None else None)
+
+
+def _call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -> Call:
     return Call(
         verb,  # type: ignore[arg-type]
         route.resource,
@@ -413,16 +441,16 @@ async def _call(request: web.BaseRequest, route: Route, query: Mapping[str, str]
         route.name,
         route.subresource,
         query,
-        body,
-        headers.get(hdrs.CONTENT_TYPE, JSON),
-        headers.get(hdrs.ACCEPT, JSON),
+        request.body,
+        request.header(b"content-type", JSON),
+        request.header(b"accept", JSON),
     )
 
 
-def _pretty(request: web.BaseRequest, query: Mapping[str, str]) -> bool:
+def _pretty(request: Request, query: Mapping[str, str]) -> bool:
     if "pretty" in query:
         return is_true(query["pretty"])
-    return request.headers.get(hdrs.USER_AGENT, "").startswith(_PRETTY_AGENTS)
+    return request.header(b"user-agent").startswith(_PRETTY_AGENTS)
 
 
 def _watch_accept(accept: str) -> str:
@@ -435,34 +463,56 @@ def _watch_accept(accept: str) -> str:
     return cleaned
 
 
+# -- refusals
+
+
+def _refusal(request: Request, serving: ServingSettings) -> errors.ApiError:
+    """What to say about a request that could not be taken whole."""
+    if request.failure == "body":
+        return errors.RequestTooLarge(f"Request entity too large: limit is {serving.max_body_bytes}")
+    if request.failure == "head":
+        message = f"Request header fields too large: limit is {serving.max_header_bytes}"
+        return errors.ApiError(message, code=431)
+    if request.failure == "slow":
+        return errors.ApiError("the request did not arrive in time", code=408)
+    if request.failure == "method":
+        return wrong_method()
+    return errors.BadRequest("the request could not be understood")
+
+
 def _too_many() -> errors.TooManyRequests:
     metrics.REJECTED.inc()
     return errors.TooManyRequests("too many requests, please try again later", retry_after=1)
 
 
-def _response(reply: Reply) -> web.Response:
-    headers: CIMultiDict[str] = CIMultiDict(
-        (
-            (_AUDIT_ID, new_uid()),
-            ("Cache-Control", "no-cache, private"),
-            ("Content-Type", reply.content_type),
+def _took_too_long() -> errors.Timeout:
+    return errors.Timeout("request did not complete within the allotted timeout", retry_after=1)
+
+
+# -- responses
+
+_openings: dict[tuple[int, str], bytes] = {}
+
+
+def _head(code: int, content_type: str, more: bytes = b"") -> bytes:
+    """Status line and headers; those of the server's own content types are made once."""
+    opening = _openings.get((code, content_type))
+    if opening is None:
+        opening = b"%bCache-Control: no-cache, private\r\nContent-Type: %b\r\nAudit-Id: " % (
+            status_line(code),
+            content_type.encode(),
         )
-    )
-    for warning in reply.warnings:
-        headers.add("Warning", f"299 - {_quoted(warning)}")
-    return web.Response(status=reply.code, body=reply.body, headers=headers)
+        _openings[code, content_type] = opening
+    return b"%b%b\r\n%b" % (opening, new_uid().encode(), more)
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Headers that somebody else answered with."""
+    lines = [f"{name}: {value}" for name, value in headers.items() if not {"\r", "\n"} & set(name + value)]
+    return b"".join(line.encode("utf-8", "surrogateescape") + b"\r\n" for line in lines)
 
 
 def _quoted(text: str) -> str:
     cleaned = "".join(char if char.isprintable() else " " for char in text)
     escaped = cleaned.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _failure(error: errors.ApiError, request: web.BaseRequest) -> web.Response:
-    response = _response(Reply(error.code, orjson.dumps(error.status())))
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    if error.code == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="coxswain"'
-    return response

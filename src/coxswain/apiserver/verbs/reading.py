@@ -46,6 +46,11 @@ _TOO_OLD = (
 async def get(core: Core, ctx: Context) -> Reply:
     """One object."""
     await reach(core, ctx.query.get("resourceVersion") or "")
+    return cached(ctx)
+
+
+def cached(ctx: Context) -> Reply:
+    """One object, as the cache has it now."""
     entry = ctx.entry
     assert entry.cache is not None
     item = entry.cache.get(ctx.namespace, ctx.name)

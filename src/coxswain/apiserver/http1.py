@@ -1,0 +1,574 @@
+"""HTTP/1.1 for the API server: connections and requests, on httptools (llhttp).
+
+    bytes -> parser -> Request (whole, body included) -> handler -> respond | start_stream | take_over
+
+Guarantees:
+- The handler gets the requests of a connection one at a time and in their order; it has to end each with
+  ``respond``, ``Stream.end`` or ``take_over``. What was pipelined behind it waits, up to a bound, then unread.
+- A request that is too long (head: ``max_head_bytes``, body: ``max_body_bytes``) or is no HTTP reaches the
+  handler with ``failure`` set; its connection closes after the answer, once the client had time to read it.
+- Nobody waits for ever: one timer of the server sweeps all connections for idle ones, for heads and bodies
+  that do not arrive, for requests past their ``deadline`` and for readers that take nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Literal, cast
+
+import httptools
+
+from coxswain.base import clock
+
+log = logging.getLogger(__name__)
+
+Failure = Literal["malformed", "method", "head", "body", "slow"]
+
+_SWEEP_SECONDS = 1.0
+#: Requests that may wait behind the one at work before nothing more is read from their connection.
+_PIPELINED = 64
+#: Seconds that a refused client gets to stop sending and read why.
+_LINGER_SECONDS = 2.0
+_JOIN_BELOW = 64 << 10
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of connections. Sizes are bytes, times seconds."""
+
+    max_body_bytes: int
+    max_head_bytes: int
+    max_connections: int
+    idle_timeout: float
+    head_timeout: float = 32.0
+    """As kube-apiserver's ReadHeaderTimeout."""
+    body_timeout: float = 60.0
+    unread_timeout: float = 120.0
+    """How long a client may read nothing of an answer that waits for it."""
+
+
+def status_line(code: int) -> bytes:
+    """``HTTP/1.1 404 Not Found`` and its line end."""
+    try:
+        phrase = HTTPStatus(code).phrase
+    except ValueError:
+        phrase = ""
+    return b"HTTP/1.1 %d %b\r\n" % (code, phrase.encode())
+
+
+class Request:
+    """A request. ``headers`` holds the first of each name (lower case), ``fields`` all in their order."""
+
+    __slots__ = (
+        "body",
+        "connection",
+        "deadline",
+        "expired",
+        "failure",
+        "fields",
+        "headers",
+        "http10",
+        "keep_alive",
+        "method",
+        "on_lost",
+        "target",
+        "task",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.method = ""
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.http10 = False
+        self.keep_alive = True
+        self.failure: Failure | None = None
+        #: What answers it, if that takes time; cancelled once the loop's clock passes ``deadline`` (0: never).
+        self.task: asyncio.Task[None] | None = None
+        self.deadline = 0.0
+        self.expired = False
+        #: Called when the connection is lost before the answer is complete.
+        self.on_lost: Callable[[], object] | None = None
+
+    def header(self, name: bytes, default: str = "") -> str:
+        """A header's value."""
+        value = self.headers.get(name)
+        return default if value is None else value.decode("utf-8", "replace")
+
+    def respond(self, head: bytes, body: bytes) -> None:
+        """The whole answer. ``head``: status line and headers, but those that this module adds."""
+        self.connection.respond(self, head, body)
+
+    def start_stream(self, head: bytes) -> Stream:
+        """An answer in pieces: chunks, or for HTTP/1.0 whatever comes until the connection closes."""
+        return self.connection.start_stream(self, head)
+
+
+class Stream:
+    """An answer in pieces."""
+
+    def __init__(self, connection: Connection, request: Request, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self._connection = connection
+        self._request = request
+        self._frame = b"" if request.http10 else b"%x\r\n%b\r\n"
+        self._silent = request.method == "HEAD"
+
+    def write(self, data: bytes) -> None:
+        """Send a piece, without waiting; see ``transport.get_write_buffer_size`` and ``drain``."""
+        if data and not self._silent:
+            self.transport.write(self._frame % (len(data), data) if self._frame else data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough. Raises ``ConnectionResetError``."""
+        await self._connection.drain()
+
+    def end(self) -> None:
+        """The answer is complete."""
+        if self._frame and not self._silent and not self.transport.is_closing():
+            self.transport.write(_LAST_CHUNK)
+        self._connection.finish(self._request)
+
+
+class Connection(asyncio.Protocol):
+    """One client. See the module's text."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = server.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        #: What the client's certificate says, in DER, where TLS demanded and verified one.
+        self.certificate: bytes | None = None
+        self.touched = self._began = self._loop.time()
+        self._queue: deque[Request] = deque()
+        self._active: Request | None = None
+        self._advancing = False
+        self._out: list[bytes] = []
+        self._corked = False
+        self._paused = False
+        self._unread = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._closing = False
+        self._refused = False
+        self._linger_until = 0.0
+        self._unheeded = False
+        #: What came behind a request to upgrade, whose parser has stopped (None: no such request).
+        self._leftover: bytes | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._request: Request | None = None
+        self._in_head = False
+        self._head_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._owes_continue = False
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not derived from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.certificate = tls.getpeercert(binary_form=True)
+        self._server.connections.add(self)
+        if len(self._server.connections) > self._limits.max_connections:
+            log.warning("more than %d connections: refusing one", self._limits.max_connections)
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._closing = True
+        self._transport = None
+        self._queue.clear()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_exception(ConnectionResetError("the client has gone"))
+        active = self._active
+        if active is not None and active.on_lost is not None:
+            active.on_lost()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._unread = 0
+        self.touched = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._leftover is not None:
+            self._leftover += data
+            self._heed(len(self._leftover) < _JOIN_BELOW)
+            return
+        self.touched = self._loop.time()
+        began = self._in_head
+        self._corked = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._leftover = data[upgrade.args[0] :]
+            if self._request is not None:
+                self._complete(self._request)
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse("method")
+        except httptools.HttpParserError:
+            self._refuse("malformed")
+        if began and self._in_head:
+            # Only lines that ended were counted so far: one without end must not grow for ever either.
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.max_head_bytes:
+                self._refuse("head")
+        self._corked = False
+        self._advance()
+        self._flush()
+
+    # -- the parser
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        if not self._refused:
+            self._in_head = True
+            self._request = Request(self)
+            self._began = self.touched
+
+    def on_url(self, url: bytes) -> None:
+        if self._request is not None:
+            self._request.target += url
+            self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come here, too, and mean nothing.
+        if self._in_head and self._request is not None:
+            self._request.fields.append((name.lower(), value))
+            self._count_head(len(name) + len(value))
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._refuse("head")
+
+    def on_headers_complete(self) -> None:
+        request, parser = self._request, self._parser
+        if request is None:
+            return
+        self._in_head = False
+        request.method = parser.get_method().decode("ascii")
+        request.http10 = parser.get_http_version() == "1.0"
+        request.keep_alive = parser.should_keep_alive() and not request.http10
+        request.headers = headers = dict(reversed(request.fields))
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._limits.max_body_bytes:
+            self._refuse("body")
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and not request.http10:
+            self._owes_continue = True
+            self._continue()
+
+    def on_body(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._owes_continue = False
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes > self._limits.max_body_bytes:
+            self._refuse("body")
+
+    def on_message_complete(self) -> None:
+        # The parser says what came behind a request to upgrade when it is done with the data: until then it waits.
+        if self._request is not None and not self._parser.should_upgrade():
+            self._complete(self._request)
+
+    def _complete(self, request: Request) -> None:
+        self._request = None
+        body = self._body
+        if body:
+            request.body = body[0] if len(body) == 1 else b"".join(body)
+            self._body = []
+        self._enqueue(request)
+
+    def _continue(self) -> None:
+        """Ask for the body, once everything before it is answered."""
+        if self._owes_continue and self._active is None and not self._queue and self._transport is not None:
+            self._owes_continue = False
+            self._send(_CONTINUE)
+
+    # -- requests in their order
+
+    def _refuse(self, failure: Failure) -> None:
+        """Give up on what this client sends: its last request is answered with an error."""
+        if self._refused:
+            return
+        self._refused = True
+        request = self._request or Request(self)
+        self._begin()
+        request.failure = failure
+        request.keep_alive = False
+        self._enqueue(request)
+
+    def _enqueue(self, request: Request) -> None:
+        self._queue.append(request)
+        self._heed(len(self._queue) <= _PIPELINED)
+        if not self._corked or len(self._queue) == 1:
+            self._advance()
+
+    def _heed(self, heed: bool) -> None:
+        """Read what the client sends, or do not."""
+        if heed == self._unheeded and self._transport is not None and not self._transport.is_closing():
+            self._unheeded = not heed
+            if heed:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _advance(self) -> None:
+        """Hand on what is next. A loop, for answers may be complete before the handler returns."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._active is None and self._queue and not (self._paused or self._closing):
+                request = self._active = self._queue.popleft()
+                if self._unheeded:
+                    self._heed(len(self._queue) <= _PIPELINED)
+                self._server.handler(request)
+        finally:
+            self._advancing = False
+        if self._owes_continue:
+            self._continue()
+
+    def finish(self, request: Request) -> None:
+        """The answer of ``request`` is written."""
+        if self._active is not request:
+            return
+        self._active = None
+        request.on_lost = None
+        if self._closing or self._transport is None:
+            return
+        if not request.keep_alive or self._server.stopping:
+            self._close(lingering=request.failure is not None)
+        else:
+            if self._leftover is not None and not self._queue:
+                self._resume_parsing(self._leftover)
+            self._advance()
+
+    def _resume_parsing(self, leftover: bytes) -> None:
+        """After a request for an upgrade that nobody wanted: go on with HTTP."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._leftover = None
+        self._heed(True)
+        if leftover:
+            self._loop.call_soon(self.data_received, leftover)
+
+    def _close(self, *, lingering: bool) -> None:
+        self._flush()
+        self._closing = True
+        self._queue.clear()
+        if self._transport is None:
+            return
+        if lingering:
+            # Closing while the client still sends would reset the connection, and the answer with it.
+            self._linger_until = self._loop.time() + _LINGER_SECONDS
+            with contextlib.suppress(NotImplementedError, OSError):
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # -- answers
+
+    def _send(self, data: bytes) -> None:
+        if self._corked:
+            self._out.append(data)
+        elif self._transport is not None:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._out = []
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def respond(self, request: Request, head: bytes, body: bytes) -> None:
+        """See ``Request.respond``."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._active is not request:
+            self.finish(request)
+            return
+        last = not request.keep_alive or self._server.stopping
+        opening = b"%b%bContent-Length: %d\r\n%b\r\n" % (
+            head,
+            self._server.date,
+            len(body),
+            b"Connection: close\r\n" if last else b"",
+        )
+        if request.method == "HEAD":
+            self._send(opening)
+        elif len(body) < _JOIN_BELOW:
+            self._send(opening + body)
+        else:
+            self._flush()
+            transport.write(opening)
+            transport.write(body)
+        self.finish(request)
+
+    def start_stream(self, request: Request, head: bytes) -> Stream:
+        """See ``Request.start_stream``. Raises ``ConnectionResetError``."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._active is not request:
+            raise ConnectionResetError("the client has gone")
+        if request.http10:
+            request.keep_alive = False
+        framing = b"" if request.http10 else b"Transfer-Encoding: chunked\r\n"
+        closing = b"" if request.keep_alive else b"Connection: close\r\n"
+        self._flush()
+        transport.write(b"%b%b%b%b\r\n" % (head, self._server.date, framing, closing))
+        return Stream(self, request, transport)
+
+    def take_over(self, request: Request, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """Give the connection to another protocol, after an upgrade.
+
+        Returns the transport and what the client has sent already behind its request.
+        """
+        transport = self._transport
+        if transport is None or self._active is not request:
+            raise ConnectionResetError("the client has gone")
+        self._flush()
+        self._closing = True
+        self._active = self._transport = None
+        self._server.connections.discard(self)
+        transport.set_protocol(protocol)
+        if self._unheeded:
+            transport.resume_reading()
+        return transport, self._leftover or b""
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough. Raises ``ConnectionResetError``."""
+        if self._transport is None:
+            raise ConnectionResetError("the client has gone")
+        if self._paused:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    # -- the sweep
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is at work or waits."""
+        return self._active is not None or bool(self._queue)
+
+    def sweep(self, now: float) -> None:
+        """End what takes too long."""
+        transport, active, limits = self._transport, self._active, self._limits
+        if transport is None:
+            return
+        if self._linger_until:
+            if now > self._linger_until:
+                transport.abort()
+        elif self._paused and self._stuck(transport, now):
+            log.info("a client that reads nothing was cut off")
+            transport.abort()
+        elif active is not None:
+            if active.deadline and now > active.deadline and active.task is not None:
+                active.expired = True
+                active.deadline = 0.0
+                active.task.cancel()
+        elif self._closing or self._paused:
+            return
+        elif self._request is not None:
+            # Since its first byte: who sends one now and then gets no further.
+            if now > self._began + (limits.head_timeout if self._in_head else limits.body_timeout):
+                self._refuse("slow")
+        elif now > self.touched + limits.idle_timeout:
+            transport.close()
+
+    def _stuck(self, transport: asyncio.Transport, now: float) -> bool:
+        waiting = transport.get_write_buffer_size()
+        if waiting != self._unread:
+            self._unread = waiting
+            self.touched = now
+        return now > self.touched + self._limits.unread_timeout
+
+    def shut_down(self) -> None:
+        """Close, after the answer that is at work."""
+        if not self.busy and not self._closing:
+            self._close(lingering=False)
+
+    def drop(self) -> None:
+        """Close at once: the answer at work will not be completed."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Close at once, and cancel what is at work."""
+        if self._active is not None and self._active.task is not None:
+            self._active.task.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class HttpServer:
+    """Makes connections (it is their protocol factory) and sweeps them. ``start`` before use."""
+
+    def __init__(self, handler: Callable[[Request], None], limits: HttpLimits) -> None:
+        """``handler`` must not raise."""
+        self.handler = handler
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.stopping = False
+        self.date = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._sweep()
+
+    def _sweep(self) -> None:
+        # Once a second is what the header can say, too.
+        self.date = f"Date: {formatdate(clock.now(), usegmt=True)}\r\n".encode()
+        now = self.loop.time()
+        for connection in tuple(self.connections):
+            connection.sweep(now)
+        self._timer = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    async def stop(self, grace: float) -> None:
+        """Let running requests end, up to ``grace`` seconds, and close all connections. Idempotent."""
+        self.stopping = True
+        deadline = clock.monotonic() + grace
+        for connection in tuple(self.connections):
+            connection.shut_down()
+        while any(one.busy for one in self.connections) and clock.monotonic() < deadline:
+            await clock.sleep(0.01)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # What is closing says good-bye to its client: TLS takes a moment for it.
+        for _ in range(10):
+            if not self.connections or any(one.busy for one in self.connections):
+                break
+            await clock.sleep(0.01)
+        for connection in tuple(self.connections):
+            connection.abort()
+        await clock.sleep(0)
