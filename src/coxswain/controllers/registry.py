@@ -19,6 +19,7 @@ _ROOMS: dict[str, str] = {
     "replicaset-controller": "replicaset.controller",
     "replicationcontroller-controller": "replicationcontroller.controller",
     "statefulset-controller": "statefulset.controller",
+    "daemonset-controller": "daemonset.controller",
     "deployment-controller": "deployment.controller",
     "endpoints-controller": "endpoints.controller",
     "endpointslice-controller": "endpointslice.controller",
