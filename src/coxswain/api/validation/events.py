@@ -64,7 +64,7 @@ def _validate_new_event(event: Object, errors: Errors) -> None:
         errors.append(required("eventTime"))
     kind = event.get("type") or ""
     if kind not in ("Normal", "Warning"):
-        errors.append(invalid("type", kind, f"has invalid value: {kind}"))
+        errors.append(invalid("type", "", f"has invalid value: {kind}"))
     for old, new in (
         ("deprecatedFirstTimestamp", "firstTimestamp"),
         ("deprecatedLastTimestamp", "lastTimestamp"),

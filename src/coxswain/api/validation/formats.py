@@ -29,7 +29,7 @@ FILE_MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = _LABEL + r"(\." + _LABEL + ")*"
-_LABEL_UNDERSCORE = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_UNDERSCORE = _LABEL_UNDERSCORE + r"(\." + _LABEL_UNDERSCORE + ")*"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
@@ -90,7 +90,7 @@ dns_subdomain = _shape(_SUBDOMAIN, 253, f"a lowercase RFC 1123 subdomain {_SUBDO
 dns_subdomain_underscore = _shape(
     _SUBDOMAIN_UNDERSCORE,
     253,
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
     "and must start and end with an alphanumeric character",
     "example.com",
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from coxswain.api.fields import Errors, Shown, forbidden, invalid, not_supported, required
+from coxswain.api.fields import Errors, Shown, forbidden, invalid, not_supported, required, too_long
 from coxswain.api.names import Object
 from coxswain.api.validation.formats import (
     IMMUTABLE,
     Complaints,
     cidr,
     dns_1035_label,
+    dns_label,
     dns_subdomain,
     parse_cidr,
     parse_ip,
@@ -25,6 +26,7 @@ from coxswain.api.validation.services import validate_load_balancer_status
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
+_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _BAD_SEQUENCES = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_SUFFIXES = ("/..", "/.")
 
@@ -76,7 +78,8 @@ def _validate_path(each: Object, path: str, errors: Errors) -> None:
     kind, target = each.get("pathType"), each.get("path") or ""
     if kind is None:
         errors.append(required(f"{path}.pathType", "pathType must be specified"))
-    elif kind in ("Exact", "Prefix"):
+        return
+    if kind in ("Exact", "Prefix"):
         if not target.startswith("/"):
             errors.append(invalid(f"{path}.path", target, "must be an absolute path"))
         if target:
@@ -103,10 +106,12 @@ def _validate_backend(backend: Object, path: str, errors: Errors) -> None:
             group = resource["apiGroup"]
             report(dns_subdomain(group), f"{path}.resource.apiGroup", group, errors)
         for field in ("kind", "name"):
-            if not resource.get(field):
+            value = resource.get(field) or ""
+            if not value:
                 errors.append(required(f"{path}.resource.{field}"))
+            report(path_segment(value), f"{path}.resource.{field}", value, errors)
     elif service is None:
-        errors.append(required(path, "port name or number is required"))
+        errors.append(invalid(path, "", "resource or service backend is required"))
     else:
         _validate_service_backend(service, path, errors)
 
@@ -127,6 +132,15 @@ def _validate_service_backend(service: Object, path: str, errors: Errors) -> Non
         errors.append(required(path, "port name or number is required"))
 
 
+def _validate_new_ingress(ingress: Object, errors: Errors) -> None:
+    """The annotation from before there was ``ingressClassName`` may not contradict it."""
+    annotated = ((ingress.get("metadata") or {}).get("annotations") or {}).get(_CLASS_ANNOTATION)
+    name = (ingress.get("spec") or {}).get("ingressClassName")
+    if annotated is not None and name is not None and annotated != name:
+        why = "must match `ingressClassName` when both are specified"
+        errors.append(invalid(f"annotations.{_CLASS_ANNOTATION}", annotated, why))
+
+
 def _validate_ingress_status(new: Object, old: Object, errors: Errors) -> None:
     status = (new.get("status") or {}).get("loadBalancer") or {}
     validate_load_balancer_status(status, "status.loadBalancer", errors)
@@ -136,7 +150,7 @@ def _validate_ingress_class(ingress_class: Object, errors: Errors) -> None:
     spec = ingress_class.get("spec") or {}
     controller = spec.get("controller") or ""
     if len(controller) > 250:
-        errors.append(invalid("spec.controller", controller, "may not be more than 250 bytes"))
+        errors.append(too_long("spec.controller", "", 250))
     if not controller:
         errors.append(required("spec.controller"))
     elif "/" not in controller or dns_subdomain(controller.partition("/")[0]):
@@ -144,15 +158,29 @@ def _validate_ingress_class(ingress_class: Object, errors: Errors) -> None:
         errors.append(invalid("spec.controller", controller, why))
     parameters = spec.get("parameters")
     if parameters is not None:
-        for field in ("kind", "name"):
-            if not parameters.get(field):
-                errors.append(required(f"spec.parameters.{field}", f"{field} is required"))
-        scope = parameters.get("scope")
-        if scope == "Namespace" and not parameters.get("namespace"):
-            why = "`parameters.scope` is set to 'Namespace'"
-            errors.append(required("spec.parameters.namespace", why))
-        if scope not in ("Cluster", "Namespace"):
-            errors.append(not_supported("spec.parameters.scope", scope or "", ("Cluster", "Namespace")))
+        _validate_class_parameters(parameters, "spec.parameters", errors)
+
+
+def _validate_class_parameters(parameters: Object, path: str, errors: Errors) -> None:
+    if parameters.get("apiGroup") is not None:
+        report(dns_subdomain(parameters["apiGroup"]), f"{path}.apiGroup", parameters["apiGroup"], errors)
+    for field in ("kind", "name"):
+        value = parameters.get(field) or ""
+        if not value:
+            errors.append(required(f"{path}.{field}"))
+        report(path_segment(value), f"{path}.{field}", value, errors)
+    scope, namespace = parameters.get("scope"), parameters.get("namespace")
+    if scope is None:
+        errors.append(required(f"{path}.scope"))
+    elif scope not in ("Cluster", "Namespace"):
+        errors.append(not_supported(f"{path}.scope", scope, ("Cluster", "Namespace")))
+    elif scope == "Cluster":
+        if namespace is not None:
+            errors.append(forbidden(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'"))
+    elif namespace is None:
+        errors.append(required(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'"))
+    else:
+        report(dns_label(namespace), f"{path}.namespace", namespace, errors)
 
 
 def _validate_ingress_class_update(new: Object, old: Object, errors: Errors) -> None:
@@ -177,13 +205,13 @@ def _validate_network_policy(policy: Object, errors: Errors) -> None:
         return
     for position, kind in enumerate(types):
         if kind not in ("Ingress", "Egress"):
-            errors.append(not_supported(f"spec.policyTypes[{position}]", kind, ("Egress", "Ingress")))
+            errors.append(not_supported(f"spec.policyTypes[{position}]", kind, ("Ingress", "Egress")))
 
 
 def _validate_policy_port(port: Object, path: str, errors: Errors) -> None:
     protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
     if protocol is not None and protocol not in _PROTOCOLS:
-        errors.append(not_supported(f"{path}.protocol", protocol, _PROTOCOLS))
+        errors.append(not_supported(f"{path}.protocol", protocol, ("TCP", "UDP", "SCTP")))
     if number is not None:
         port_or_name(f"{path}.port", number, errors)
         if end is not None:
@@ -257,7 +285,9 @@ def _validate_address(address: Object, errors: Errors) -> None:
 
 _GROUP = "networking.k8s.io"
 RULES = {
-    (_GROUP, "Ingress"): Rules(validate=_validate_ingress, status=_validate_ingress_status),
+    (_GROUP, "Ingress"): Rules(
+        validate=_validate_ingress, create=_validate_new_ingress, status=_validate_ingress_status
+    ),
     (_GROUP, "IngressClass"): Rules(
         validate=_validate_ingress_class, update=_validate_ingress_class_update, namespaced=False
     ),

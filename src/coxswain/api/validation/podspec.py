@@ -259,12 +259,10 @@ def _validate_hostname_override(spec: Object, path: str, errors: Errors) -> None
         errors.append(invalid(f"{path}.hostnameOverride", name, "must be no more than 64 bytes"))
     report(dns_subdomain(name), f"{path}.hostnameOverride", name, errors)
     if spec.get("setHostnameAsFQDN"):
-        why = "may not be specified when `setHostnameAsFQDN` is true"
+        why = "may not be specified when setHostnameAsFQDN is true"
         errors.append(forbidden(f"{path}.hostnameOverride", why))
     if spec.get("hostNetwork"):
-        errors.append(
-            forbidden(f"{path}.hostnameOverride", "may not be specified when `hostNetwork` is true")
-        )
+        errors.append(forbidden(f"{path}.hostnameOverride", "may not be specified when hostNetwork is true"))
 
 
 _WINDOWS_POD_CONTEXT = (

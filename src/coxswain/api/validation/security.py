@@ -39,7 +39,8 @@ def validate_pod_security_context(context: Object, spec: Object, path: str, erro
     _validate_windows(context.get("windowsOptions"), f"{path}.windowsOptions", errors)
     _validate_apparmor(context.get("appArmorProfile"), f"{path}.appArmorProfile", errors)
     _one_of(context, "supplementalGroupsPolicy", ("Merge", "Strict"), path, errors)
-    _one_of(context, "seLinuxChangePolicy", ("MountOption", "Recursive"), path, errors)
+    # MountOption needs a feature (SELinuxMount) that is off by default.
+    _one_of(context, "seLinuxChangePolicy", ("Recursive",), path, errors)
 
 
 def _one_of(context: Object, field: str, supported: tuple[str, ...], path: str, errors: Errors) -> None:

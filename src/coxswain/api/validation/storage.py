@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required
+from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required, too_long
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
 from coxswain.api.validation.claims import VOLUME_MODES, validate_access_modes, validate_claim_spec
-from coxswain.api.validation.formats import IMMUTABLE, dns_subdomain, qualified_name, report
+from coxswain.api.validation.formats import IMMUTABLE, dns_subdomain, nonnegative, qualified_name, report
+from coxswain.api.validation.objectmeta import show_selector, validate_label_selector
 from coxswain.api.validation.resources import positive_quantity, resource_quantity
 from coxswain.api.validation.rules import Rules, field_immutable
 from coxswain.api.validation.scheduling import validate_node_selector
 from coxswain.api.validation.sources import PERSISTENT, csi_driver_name
 
+_MAX_NODE_ID = 256
 _RECLAIM = ("Delete", "Recycle", "Retain")
+_MAX_PARAMETERS = 256 * 1024
 _MORE = "may not specify more than 1 volume type"
 _ORDER = (
     "hostPath",
@@ -145,6 +148,17 @@ def _validate_claim_update(new: Object, old: Object, errors: Errors) -> None:
     field_immutable(spec, before, "volumeMode", errors, "volumeMode")
 
 
+def _validate_parameters(parameters: Object, errors: Errors) -> None:
+    """Parameters of classes: at most 512, of 256 KiB together."""
+    if len(parameters) > 512:
+        errors.append(too_long("parameters", "", 512))
+        return
+    if "" in parameters:
+        errors.append(invalid("parameters", "", "field can not be empty."))
+    if sum(len(key.encode()) + len(value.encode()) for key, value in parameters.items()) > _MAX_PARAMETERS:
+        errors.append(too_long("parameters", "", _MAX_PARAMETERS))
+
+
 def _validate_class(storage: Object, errors: Errors) -> None:
     provisioner = storage.get("provisioner") or ""
     if not provisioner:
@@ -152,11 +166,7 @@ def _validate_class(storage: Object, errors: Errors) -> None:
     else:
         report(qualified_name(provisioner.lower()), "provisioner", provisioner, errors)
     parameters = storage.get("parameters") or {}
-    for key in parameters:
-        if not key:
-            errors.append(invalid("parameters", key, "field can not be empty."))
-    if len(parameters) > 512:
-        errors.append(invalid("parameters", "Provisioner Parameters exceeded max allowed", "512"))
+    _validate_parameters(parameters, errors)
     policy, mode = storage.get("reclaimPolicy"), storage.get("volumeBindingMode")
     if policy and policy not in ("Delete", "Retain"):
         errors.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
@@ -179,9 +189,14 @@ _FS_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 
 def _validate_driver(driver: Object, errors: Errors) -> None:
     spec = driver.get("spec") or {}
-    for field in ("attachRequired", "podInfoOnMount", "storageCapacity"):
+    # The path of the first is Kubernetes' own slip.
+    for field, shown in (
+        ("attachRequired", "attachedRequired"),
+        ("podInfoOnMount", "podInfoOnMount"),
+        ("storageCapacity", "storageCapacity"),
+    ):
         if spec.get(field) is None:
-            errors.append(required(f"spec.{field}"))
+            errors.append(required(f"spec.{shown}"))
     policy = spec.get("fsGroupPolicy")
     if policy is not None and policy not in _FS_POLICIES:
         errors.append(not_supported("spec.fsGroupPolicy", policy, _FS_POLICIES))
@@ -191,9 +206,13 @@ def _validate_driver(driver: Object, errors: Errors) -> None:
         path = f"spec.tokenRequests[{position}]"
         if audience in audiences:
             errors.append(duplicate(f"{path}.audience", audience))
+            continue
         audiences.add(audience)
         if seconds is not None and seconds < 600:
             why = "may not specify a duration less than 10 minutes"
+            errors.append(invalid(f"{path}.expirationSeconds", seconds, why))
+        if seconds is not None and seconds > 1 << 32:
+            why = "may not specify a duration larger than 2^32 seconds"
             errors.append(invalid(f"{path}.expirationSeconds", seconds, why))
     for mode in spec.get("volumeLifecycleModes") or ():
         if mode not in ("Persistent", "Ephemeral"):
@@ -202,6 +221,26 @@ def _validate_driver(driver: Object, errors: Errors) -> None:
     if period is not None and period < 10:
         why = "must be greater than or equal to 10 seconds"
         errors.append(invalid("spec.nodeAllocatableUpdatePeriodSeconds", period, why))
+
+
+def _validate_driver_update(new: Object, old: Object, errors: Errors) -> None:
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    field_immutable(spec, before, "attachRequired", errors, "spec.attachedRequired")
+    field_immutable(spec, before, "volumeLifecycleModes", errors, "spec.volumeLifecycleModes")
+
+
+def _validate_capacity(capacity: Object, errors: Errors) -> None:
+    validate_label_selector(capacity.get("nodeTopology"), "nodeTopology", errors)
+    name = capacity.get("storageClassName") or ""
+    report(dns_subdomain(name), "storageClassName", name, errors)
+    if capacity.get("capacity") is not None:
+        resource_quantity("storage", capacity["capacity"], "capacity", errors)
+
+
+def _validate_capacity_update(new: Object, old: Object, errors: Errors) -> None:
+    if new.get("nodeTopology") != old.get("nodeTopology"):
+        errors.append(invalid("nodeTopology", show_selector(new.get("nodeTopology")), IMMUTABLE))
+    field_immutable(new, old, "storageClassName", errors)
 
 
 def _validate_attachment(attachment: Object, errors: Errors) -> None:
@@ -234,8 +273,15 @@ def _validate_attributes_class(attributes: Object, errors: Errors) -> None:
         errors.append(required("driverName"))
     else:
         report(qualified_name(name.lower()), "driverName", name, errors)
+    _validate_parameters(parameters, errors)
     if not parameters:
         errors.append(required("parameters", "must contain at least one key/value pair"))
+
+
+def _validate_attributes_class_update(new: Object, old: Object, errors: Errors) -> None:
+    for field in ("driverName", "parameters"):
+        if (new.get(field) or None) != (old.get(field) or None):
+            errors.append(forbidden(field, f"updates to {field} are forbidden."))
 
 
 def _validate_csi_node(node: Object, errors: Errors) -> None:
@@ -245,9 +291,34 @@ def _validate_csi_node(node: Object, errors: Errors) -> None:
         csi_driver_name(name, f"{path}.name", errors)
         if not driver.get("nodeID"):
             errors.append(required(f"{path}.nodeID"))
+        elif len(driver["nodeID"]) > _MAX_NODE_ID:
+            why = f"must be {_MAX_NODE_ID} characters or less"
+            errors.append(invalid(f"{path}.nodeID", driver["nodeID"], why))
+        count = (driver.get("allocatable") or {}).get("count")
+        nonnegative(f"{path}.allocatable.count", count, errors)
         if name in seen:
             errors.append(duplicate(f"{path}.name", name))
         seen.add(name)
+        _validate_topology_keys(driver.get("topologyKeys") or [], path, errors)
+
+
+def _validate_topology_keys(keys: list[str], path: str, errors: Errors) -> None:
+    for position, key in enumerate(keys):
+        if not key:
+            errors.append(required(path))
+        if key in keys[:position]:
+            errors.append(duplicate(path, key))
+        report(qualified_name(key), path, key, errors)
+
+
+def _validate_csi_node_update(new: Object, old: Object, errors: Errors) -> None:
+    """What a driver said of a node stays, but for how many volumes fit."""
+    before = {each.get("name"): each for each in (old.get("spec") or {}).get("drivers") or ()}
+    for driver in (new.get("spec") or {}).get("drivers") or ():
+        if driver.get("name") in before:
+            now, then = ({**each, "allocatable": None} for each in (driver, before[driver["name"]]))
+            if now != then:
+                errors.append(invalid("spec.drivers", driver, IMMUTABLE))
 
 
 _GROUP = "storage.k8s.io"
@@ -261,11 +332,17 @@ RULES = {
     (_GROUP, "StorageClass"): Rules(
         validate=_validate_class, update=_validate_class_update, namespaced=False
     ),
-    (_GROUP, "CSIDriver"): Rules(validate=_validate_driver, namespaced=False),
-    (_GROUP, "CSINode"): Rules(validate=_validate_csi_node, namespaced=False),
-    (_GROUP, "CSIStorageCapacity"): Rules(),
+    (_GROUP, "CSIDriver"): Rules(validate=_validate_driver, update=_validate_driver_update, namespaced=False),
+    (_GROUP, "CSINode"): Rules(
+        validate=_validate_csi_node, update=_validate_csi_node_update, namespaced=False
+    ),
+    (_GROUP, "CSIStorageCapacity"): Rules(validate=_validate_capacity, update=_validate_capacity_update),
     (_GROUP, "VolumeAttachment"): Rules(
         validate=_validate_attachment, update=_validate_attachment_update, namespaced=False
     ),
-    (_GROUP, "VolumeAttributesClass"): Rules(validate=_validate_attributes_class, namespaced=False),
+    (_GROUP, "VolumeAttributesClass"): Rules(
+        validate=_validate_attributes_class,
+        update=_validate_attributes_class_update,
+        namespaced=False,
+    ),
 }

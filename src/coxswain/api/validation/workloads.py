@@ -166,10 +166,10 @@ def _validate_counts(status: Object, fields: tuple[str, ...], errors: Errors) ->
     total = status.get("replicas") or 0
     for field in fields:
         if (status.get(field) or 0) > total:
-            errors.append(invalid(f"status.{field}", status[field], _AT_MOST_ALL))
+            errors.append(invalid(f"status.{field}", status.get(field) or 0, _AT_MOST_ALL))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         why = "cannot be greater than readyReplicas"
-        errors.append(invalid("status.availableReplicas", status["availableReplicas"], why))
+        errors.append(invalid("status.availableReplicas", status.get("availableReplicas") or 0, why))
 
 
 def _validate_replica_status(new: Object, old: Object, errors: Errors) -> None:
