@@ -55,6 +55,7 @@ def slim_pod(pod: Object) -> Object:
     kept_status["restarts"] = sum(
         container.get("restartCount", 0) for container in status.get("containerStatuses") or ()
     )
+    _keep_exits(kept_status, status)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -67,6 +68,26 @@ def slim_pod(pod: Object) -> Object:
 def _is_daemon(pod: Object) -> bool:
     reference = meta.controller_of(pod)
     return reference is not None and reference.get("kind") == "DaemonSet"
+
+
+def _keep_exits(kept: Object, status: Object) -> None:
+    """How containers ended (name, exit code, time), where one did: a Job's policy and back-off ask."""
+    for name in ("containerStatuses", "initContainerStatuses"):
+        states = [
+            (each["name"], (each.get("state") or {}).get("terminated")) for each in status.get(name) or ()
+        ]
+        if any(ended for _, ended in states):
+            kept[name] = [
+                {"name": container, "state": {"terminated": _exit(ended)} if ended else {}}
+                for container, ended in states
+            ]
+    restarts = sum(each.get("restartCount", 0) for each in status.get("initContainerStatuses") or ())
+    if restarts:
+        kept["initRestarts"] = restarts
+
+
+def _exit(ended: Object) -> Object:
+    return {name: ended[name] for name in ("exitCode", "finishedAt") if ended.get(name) is not None}
 
 
 def pod_informer(informers: InformerFactory) -> Informer:

@@ -29,6 +29,8 @@ _ROOMS: dict[str, str] = {
     "taint-eviction-controller": "nodelifecycle.eviction",
     "pod-garbage-collector-controller": "podgc",
     "job-controller": "job.controller",
+    "ttl-after-finished-controller": "ttlafterfinished",
+    "disruption-controller": "disruption.controller",
     "persistentvolumeclaim-protection-controller": "storageprotection.claims",
     "persistentvolume-protection-controller": "storageprotection.volumes",
     "persistentvolume-binder-controller": "pvbinder.controller",
