@@ -29,6 +29,7 @@ _ROOMS: dict[str, str] = {
     "taint-eviction-controller": "nodelifecycle.eviction",
     "pod-garbage-collector-controller": "podgc",
     "job-controller": "job.controller",
+    "cronjob-controller": "cronjob.controller",
     "ttl-after-finished-controller": "ttlafterfinished",
     "disruption-controller": "disruption.controller",
     "persistentvolumeclaim-protection-controller": "storageprotection.claims",

@@ -1,0 +1,1 @@
+"""The cron job controller: ``schedule`` knows when, ``controller`` creates and tidies Jobs."""
