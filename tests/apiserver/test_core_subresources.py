@@ -157,7 +157,9 @@ async def test_ephemeral_containers_are_added_and_stay() -> None:
 @pytest.mark.virtual
 async def test_resize_changes_resources_only() -> None:
     async with cluster() as c:
-        await c.do("create", PODS, body=pod("p"))
+        small = pod("p")
+        small["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "100m"}}
+        await c.do("create", PODS, body=small)
         wanted = {"name": "c", "image": "other", "resources": {"requests": {"cpu": "200m"}}}
         patch = {"spec": {"containers": [wanted]}}
         answer = await c.call(
@@ -166,6 +168,11 @@ async def test_resize_changes_resources_only() -> None:
         container = answer.object()["spec"]["containers"][0]
         assert container["resources"] == {"requests": {"cpu": "200m"}}
         assert container["image"] == "nginx:1.21"
+        await c.do("create", PODS, body=pod("careless"))
+        with pytest.raises(errors.Invalid, match="Pod QOS Class may not change as a result of resizing"):
+            await c.do(
+                "patch", PODS, "careless", patch, subresource="resize", content_type=STRATEGIC_MERGE_PATCH
+            )
 
 
 @pytest.mark.virtual

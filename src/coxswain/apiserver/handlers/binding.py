@@ -7,9 +7,10 @@ what a whole update would do: this is the busiest write of a cluster.
 from __future__ import annotations
 
 from coxswain.api import codec, errors, meta
-from coxswain.api.fields import invalid, not_supported, required
+from coxswain.api.fields import invalid
 from coxswain.api.names import GVK, PODS, Object
 from coxswain.api.validation.formats import dns_subdomain
+from coxswain.api.validation.pods import validate_binding
 from coxswain.apiserver.options import WriteOptions, write_options
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import status_reply
@@ -43,21 +44,16 @@ async def create(core: Core, ctx: Context) -> Reply:
 
 
 def _check(binding: Object) -> None:
-    target = binding.get("target") or {}
-    kind = target.get("kind") or ""
-    problems = []
-    if kind not in ("", "Node"):
-        problems.append(not_supported("target.kind", kind, ("Node", "<empty>")))
-    if not target.get("name"):
-        problems.append(required("target.name"))
+    problems = validate_binding(binding)
     if problems:
         texts = [str(problem) for problem in problems]
         text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
         # Kubernetes does not make this a field error of its API: the Status has neither reason nor causes.
         raise errors.ApiError(text, code=500)
-    if complaints := dns_subdomain(target["name"]):
+    node = binding["target"]["name"]
+    if complaints := dns_subdomain(node):
         # Kubernetes looks no further and stores a pod that it would not take.
-        wrong = [invalid("target.name", target["name"], complaint) for complaint in complaints]
+        wrong = [invalid("target.name", node, complaint) for complaint in complaints]
         raise errors.invalid("", "Binding", binding["metadata"].get("name") or "", wrong)
 
 

@@ -8,12 +8,10 @@ certificatesigningrequests/approval status.conditions Approved and Denied
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from coxswain.api import fields
 from coxswain.api.fields import Errors
 from coxswain.api.names import GVR, NAMESPACES, PODS, Object
 from coxswain.api.validation.cluster import validate_namespace
+from coxswain.api.validation.pods import validate_ephemeral_containers_update, validate_resize
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.verbs.writing import Door
 from coxswain.base import clock
@@ -25,11 +23,9 @@ _RESIZABLE = ("resources", "resizePolicy")
 def door_of(entry: Entry, subresource: str) -> Door | None:
     """The door for a subresource of this room, or None."""
     if entry.gvr == PODS and subresource == "ephemeralcontainers":
-        return Door(
-            _prepare_ephemeral, _only(entry, "spec.ephemeralContainers", _check_ephemeral), subresource
-        )
+        return Door(_prepare_ephemeral, validate_ephemeral_containers_update, subresource)
     if entry.gvr == PODS and subresource == "resize":
-        return Door(_prepare_resize, _only(entry, "spec.containers", None), subresource)
+        return Door(_prepare_resize, validate_resize, subresource)
     if entry.gvr == NAMESPACES and subresource == "finalize":
         return Door(_prepare_finalize, _check_finalize, subresource)
     if entry.gvr == _CSRS and subresource == "approval":
@@ -67,21 +63,6 @@ def _prepare_ephemeral(new: Object, old: Object) -> None:
     else:
         new["spec"].pop("ephemeralContainers", None)
     _bump(new, old)
-
-
-def _check_ephemeral(new: Object, old: Object) -> Errors:
-    """Containers that are there already may be neither changed nor taken away."""
-    wanted = {one.get("name"): one for one in new["spec"].get("ephemeralContainers") or ()}
-    problems: Errors = []
-    for present in (old.get("spec") or {}).get("ephemeralContainers") or ():
-        name = present.get("name")
-        if name not in wanted:
-            detail = f"existing ephemeral containers {fields.quote(name)} may not be removed\n"
-            problems.append(fields.forbidden("spec.ephemeralContainers", detail))
-        elif wanted[name] != present:
-            detail = f"existing ephemeral containers {fields.quote(name)} may not be changed\n"
-            problems.append(fields.forbidden("spec.ephemeralContainers", detail))
-    return problems
 
 
 def _prepare_resize(new: Object, old: Object) -> None:
@@ -146,18 +127,3 @@ def _prepare_approval(new: Object, old: Object) -> None:
     if kept:
         status["conditions"] = kept
     new["status"] = status
-
-
-Check = Callable[[Object, Object], Errors]
-
-
-def _only(entry: Entry, prefix: str, more: Check | None) -> Check:
-    """The rules of a new object, as far as they concern the elements of the list at ``prefix``."""
-
-    def validate(new: Object, old: Object) -> Errors:
-        problems = [
-            error for error in entry.rules.validate_create(new) if error.field.startswith(f"{prefix}[")
-        ]
-        return problems + more(new, old) if more is not None else problems
-
-    return validate
