@@ -1,0 +1,181 @@
+"""The HTTP/1.1 server over plain sockets: order, limits, and clients that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, status_line
+
+Answer = Callable[[Request], None]
+
+
+def _echo(request: Request) -> None:
+    code = 400 if request.failure else 200
+    body = (request.failure or f"{request.method} {request.target.decode()} {len(request.body)}").encode()
+    request.respond(status_line(code), body)
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    answer: Answer = _echo, *, body: int = 1000, idle: float = 120.0
+) -> AsyncIterator[tuple[HttpServer, asyncio.StreamReader, asyncio.StreamWriter]]:
+    server = HttpServer(answer, HttpLimits(body, 2000, 10, idle))
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    server.start()
+    reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2])
+    try:
+        async with asyncio.timeout(10):
+            yield server, reader, writer
+    finally:
+        writer.transport.abort()
+        listener.close()
+        await server.stop(0.1)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def _hear(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.partition(b"Content-Length: ")[2].split()[0])
+    return int(head.split()[1]), await reader.readexactly(length)
+
+
+async def test_pipelined_requests_are_answered_in_order_though_the_first_takes_long() -> None:
+    waiting: list[Request] = []
+
+    def answer(request: Request) -> None:
+        if request.target == b"/0":
+            waiting.append(request)
+        else:
+            _echo(request)
+
+    async with _serving(answer) as (_, reader, writer):
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(300)))
+        await _until(lambda: bool(waiting))
+        _echo(waiting[0])
+        heard = [(await _hear(reader))[1] for _ in range(300)]
+        assert heard == [b"GET /%d 0" % number for number in range(300)]
+
+
+async def test_bodies_come_whole_however_they_are_sent() -> None:
+    async with _serving() as (_, reader, writer):
+        for piece in (b"POST /a HTTP/1.1\r\nContent-Le", b"ngth: 4\r\n", b"\r\nab", b"cd"):
+            writer.write(piece)
+            await asyncio.sleep(0)
+        assert await _hear(reader) == (200, b"POST /a 4")
+        writer.write(
+            b"PUT /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\nx: y\r\n\r\n"
+        )
+        assert await _hear(reader) == (200, b"PUT /b 5")
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+    async with _serving() as (_, reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"ab")
+        assert await _hear(reader) == (200, b"POST /a 2")
+
+
+@pytest.mark.parametrize(
+    ("sent", "failure"),
+    [
+        (b"GET / HTTP/9.x\r\n\r\n", b"malformed"),
+        (b"FOO / HTTP/1.1\r\n\r\n", b"method"),
+        (b"GET /" + b"a" * 2500 + b" HTTP/1.1\r\n\r\n", b"head"),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 1500 + b"\r\n", b"head"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", b"body"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001, b"body"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", b"malformed"),
+    ],
+)
+async def test_what_cannot_be_taken_is_refused_after_what_came_before(sent: bytes, failure: bytes) -> None:
+    async with _serving() as (_, reader, writer):
+        writer.write(b"GET /first HTTP/1.1\r\n\r\n" + sent)
+        assert await _hear(reader) == (200, b"GET /first 0")
+        assert await _hear(reader) == (400, failure)
+        assert await reader.read() == b""
+
+
+async def test_an_upgrade_that_nobody_wants_is_a_plain_request() -> None:
+    async with _serving() as (_, reader, writer):
+        ask = b"GET /a HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        writer.write(ask + b"GET /b HTTP/1.1\r\n\r\n")
+        assert [await _hear(reader), await _hear(reader)] == [(200, b"GET /a 0"), (200, b"GET /b 0")]
+
+
+async def test_an_upgraded_connection_belongs_to_another_protocol() -> None:
+    class Shout(asyncio.Protocol):
+        transport: asyncio.Transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data.upper())
+
+    def answer(request: Request) -> None:
+        shout = Shout()
+        shout.transport, sent = request.connection.take_over(request, shout)
+        shout.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        shout.data_received(sent)
+
+    async with _serving(answer) as (server, reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nab")
+        assert await reader.readexactly(38) == b"HTTP/1.1 101 Switching Protocols\r\n\r\nAB"
+        writer.write(b"cd")
+        assert await reader.readexactly(2) == b"CD"
+        assert not server.connections
+
+
+async def test_head_and_http_1_0() -> None:
+    async with _serving() as (_, reader, writer):
+        writer.write(b"HEAD /a HTTP/1.1\r\n\r\nGET /b HTTP/1.0\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: 9" in head
+        rest = await reader.read()
+        assert rest.endswith(b"Connection: close\r\n\r\nGET /b 0")
+
+
+async def test_the_sweep_ends_idle_connections_and_requests_that_do_not_arrive() -> None:
+    async with _serving(idle=0.0) as (server, reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\nHost")
+        await _until(lambda: bool(server.connections))
+        connection = next(iter(server.connections))
+        await _until(lambda: connection._request is not None)
+        connection.sweep(asyncio.get_running_loop().time() + 31)
+        connection.sweep(asyncio.get_running_loop().time() + 33)
+        assert await _hear(reader) == (400, b"slow")
+    async with _serving(idle=0.0) as (server, reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\n\r\n")
+        await _hear(reader)
+        next(iter(server.connections)).sweep(asyncio.get_running_loop().time() + 1)
+        assert await reader.read() == b""
+
+
+async def test_a_request_past_its_deadline_is_cancelled() -> None:
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    requests: list[Request] = []
+
+    def answer(request: Request) -> None:
+        request.deadline = 1.0
+        request.task = asyncio.get_running_loop().create_task(never())
+        requests.append(request)
+
+    async with _serving(answer) as (_, reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\n\r\n")
+        await _until(lambda: bool(requests))
+        requests[0].connection.sweep(asyncio.get_running_loop().time())
+        task = requests[0].task
+        assert task is not None
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert requests[0].expired and task.cancelled()
+        _echo(requests[0])
+        assert (await _hear(reader))[0] == 200
