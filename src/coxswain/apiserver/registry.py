@@ -123,11 +123,11 @@ class Entry:
         return self.prefix + name
 
     def encode(self, obj: Object) -> bytes:
-        """The bytes to store: the storage version, without resourceVersion."""
+        """The JSON of ``obj``, in whatever version it is, without resourceVersion."""
         metadata = obj["metadata"]
         revision = metadata.pop("resourceVersion", None)
         try:
-            return codec.encode(self.conversion.to_storage(obj) if self.conversion else obj)
+            return codec.encode(obj)
         finally:
             if revision is not None:
                 metadata["resourceVersion"] = revision

@@ -211,7 +211,7 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     """Store ``obj``; its JSON as served, with the new resourceVersion. Raises ``CompareFailed``."""
     metadata = obj["metadata"]
     stored = entry.stored_form(obj)
-    value = entry.encode(obj)
+    value = entry.encode(stored)
     assert entry.cache is not None
     pending = Pending(value, metadata.get("labels") or {}, entry.cache.spec.field_values(stored))
     key = entry.key(metadata.get("namespace") or "", metadata["name"])
@@ -222,6 +222,10 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
         if found is None:
             raise errors.not_found(entry.gvr, metadata["name"])
         item = found
+    elif entry.conversion is not None:
+        # What went into the store is still here: no need to read it again.
+        seen = entry.encode(entry.conversion.from_storage(stored))
+        return codec.splice_resource_version(seen, item.revision)
     return served(entry, item.raw)
 
 
