@@ -20,7 +20,7 @@ class ServingSettings:
     max_body_bytes: int = 3 << 20
     """Largest request body; Kubernetes' own limit of 3 MiB."""
     max_header_bytes: int = 32 << 10
-    """Largest header line; bearer tokens and client-go's headers stay far below."""
+    """Largest request head, its line and all headers; bearer tokens and client-go's headers stay far below."""
     idle_timeout: float = 120.0
     """Seconds that an idle keep-alive connection stays open."""
     max_connections: int = 10_000
