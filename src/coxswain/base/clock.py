@@ -1,9 +1,9 @@
-"""Time and chance, as the running loop tells them.
+"""Time and chance: the machine's, or those of a virtual run.
 
-Component code never calls ``time``, ``random`` or ``datetime.now``: it asks this module, which asks the
-running event loop. Under uvloop or asyncio that is the real clock and a randomly seeded generator; under
-``base.loop.VirtualTimeLoop`` it is virtual time and the generator of the seed. So one code runs in
-production, in tests and in simulation, and a seed replays a history.
+Component code never calls ``time``, ``random`` or ``datetime.now``: it asks this module. Under uvloop or
+asyncio that is the real clock and a randomly seeded generator; in what ``base.loop.run`` runs it is virtual
+time and the generator of the seed. So one code runs in production, in tests and in simulation, and a seed
+replays a history.
 
     clock.now()         seconds since the epoch (wall)         -> creationTimestamp, lease renewals
     clock.monotonic()   seconds that never go back             -> time-outs, back-off, latencies
@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import random as _random
 import time as _time
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a loop offers when it keeps its own time (see ``VirtualTimeLoop.clock``)."""
+    """Time and chance of one kind; ``VirtualTimeLoop.clock`` is the other implementation."""
 
     rng: _random.Random
 
@@ -53,20 +54,16 @@ class RealClock:
 REAL: Clock = RealClock()
 
 
-def current() -> Clock:
-    """The clock of the running loop, or the real one where no loop (or an ordinary one) runs."""
-    loop = asyncio._get_running_loop()
-    if type(loop) in _ORDINARY:
-        return REAL
-    clock: Clock | None = getattr(loop, "clock", None)
-    if clock is None:
-        _ORDINARY.add(type(loop))
-        return REAL
-    return clock
+# A context variable, not an attribute of the running loop: to ask for the loop is a system call each time.
+_CURRENT: ContextVar[Clock] = ContextVar("clock", default=REAL)
+
+#: The clock of this context: virtual in what ``base.loop.run`` runs, else the real one.
+current = _CURRENT.get
 
 
-#: Types of loops that keep no time of their own: asking one for its clock in vain costs microseconds.
-_ORDINARY: set[type] = set()
+def use(clock: Clock) -> None:
+    """Let ``clock`` be the clock of this context and of the tasks that start in it."""
+    _CURRENT.set(clock)
 
 
 def now() -> float:

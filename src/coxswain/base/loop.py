@@ -10,18 +10,20 @@ Guarantees:
 - ``loop.time()`` moves only by jumps to the next timer; code between two awaits takes no time.
 - Callbacks run in the order in which they were scheduled; timers that are due at one instant too.
 - ``run_in_executor`` runs the function at once, on the loop's thread, so its order is fixed as well.
-- ``loop.clock`` is the clock that ``base.clock`` hands out, with the generator of the seed.
+- ``run`` makes ``loop.clock``, with the generator of the seed, the clock that ``base.clock`` hands out.
 Real sockets, subprocesses and signals do not belong on this loop: a wait for one is a Deadlock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from coxswain.base import clock
 from coxswain.base.errors import CoxswainError
 
 T = TypeVar("T")
@@ -97,5 +99,8 @@ def run(main: Coroutine[Any, Any, T], *, seed: int = 0, epoch: float = EPOCH) ->
     Tasks that ``main`` leaves behind are cancelled, as ``asyncio.run`` does. ``seed`` fixes every number
     drawn from ``clock.random()``; ``epoch`` (seconds) is the wall time at the start.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(seed, epoch)) as runner:
-        return runner.run(main)
+    loop = VirtualTimeLoop(seed, epoch)
+    context = contextvars.copy_context()
+    context.run(clock.use, loop.clock)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main, context=context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from coxswain.api import errors
@@ -11,8 +10,7 @@ from coxswain.api.names import GVR
 from coxswain.client.interface import UserInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """Who wants to do what. ``verb`` is RBAC's (get, list, ...; for paths the lower-case method).
 
     A resource request has ``resource`` (plural) and possibly ``subresource``, ``namespace`` and ``name``;
