@@ -59,11 +59,6 @@ def kubelet_address(node: Object) -> tuple[str, int]:
     return host, int(endpoint.get("Port") or endpoint.get("port") or KUBELET_PORT)
 
 
-def bracketed(host: str) -> str:
-    """``host`` as a URL wants it."""
-    return f"[{host}]" if ":" in host else host
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -17,6 +17,7 @@ from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.negotiation import JSON, PLAIN, Representation
 from coxswain.apiserver.registry import Entry, Registry
+from coxswain.apiserver.replicas import ReplicaMemo
 from coxswain.apiserver.settings import WatchSettings
 from coxswain.apiserver.storage import Storage
 from coxswain.client.interface import UserInfo
@@ -112,6 +113,7 @@ class Core:
     reviews: Reviews | None = None
     tokens: TokenMaker | None = None
     watch: WatchSettings = field(default_factory=WatchSettings)
+    replicas: ReplicaMemo = field(default_factory=ReplicaMemo)
 
 
 def is_service(gvr: GVR) -> bool:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     PublicKey: TypeAlias = EllipticCurvePublicKey | RSAPublicKey
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc"
-ALGORITHMS = ("ES256", "RS256")
 
 
 @dataclass(frozen=True, slots=True)

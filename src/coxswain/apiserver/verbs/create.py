@@ -11,8 +11,16 @@ from coxswain.apiserver.verbs import decoding, writing
 async def create(core: Core, ctx: Context) -> Reply:
     """Create the body's object; 201 with the object as stored."""
     options = write_options(ctx.query, "CreateOptions")
-    obj = decoding.decode_body(ctx, ctx.entry.gvk, options.field_validation)
-    decoding.settle_namespace(ctx, obj)
+    replica = core.replicas.find(ctx, options)
+    obj = replica.prepared() if replica is not None else None
+    if obj is not None and replica is not None:
+        ctx.warnings.extend(replica.decode_warnings)
+    else:
+        obj = decoding.decode_body(ctx, ctx.entry.gvk, options.field_validation)
+        decoding.settle_namespace(ctx, obj)
+        writing.prepare_new(ctx, obj)
+        if replica is not None:
+            replica.keep_prepared(obj, ctx.warnings)
     ctx.name = obj["metadata"].get("name") or ""
-    raw = await writing.create_object(core, ctx, obj, options)
+    raw = await writing.create_prepared(core, ctx, obj, options, replica)
     return object_reply(ctx, 201, raw)

@@ -24,6 +24,7 @@ from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
 from coxswain.apiserver.registry import Entry
+from coxswain.apiserver.replicas import Replica
 from coxswain.apiserver.request import Context, Core, Reservation, is_service
 from coxswain.apiserver.watchcache import Item, Pending
 from coxswain.base import clock
@@ -120,14 +121,26 @@ async def create_object(
 
     Raises ``ApiError``. ``obj`` is changed in place.
     """
+    if not applied:
+        prepare_new(ctx, obj)
+    return await create_prepared(core, ctx, obj, options)
+
+
+def prepare_new(ctx: Context, obj: Object) -> None:
+    """The first steps of a creation, which depend on the request alone: defaults and managed fields."""
+    drop_duplicate_owners(obj)
+    ctx.entry.rules.default(obj)
+    codec.complete(obj, ctx.entry.gvk)
+    track(ctx, obj, None)
+
+
+async def create_prepared(
+    core: Core, ctx: Context, obj: Object, options: WriteOptions, replica: Replica | None = None
+) -> bytes:
+    """The other steps: admission, validation, commit. ``replica`` knows of earlier objects like this one."""
     entry = ctx.entry
     metadata = obj["metadata"]
     has_revision = metadata.get("resourceVersion") not in (None, "", "0")
-    if not applied:
-        drop_duplicate_owners(obj)
-        entry.rules.default(obj)
-        codec.complete(obj, entry.gvk)
-        track(ctx, obj, None)
     request = admission_request(ctx, "CREATE", options, obj, None)
     core.admission.mutate(request)
     generated = _fill_system_fields(metadata)
@@ -135,10 +148,7 @@ async def create_object(
     codec.complete(obj, entry.gvk)
     reservation = _reserve(core, entry, obj, None)
     try:
-        problems = entry.rules.validate_create(obj)
-        if problems:
-            raise errors.invalid(entry.error_group, entry.kind, metadata.get("name") or "", problems)
-        ctx.warnings.extend(entry.rules.warnings(obj))
+        _check_new(ctx, obj, replica)
         request.name = metadata["name"]
         core.admission.validate(request)
         if has_revision:
@@ -155,6 +165,21 @@ async def create_object(
         else:
             reservation.commit()
     return raw
+
+
+def _check_new(ctx: Context, obj: Object, replica: Replica | None) -> None:
+    """Refuse an object that breaks its kind's rules; note the warnings about one that does not."""
+    if replica is not None and replica.is_checked(obj):
+        ctx.warnings.extend(replica.warnings)
+        return
+    entry = ctx.entry
+    problems = entry.rules.validate_create(obj)
+    if problems:
+        raise errors.invalid(entry.error_group, entry.kind, obj["metadata"].get("name") or "", problems)
+    warnings = entry.rules.warnings(obj)
+    ctx.warnings.extend(warnings)
+    if replica is not None:
+        replica.keep_checked(obj, warnings)
 
 
 def _fill_system_fields(metadata: Object) -> str:

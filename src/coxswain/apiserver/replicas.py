@@ -1,0 +1,106 @@
+"""Creating one body over and over: what depends on nothing but the body is worked out once.
+
+A replica set posts the same pod five hundred times, a load test ten thousand times; only the name, the uid and
+the time differ. So for bodies with ``generateName``:
+
+    decode -> default -> managed fields      pure in (resource, namespace, body, manager, validation, second)
+    validate, warn                           pure in the object, without what the server makes for each
+
+The second time that a body comes, the first step's result is kept as bytes; when admission then makes the same
+of it as before, the second step is known to find nothing. Admission itself always runs: it depends on the
+cluster. Built-in kinds only, because the rules of custom ones change.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import orjson
+
+from coxswain.api.names import Object
+from coxswain.base import clock
+
+if TYPE_CHECKING:
+    from coxswain.apiserver.options import WriteOptions
+    from coxswain.apiserver.request import Context
+
+#: Bodies remembered, and the largest of them in bytes: 4 MiB in all at the most.
+_BODIES = 256
+_MAX_BYTES = 16 << 10
+_MARK = b'"generateName"'
+_OF_EACH = ("name", "uid", "creationTimestamp")
+
+_Key = tuple[str, str, bytes, str, str, str, str]
+
+
+class Replica:
+    """What is known of one body."""
+
+    __slots__ = ("_checked", "_prepared", "_seen", "decode_warnings", "warnings")
+
+    def __init__(self) -> None:
+        #: What decoding tells the client.
+        self.decode_warnings: tuple[str, ...] = ()
+        #: What the rules of the kind tell it, when ``is_checked``.
+        self.warnings: tuple[str, ...] = ()
+        self._seen = False
+        self._prepared: bytes | None = None
+        self._checked: Object | None = None
+
+    def prepared(self) -> Object | None:
+        """The object as the first step leaves it, the caller's own; None until it is known."""
+        return None if self._prepared is None else orjson.loads(self._prepared)
+
+    def keep_prepared(self, obj: Object, warnings: list[str]) -> None:
+        """Remember what the first step made, if the body came before."""
+        if self._seen:
+            self._prepared = orjson.dumps(obj)
+            self.decode_warnings = tuple(warnings)
+        self._seen = True
+
+    def is_checked(self, obj: Object) -> bool:
+        """Whether ``obj`` was validated before, but for what the server makes for each object."""
+        return self._checked is not None and _common(obj) == self._checked
+
+    def keep_checked(self, obj: Object, warnings: list[str]) -> None:
+        """Remember that ``obj`` is valid, and what the client is warned of."""
+        if self._prepared is not None:
+            # A copy of its own: the object lives on, and its parts with it.
+            self._checked = orjson.loads(orjson.dumps(_common(obj)))
+            self.warnings = tuple(warnings)
+
+
+def _common(obj: Object) -> Object:
+    metadata = {name: value for name, value in obj["metadata"].items() if name not in _OF_EACH}
+    return {**obj, "metadata": metadata}
+
+
+class ReplicaMemo:
+    """The bodies seen lately. Not shared between loops."""
+
+    def __init__(self) -> None:
+        self._replicas: OrderedDict[_Key, Replica] = OrderedDict()
+
+    def find(self, ctx: Context, options: WriteOptions) -> Replica | None:
+        """The entry of the request's body; None for bodies that will hardly come again."""
+        body = ctx.body
+        if len(body) > _MAX_BYTES or _MARK not in body or ctx.entry.custom:
+            return None
+        entry = ctx.entry.gvr
+        kind = f"{entry.group}/{entry.version}/{entry.resource}"
+        key = (
+            kind,
+            ctx.namespace,
+            body,
+            ctx.content_type,
+            ctx.manager,
+            options.field_validation,
+            clock.timestamp(),
+        )
+        replica = self._replicas.get(key)
+        if replica is None:
+            replica = self._replicas[key] = Replica()
+            if len(self._replicas) > _BODIES:
+                self._replicas.popitem(last=False)
+        return replica
