@@ -125,8 +125,10 @@ async def measure(target: Target, nodes: int, before: int, pods: int) -> float:
     measured = Counter()
     counter.seen = 0
     sampling = asyncio.create_task(_sample(counter, measured))
+    started = time.monotonic()
     await create_all(target, path, [body] * pods)
     await _until(counter, pods)
+    print(f"{pods} pods in {time.monotonic() - started:.2f} s", file=sys.stderr)
     await asyncio.sleep(1.1)
     sampling.cancel()
     watching.cancel()
