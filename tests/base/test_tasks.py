@@ -1,12 +1,13 @@
 """Supervised tasks: restarts back off, failures end the group, nothing outlives the block."""
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
 
 from coxswain.base import clock
-from coxswain.base.tasks import Supervisor
+from coxswain.base.tasks import Supervisor, cancel_and_wait
 
 
 @pytest.mark.virtual
@@ -85,3 +86,42 @@ async def test_a_task_that_fails_while_the_group_closes_is_not_started_again() -
             await clock.sleep(1)
             await tasks.close()
     assert starts == 1
+
+
+@pytest.mark.virtual
+async def test_who_is_cancelled_while_waiting_for_an_end_sees_it_and_is_cancelled() -> None:
+    ended = False
+
+    async def slow_to_end() -> None:
+        nonlocal ended
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await clock.sleep(5)
+            await clock.sleep(1)
+            ended = True
+
+    inner = asyncio.ensure_future(slow_to_end())
+    await clock.sleep(1)
+    waiting = asyncio.ensure_future(cancel_and_wait(inner))
+    await clock.sleep(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended
+    assert inner.done()
+
+
+@pytest.mark.virtual
+async def test_the_outcome_of_a_cancelled_task_is_dropped() -> None:
+    async def fails() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("while ending")
+
+    inner = asyncio.ensure_future(fails())
+    await clock.sleep(1)
+    await cancel_and_wait(inner)
+    assert inner.done()

@@ -17,7 +17,6 @@ each is referenced here until it is done.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
@@ -117,7 +116,19 @@ class Supervisor:
 
 
 async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
-    """Cancel ``task`` and return when it has ended; its outcome is dropped."""
+    """Cancel ``task`` and return when it has ended; its outcome is dropped.
+
+    A caller that is cancelled meanwhile still waits for the end, and is cancelled then.
+    """
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
+    interruption: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            interruption = error
+            task.cancel()
+    if not task.cancelled():
+        task.exception()  # looked at: asyncio complains of errors that nobody has seen
+    if interruption is not None:
+        raise interruption
