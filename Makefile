@@ -6,7 +6,7 @@ NATIVE := $(wildcard src/_native/*.pyx src/coxswain/_native/*.pxd)
 STAMP  := $(VENV)/.ready
 BUILT  := build/.native
 
-.PHONY: up down status test test-heavy bench lint format proto schema coverage sdist clean
+.PHONY: up down status test test-heavy bench lint format proto coverage sdist clean
 
 up: $(BUILT)
 	@$(BIN)/cox up --detach $(ARGS)

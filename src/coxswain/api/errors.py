@@ -256,7 +256,6 @@ class CauseType:
     """Reasons of Status causes that do not come from a field error."""
 
     FIELD_MANAGER_CONFLICT: ClassVar[str] = "FieldManagerConflict"
-    UNEXPECTED_SERVER_RESPONSE: ClassVar[str] = "UnexpectedServerResponse"
 
 
 def invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:

@@ -65,11 +65,6 @@ class Quantity:
         """``value`` whole units."""
         return Quantity(value * NANO, format)
 
-    @staticmethod
-    def of_milli(value: int) -> Quantity:
-        """``value`` thousandths."""
-        return Quantity(value * 1_000_000)
-
     def value(self) -> int:
         """Whole units, rounded away from zero."""
         return _scale_down(self.nano, NANO)
@@ -77,10 +72,6 @@ class Quantity:
     def milli(self) -> int:
         """Thousandths, rounded away from zero."""
         return _scale_down(self.nano, 1_000_000)
-
-    def is_zero(self) -> bool:
-        """Whether the amount is nothing."""
-        return self.nano == 0
 
     def sign(self) -> int:
         """-1, 0 or 1."""

@@ -35,4 +35,3 @@ class Descriptor:
 
     name: str
     run: Callable[[ControllerContext], Awaitable[None]]
-    on_by_default: bool = True

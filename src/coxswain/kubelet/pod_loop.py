@@ -65,10 +65,9 @@ class PodLoop:
         self.prober = Prober(host.runtime, self.wake, self._probe_failed)
         self._news = asyncio.Event()
         self._pass: asyncio.Task[None] | None = None
-        self._passes_termination = False
         self._volumes_ready = False
+        self._deleted_everything = False
         self._reported: Object | None = None
-        self._grace_known: float | None = None
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -141,8 +140,6 @@ class PodLoop:
                 await asyncio.wait_for(self._news.wait(), pause if pause is None else max(0.0, pause))
         await self.prober.close()
         self.host.ended(self.uid)
-
-    _deleted_everything = False
 
     async def _one_pass(self) -> None:
         """Decide and carry out until there is nothing to do now."""

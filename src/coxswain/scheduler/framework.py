@@ -80,7 +80,6 @@ class Event(enum.Flag):
     NODE_TAINT = enum.auto()
     POD_ADD = enum.auto()
     POD_DELETE = enum.auto()
-    POD_UPDATE = enum.auto()
     FORCED = enum.auto()
 
 
