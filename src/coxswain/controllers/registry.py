@@ -35,6 +35,7 @@ _ROOMS: dict[str, str] = {
     "persistentvolumeclaim-protection-controller": "storageprotection.claims",
     "persistentvolume-protection-controller": "storageprotection.volumes",
     "persistentvolume-binder-controller": "pvbinder.controller",
+    "resourcequota-controller": "resourcequota.controller",
     "clusterrole-aggregation-controller": "clusterroleaggregation",
 }
 #: Known, but run only when named.

@@ -1,0 +1,189 @@
+"""Keeps the status of every ResourceQuota true.
+
+    quotas --index: which sources each names--> Monitors: one informer for each source that some quota names
+                                                   | objects come, go, or change their charge
+                                                   v
+      API <--status, if it changed-- reconcile <-- queue of quotas in that namespace that name that source
+
+Changes of counted objects are gathered for a moment: a deployment of a thousand pods costs a few sums, not
+a thousand. Every status is counted anew after five minutes at the latest. A quota whose sources are not all
+listed yet waits: half a count is worse than an old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from coxswain.api import meta
+from coxswain.api.errors import NotFound
+from coxswain.api.names import GVR, Object
+from coxswain.base import clock
+from coxswain.client.informer import Informer, InformerFactory, key_of
+from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.resourcequota import objects
+from coxswain.controllers.resourcequota.decide import new_status, usage
+from coxswain.controllers.resourcequota.names import sources
+from coxswain.controllers.served import ServedResources
+from coxswain.controllers.shell import Shell
+
+NAME = "resourcequota-controller"
+RESOURCE_QUOTAS = GVR("", "v1", "resourcequotas")
+
+#: Seconds for which changes are gathered before the quotas they concern are counted.
+GATHER = 0.2
+_BY_SOURCE, _BY_NAMESPACE_AND_SOURCE = "counted", "counted in namespace"
+
+
+class Monitors:
+    """Informers of what quotas count, by source; ``changed(source, namespace)`` tells of every change.
+
+    ``changed`` is called with an empty namespace when a source's first list has come.
+    """
+
+    def __init__(self, context: ControllerContext, changed: Callable[[str, str], None]) -> None:
+        self._own = InformerFactory(context.client, "resource quota controller's informers")
+        self._changed = changed
+        self._informers: dict[str, Informer] = {}
+
+    async def watch(self, source: str, resource: GVR) -> Informer:
+        """The informer for ``source``, started now if there was none (of this version)."""
+        informer = self._informers.get(source)
+        if informer is not None and informer.resource == resource:
+            return informer
+        informer = self._own.informer(resource, transform=objects.transform_of(source))
+        replaced = self._informers.pop(source, None)
+        self._informers[source] = informer
+        informer.add_handler(
+            lambda obj: self._tell(source, obj),
+            lambda old, obj: None if objects.same_charge(old, obj) else self._tell(source, obj),
+            lambda obj: self._tell(source, obj),
+            partial(self._listed, source, set()),
+        )
+        await self._own.start()
+        if replaced is not None:
+            await self._own.forget(replaced)
+        return informer
+
+    async def keep_only(self, wanted: Callable[[str], bool]) -> None:
+        """Stop watching what is not wanted any more."""
+        for source in [source for source in self._informers if not wanted(source)]:
+            await self._own.forget(self._informers.pop(source))
+
+    async def stop(self) -> None:
+        """End every informer."""
+        await self._own.stop()
+
+    def _tell(self, source: str, obj: Object) -> None:
+        self._changed(source, meta.namespace(obj))
+
+    def _listed(self, source: str, told: set[str]) -> None:
+        if source not in told:
+            told.add(source)
+            self._changed(source, "")
+
+
+class ResourceQuotaController:
+    """The shell; ``run`` ends with its task."""
+
+    def __init__(self, context: ControllerContext) -> None:
+        self._client = context.client
+        self._informers = context.informers
+        self._served = ServedResources(context.informers)
+        self._monitors = Monitors(context, self._wake)
+        self._shell = Shell(NAME, self.reconcile, context.workers)
+        self._quotas = context.informers.informer(RESOURCE_QUOTAS)
+        self._quotas.add_index(_BY_SOURCE, sources)
+        self._quotas.add_index(_BY_NAMESPACE_AND_SOURCE, _namespaced_sources)
+        self._quotas.add_handler(self._add, self._quota_updated, self._add)
+        self._served.definitions.add_handler(
+            self._definition_changed, lambda _, new: self._definition_changed(new), self._definition_changed
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            await self._informers.start()
+            await self._quotas.wait_synced()
+            await self._served.definitions.wait_synced()
+            await self._shell.run()
+        finally:
+            await self._monitors.stop()
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    def _add(self, quota: Object) -> None:
+        self._shell.add(key_of(quota))
+
+    def _quota_updated(self, old: Object, quota: Object) -> None:
+        if old.get("spec") != quota.get("spec") or old.get("status") != quota.get("status"):
+            self._shell.add(key_of(quota))
+
+    def _wake(self, source: str, namespace: str) -> None:
+        """Count soon what concerns ``source`` in a namespace, or in all of them."""
+        if not namespace:
+            for quota in self._quotas.by_index(_BY_SOURCE, source):
+                self._shell.add(key_of(quota))
+            return
+        for quota in self._quotas.by_index(_BY_NAMESPACE_AND_SOURCE, f"{namespace}/{source}"):
+            self._shell.add_after(key_of(quota), GATHER)
+
+    def _definition_changed(self, definition: Object) -> None:
+        spec = definition["spec"]
+        self._wake(f"{spec['names']['plural']}.{spec['group']}", "")
+
+    # -- reconcile -----------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        """Count what is in use of one quota, and write it if that is news."""
+        await self._monitors.keep_only(lambda source: bool(self._quotas.by_index(_BY_SOURCE, source)))
+        quota = self._quotas.get(key)
+        if quota is None:
+            return None
+        counted = await self._counted(quota)
+        if counted is None:
+            return None  # the first list of what is missing wakes it
+        used, again = usage(quota, counted, clock.now())
+        status = new_status(quota, used)
+        if status is not None:
+            try:
+                await self._client.update(RESOURCE_QUOTAS, {**quota, "status": status}, subresource="status")
+            except NotFound:
+                return None
+        return again
+
+    async def _counted(self, quota: Object) -> dict[str, Iterable[Object]] | None:
+        """The objects that the quota's limits are about, by source; None while some are not listed yet.
+
+        Of a source that nobody serves there are none.
+        """
+        informers: dict[str, Informer] = {}
+        for source in sources(quota):
+            resource = self._resource(source)
+            if resource is not None:
+                informers[source] = await self._monitors.watch(source, resource)
+        if not all(informer.synced for informer in informers.values()):
+            return None
+        namespace = meta.namespace(quota)
+        return {
+            source: informers[source].in_namespace(namespace) if source in informers else ()
+            for source in sources(quota)
+        }
+
+    def _resource(self, source: str) -> GVR | None:
+        for served in self._served.all():
+            if served.namespaced and served.gvr.group_resource == source and "watch" in served.verbs:
+                return served.gvr
+        return None
+
+
+def _namespaced_sources(quota: Object) -> list[str]:
+    return [f"{meta.namespace(quota)}/{source}" for source in sources(quota)]
+
+
+async def run(context: ControllerContext) -> None:
+    """Run until cancelled."""
+    await ResourceQuotaController(context).run()
+
+
+DESCRIPTOR = Descriptor(NAME, run)

@@ -1,0 +1,91 @@
+"""What a quota's status should be (Kubernetes' ``resourcequota/resource_quota_controller.go``), without IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from coxswain.api.names import Object
+from coxswain.api.quantity import Quantity
+from coxswain.controllers.resourcequota.names import COUNT, sources
+
+Usage = dict[str, Quantity]
+
+#: For how many seconds a status is trusted; then everything is counted again.
+RESYNC = 300.0
+
+
+def in_scopes(quota: Object, scopes: Mapping[str, str]) -> bool:
+    """Whether a quota counts objects that are in ``scopes``: those that are in all of its own."""
+    spec = quota.get("spec") or {}
+    if not all(name in scopes for name in spec.get("scopes") or ()):
+        return False
+    selector = spec.get("scopeSelector") or {}
+    return all(_selects(each, scopes) for each in selector.get("matchExpressions") or ())
+
+
+_WITH_CLASSES = ("PriorityClass", "VolumeAttributesClass")
+
+
+def _selects(requirement: Object, scopes: Mapping[str, str]) -> bool:
+    name, operator = requirement["scopeName"], requirement["operator"]
+    if name not in _WITH_CLASSES:
+        return name in scopes
+    if operator == "In":
+        return scopes.get(name) in (requirement.get("values") or ())
+    if operator == "NotIn":
+        return scopes.get(name) not in (requirement.get("values") or ())
+    return (name in scopes) == (operator == "Exists")
+
+
+def usage(quota: Object, objects: Mapping[str, Iterable[Object]], now: float) -> tuple[Usage, float]:
+    """What ``objects`` (by source, as ``objects.py`` keeps them) use of the quota's measured limits.
+
+    Also the seconds after which time alone may change that: a deleted pod is charged until it should be gone.
+    """
+    used: Usage = {}
+    again = RESYNC
+    for source, limits in sources(quota).items():
+        used.update(dict.fromkeys(limits, Quantity.of(0)))
+        count = COUNT + source
+        number = 0
+        for obj in objects[source]:
+            if not in_scopes(quota, obj["scopes"]):
+                continue
+            number += 1
+            if obj["ends"] is not None:
+                if obj["ends"] < now:
+                    continue
+                again = min(again, obj["ends"] - now + 1)
+            for limit, amount in obj["charge"].items():
+                if limit in used:
+                    used[limit] = used[limit] + amount
+        for limit in limits:
+            if limit == count or (limit == source and not _charged(source)):
+                used[limit] = Quantity.of(number)
+    return used, again
+
+
+def _charged(source: str) -> bool:
+    return source in ("pods", "services", "persistentvolumeclaims")
+
+
+def new_status(quota: Object, used: Usage) -> Object | None:
+    """The status with ``used`` in it, amounts in canonical form; None where it says the same already.
+
+    A limit that is not measured keeps what somebody else wrote as its use.
+    """
+    hard = _parsed((quota.get("spec") or {}).get("hard"))
+    status = quota.get("status") or {}
+    old_hard, old_used = _parsed(status.get("hard")), _parsed(status.get("used"))
+    new_used = {name: amount for name, amount in (old_used | used).items() if name in hard}
+    if "hard" in status and "used" in status and hard == old_hard and new_used == old_used:
+        return None
+    return {"hard": _written(hard), "used": _written(new_used)}
+
+
+def _parsed(amounts: Object | None) -> Usage:
+    return {name: Quantity.parse(amount) for name, amount in (amounts or {}).items()}
+
+
+def _written(amounts: Usage) -> Object:
+    return {name: str(amounts[name]) for name in sorted(amounts)}
