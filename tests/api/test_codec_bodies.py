@@ -221,7 +221,7 @@ def test_another_version_of_the_kind_is_told_apart() -> None:
 
 
 def test_an_unknown_media_type_lists_those_accepted() -> None:
-    with pytest.raises(errors.UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
+    with pytest.raises(errors.UnsupportedMediaType, match=r"application/vnd.kubernetes.protobuf"):
         codec.decode(b"x", "text/plain", POD, "Warn")
     with pytest.raises(errors.UnsupportedMediaType) as caught:
         codec.decode(b"x", "application/vnd.kubernetes.protobuf", WIDGET, "Warn", protobuf=False)
