@@ -395,3 +395,7 @@ async def test_custom_resources_are_counted_from_the_moment_they_are_served() ->
         )
         await clock.sleep(1)
         assert used(api) == {"count/widgets.example.com": "1"}
+        api.remove(CUSTOM_RESOURCE_DEFINITIONS, "widgets.example.com")
+        await clock.sleep(1)
+        assert used(api) == {"count/widgets.example.com": "0"}
+        assert not [watcher for watcher in api._watchers if watcher.call.resource == widgets]

@@ -67,8 +67,10 @@ class Monitors:
 
     async def keep_only(self, wanted: Callable[[str], bool]) -> None:
         """Stop watching what is not wanted any more."""
-        for source in [source for source in self._informers if not wanted(source)]:
-            await self._own.forget(self._informers.pop(source))
+        for source in list(self._informers):
+            # Asked anew each time: others work while one informer ends.
+            if source in self._informers and not wanted(source):
+                await self._own.forget(self._informers.pop(source))
 
     async def stop(self) -> None:
         """End every informer."""
@@ -136,7 +138,7 @@ class ResourceQuotaController:
 
     async def reconcile(self, key: str) -> float | None:
         """Count what is in use of one quota, and write it if that is news."""
-        await self._monitors.keep_only(lambda source: bool(self._quotas.by_index(_BY_SOURCE, source)))
+        await self._monitors.keep_only(self._is_wanted)
         quota = self._quotas.get(key)
         if quota is None:
             return None
@@ -169,6 +171,9 @@ class ResourceQuotaController:
             source: informers[source].in_namespace(namespace) if source in informers else ()
             for source in sources(quota)
         }
+
+    def _is_wanted(self, source: str) -> bool:
+        return bool(self._quotas.by_index(_BY_SOURCE, source)) and self._resource(source) is not None
 
     def _resource(self, source: str) -> GVR | None:
         for served in self._served.all():

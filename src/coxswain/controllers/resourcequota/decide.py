@@ -27,14 +27,16 @@ _WITH_CLASSES = ("PriorityClass", "VolumeAttributesClass")
 
 
 def _selects(requirement: Object, scopes: Mapping[str, str]) -> bool:
-    name, operator = requirement["scopeName"], requirement["operator"]
+    name: str = requirement["scopeName"]
+    operator: str = requirement["operator"]
     if name not in _WITH_CLASSES:
         return name in scopes
     if operator == "In":
         return scopes.get(name) in (requirement.get("values") or ())
     if operator == "NotIn":
         return scopes.get(name) not in (requirement.get("values") or ())
-    return (name in scopes) == (operator == "Exists")
+    exists = operator == "Exists"
+    return (name in scopes) == exists
 
 
 def usage(quota: Object, objects: Mapping[str, Iterable[Object]], now: float) -> tuple[Usage, float]:
