@@ -172,23 +172,33 @@ def test_objects_are_replaced_or_emptied_by_directive():
 
 
 @pytest.mark.parametrize(
-    ("patch", "message"),
+    ("patch", "code", "reason", "message"),
     [
-        ({"containers": [{"image": "c"}]}, "map: map[image:c] does not contain declared merge key: name"),
+        # Kubernetes makes no API error of a missing merge key.
+        (
+            {"containers": [{"image": "c"}]},
+            500,
+            "",
+            "map: map[image:c] does not contain declared merge key: name",
+        ),
         (
             {"containers": [{"name": "c", "$patch": "bogus"}]},
+            400,
+            "BadRequest",
             "unknown patch type: bogus in map: map[$patch:bogus name:c]",
         ),
         (
             {"securityContext": {"$patch": "merge"}},
+            400,
+            "BadRequest",
             "unknown patch type: merge in map: map[$patch:merge]",
         ),
     ],
 )
-def test_unusable_strategic_patches_are_plain_server_errors(patch, message):
+def test_unusable_strategic_patches_are_refused(patch, code, reason, message):
     with pytest.raises(ApiError) as error:
         patched_spec(pod(securityContext={}), patch)
-    assert (error.value.code, error.value.reason, error.value.message) == (500, "", message)
+    assert (error.value.code, error.value.reason, error.value.message) == (code, reason, message)
 
 
 def test_bottomless_patches_are_refused():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coxswain.api.errors import ApiError, BadRequest, CauseType, Conflict
+from coxswain.api.errors import BadRequest, CauseType, Conflict
 from coxswain.api.managedfields.entries import APPLY, UPDATE, Entry, decode, stamp, take_away, write
 from coxswain.api.managedfields.fieldset import Node, difference, intersection, paths, union, without
 from coxswain.api.managedfields.lastapplied import MANAGER, refreshed, still_applied
@@ -49,8 +49,8 @@ def apply(
 ) -> Object:
     """The object that applying makes; see the package's text. ``api_version`` defaults to the applied object's.
 
-    Raises Conflict (causes name the managers and paths), BadRequest when ``applied`` carries managedFields, and a
-    plain 500, as Kubernetes does, when a list's element has no key.
+    Raises Conflict (causes name the managers and paths) and BadRequest, when ``applied`` carries managedFields or
+    does not fit the type (a list's element without its key).
     """
     if (applied.get("metadata") or {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
@@ -162,7 +162,7 @@ def _check_shape(shape: Shape, applied: Object, type: Type | None) -> None:  # n
         group, _, version = str(applied.get("apiVersion", "")).rpartition("/")
         gv = f"{group}/{version}" if group else f"/{version}"
         who = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {gv}, Kind={applied.get('kind', '')}"
-        raise ApiError(f"failed to create typed patch object ({who}): {fault}", code=500, reason="")
+        raise BadRequest(f"failed to create typed patch object ({who}): {fault}")
 
 
 def _misfit(shape: Shape, value: Any, path: str) -> str:

@@ -31,7 +31,7 @@ _Node: TypeAlias = Type | Field | None
 
 
 def strategic_merge_patch(obj: Object, patch: Any, type: Type | None) -> Object:  # noqa: A002
-    """``obj`` with ``patch`` merged in. Raises BadRequest, Invalid, or a plain 500 as Kubernetes does."""
+    """``obj`` with ``patch`` merged in. Raises BadRequest, Invalid, or as Kubernetes a bare 500 for a missing merge key."""
     if not isinstance(patch, dict):
         raise wrong_json_type(patch, "map[string]interface {}")
     try:
@@ -41,8 +41,8 @@ def strategic_merge_patch(obj: Object, patch: Any, type: Type | None) -> Object:
 
 
 def _failure(message: str) -> ApiError:
-    """Kubernetes does not map these: they reach the client as an error 500 without a reason."""
-    return ApiError(message, code=500, reason="")
+    """The client's mistake, so a 400, although Kubernetes makes no API error of it and answers with a bare 500."""
+    return BadRequest(message)
 
 
 def _unknown_directive(directive: Any, patch: Object) -> ApiError:
@@ -50,7 +50,9 @@ def _unknown_directive(directive: Any, patch: Object) -> ApiError:
 
 
 def _no_merge_key(element: Any, key: str) -> ApiError:
-    return _failure(f"map: {go_text(element)} does not contain declared merge key: {key}")
+    # The one mistake of these that clients are known to meet: answered as Kubernetes does, without a reason.
+    message = f"map: {go_text(element)} does not contain declared merge key: {key}"
+    return ApiError(message, code=500, reason="")
 
 
 # --- objects ----------------------------------------------------------------------------------------------
