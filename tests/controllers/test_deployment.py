@@ -10,7 +10,8 @@ from coxswain.api.errors import Conflict, Timeout
 from coxswain.api.names import DEPLOYMENTS, PODS, REPLICA_SETS
 from coxswain.controllers.deployment.decide import reconcile
 from coxswain.controllers.deployment.revisions import REVISION, build
-from coxswain.controllers.deployment.rollout import MAX, UpdateSet, scaled
+from coxswain.controllers.deployment.rollout import MAX, UpdateSet
+from coxswain.controllers.intorpercent import scaled
 
 
 def set_image(it: World, image: str) -> None:

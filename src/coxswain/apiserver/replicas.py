@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coxswain.apiserver.options import WriteOptions
     from coxswain.apiserver.request import Context
 
-#: Bodies remembered, and the largest of them in bytes: 4 MiB in all at the most.
+#: Bodies remembered, and the largest of them in bytes; of each that came twice, two decoded forms are kept too.
 _BODIES = 256
 _MAX_BYTES = 16 << 10
 _MARK = b'"generateName"'

@@ -37,7 +37,7 @@ OWNER_INDEX = "controller"
 
 
 def slim_pod(pod: Object) -> Object:
-    """An informer transform: a pod without what no controller reads (a fifth of its memory).
+    """An informer transform: a pod without what no controller reads.
 
     All controllers share it, so that there is one copy of the pods in a controller manager.
     """

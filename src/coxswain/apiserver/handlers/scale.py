@@ -73,7 +73,6 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions) -> Reply:
         newest = existing["metadata"].pop("resourceVersion", None)
         merged = patch.merge_applied(ctx, existing, applied, options)
         merged["metadata"]["resourceVersion"] = newest
-        writing.forget_scale_times(merged)
         return merged
 
     raw = await writing.update_object(core, ctx, transform, options, _door(ctx), tracked=False)

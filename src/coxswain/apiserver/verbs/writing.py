@@ -424,18 +424,6 @@ def track(ctx: Context, new: Object, old: Object | None) -> None:
         type=entry.type,
         now=clock.timestamp(),
     )
-    if ctx.subresource == "scale":
-        forget_scale_times(new)
-
-
-def forget_scale_times(obj: Object) -> None:
-    """Entries that came through ``/scale`` bear no time and go first, as Kubernetes writes them."""
-    entries = obj["metadata"].get("managedFields") or []
-    scaled = [entry for entry in entries if entry.get("subresource") == "scale"]
-    for entry in scaled:
-        entry.pop("time", None)
-    if scaled:
-        obj["metadata"]["managedFields"] = scaled + [entry for entry in entries if entry not in scaled]
 
 
 def drop_duplicate_owners(obj: Object) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.controllers.daemonset.placement import GENERATION_ANNOTATION, GENERATION_LABEL, Verdict
-from coxswain.controllers.deployment.rollout import scaled
 from coxswain.controllers.history.revisions import REVISION_LABEL
+from coxswain.controllers.intorpercent import scaled
 
 
 @dataclass(slots=True)

@@ -6,12 +6,12 @@ differences to what was given become instructions, at most one a replica set and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coxswain.api import meta
 from coxswain.api.names import Object
+from coxswain.controllers.intorpercent import scaled
 
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAX = "deployment.kubernetes.io/max-replicas"
@@ -175,11 +175,3 @@ class Rollout:
     def changed_sets(self) -> list[Object]:
         """Working copies that differ from what was given."""
         return [rs for rs in self.all if meta.uid(rs) in self._given and rs != self._given[meta.uid(rs)]]
-
-
-def scaled(value: int | str, total: int, *, round_up: bool) -> int:
-    """An int-or-percent of ``total`` (``intstr.GetScaledValueFromIntOrPercent``)."""
-    if isinstance(value, int):
-        return value
-    share = int(value.removesuffix("%")) * total / 100
-    return math.ceil(share) if round_up else math.floor(share)

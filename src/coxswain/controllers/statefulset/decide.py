@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.base import clock
-from coxswain.controllers.deployment.rollout import scaled
 from coxswain.controllers.history.revisions import template_of
+from coxswain.controllers.intorpercent import scaled
 from coxswain.controllers.statefulset.claims import claims_of, is_owned_rightly, is_stale, with_owners
 from coxswain.controllers.statefulset.identity import (
     identity_matches,
