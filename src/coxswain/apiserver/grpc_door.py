@@ -27,6 +27,7 @@ from coxswain._generated import messages
 from coxswain.api import errors
 from coxswain.api.names import GVR
 from coxswain.apiserver.authn.authenticator import Authenticator
+from coxswain.apiserver.pending import decided
 from coxswain.apiserver.pki import KeyPair
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.client.interface import JSON, Answer, Backend, Call, UserInfo, Verb, WatchEvent
@@ -262,7 +263,7 @@ class GrpcDoor:
         if certificates and not bearer:
             der = ssl.PEM_cert_to_DER_cert(certificates[0].decode())
         try:
-            user = self._authenticator.authenticate(der, bearer)
+            user = await decided(lambda: self._authenticator.authenticate(der, bearer))
         except errors.Unauthorized:
             user = None
         if user is None:

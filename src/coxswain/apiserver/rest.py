@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ from coxswain.apiserver.endpoints import Endpoints
 from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, Stream, status_line
 from coxswain.apiserver.kubelet_client import StreamReply
 from coxswain.apiserver.negotiation import JSON, PROTOBUF, negotiate
+from coxswain.apiserver.pending import Pending
 from coxswain.apiserver.pipeline import Pipeline, internal
 from coxswain.apiserver.request import Reply, not_served, wrong_method
 from coxswain.apiserver.routes import Route, is_true, parse_path, parse_query, verb_of
@@ -49,7 +50,10 @@ class Authenticator(Protocol):
     """Finds out who asks."""
 
     def authenticate(
-        self, peer_certificate_der: bytes | None, authorization: str | None
+        self,
+        peer_certificate_der: bytes | None,
+        authorization: str | None,
+        fields: Sequence[tuple[bytes, bytes]] = (),
     ) -> UserInfo | None: ...
 
 
@@ -156,13 +160,24 @@ class RestServer:
                 self._streams.add(self._begin(exchange, self._stream(exchange, target.route, target, user)))
             else:
                 self._limited(exchange, target.route, target.verb, target.query, user)
+        except Pending as pending:
+            self._begin(exchange, self._again(exchange, pending))
         except Exception as error:
             self._fail(exchange, error)
+
+    async def _again(self, exchange: Exchange, pending: Pending) -> None:
+        """Begin again once somebody outside has said who this is or what they may do."""
+        try:
+            await pending.answer()
+        except Exception as error:
+            self._fail(exchange, error)
+        else:
+            self.accept(exchange.request)
 
     def _authenticate(self, request: Request) -> UserInfo:
         headers = request.headers
         authorization = request.header(b"authorization") if b"authorization" in headers else None
-        user = self._authenticator.authenticate(request.connection.certificate, authorization)
+        user = self._authenticator.authenticate(request.connection.certificate, authorization, request.fields)
         if user is None:
             raise errors.Unauthorized()
         for name in headers:

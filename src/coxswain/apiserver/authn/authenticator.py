@@ -6,6 +6,8 @@ A request without credentials is ``system:anonymous`` (RBAC lets it see /healthz
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from coxswain.api import errors
 from coxswain.apiserver.authn.certificates import ClientCertificates
 from coxswain.apiserver.authn.credentials import ANONYMOUS, Identity
@@ -31,7 +33,12 @@ class Authenticator:
         self._service_accounts = service_accounts
         self._anonymous = ANONYMOUS if anonymous else None
 
-    def authenticate(self, peer_certificate_der: bytes | None, authorization: str | None) -> UserInfo | None:
+    def authenticate(
+        self,
+        peer_certificate_der: bytes | None,
+        authorization: str | None,
+        fields: Sequence[tuple[bytes, bytes]] = (),
+    ) -> UserInfo | None:
         """Who sends a request; None where it is anonymous and that is switched off.
 
         ``peer_certificate_der`` is the certificate that TLS verified against the client CA,
