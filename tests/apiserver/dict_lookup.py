@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ class DictLookup:
         self.objects: dict[GVR, dict[tuple[str, str], Object]] = {}
         self.generations: dict[GVR, int] = {}
         self.gets = 0
+        self.listeners: dict[GVR, list[Callable[[], None]]] = {}
 
     def put(self, gvr: GVR, name: str, namespace: str = "", **parts: Any) -> Object:
         meta = {"name": name, "uid": f"uid-{name}", **parts.pop("metadata", {})}
@@ -33,6 +34,8 @@ class DictLookup:
 
     def _touch(self, gvr: GVR) -> None:
         self.generations[gvr] = self.generations.get(gvr, 0) + 1
+        for changed in self.listeners.get(gvr, ()):
+            changed()
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
         self.gets += 1
@@ -48,3 +51,6 @@ class DictLookup:
 
     def generation(self, gvr: GVR) -> int:
         return self.generations.get(gvr, 0)
+
+    def on_change(self, gvr: GVR, changed: Callable[[], None]) -> None:
+        self.listeners.setdefault(gvr, []).append(changed)

@@ -7,7 +7,7 @@ change them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from coxswain.api.names import GVR, Object
@@ -30,4 +30,11 @@ class Lookup(Protocol):
 
     def generation(self, gvr: GVR) -> int:
         """A number that changes whenever any object of the resource changed: a cheap cache key."""
+        ...
+
+    def on_change(self, gvr: GVR, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after every change of the resource (before whoever made it gets an answer), for ever.
+
+        For resources that exist from the start, and for callbacks that do next to nothing.
+        """
         ...

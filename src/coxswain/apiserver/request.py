@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,11 +74,11 @@ class Allocator(Protocol):
 
 
 class Admission(Protocol):
-    """The admission chain."""
+    """The admission chain. What it returns has to be awaited, where that is not None."""
 
-    def mutate(self, request: AdmissionRequest) -> None: ...
+    def mutate(self, request: AdmissionRequest) -> Awaitable[None] | None: ...
 
-    def validate(self, request: AdmissionRequest) -> None: ...
+    def validate(self, request: AdmissionRequest) -> Awaitable[None] | None: ...
 
 
 class Authorizer(Protocol):

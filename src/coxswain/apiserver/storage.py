@@ -14,7 +14,7 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import orjson
 
@@ -270,6 +270,11 @@ class CacheLookup:
     def generation(self, gvr: GVR) -> int:
         cache = self._cache(gvr)
         return cache.generation if cache is not None else 0
+
+    def on_change(self, gvr: GVR, changed: Callable[[], None]) -> None:
+        cache = self._cache(gvr)
+        if cache is not None:
+            cache.listeners += (changed,)
 
 
 def _decoded(item: Item, spec: CacheSpec) -> Object:

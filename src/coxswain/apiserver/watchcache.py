@@ -148,6 +148,8 @@ class ResourceCache:
         self.spec = spec
         self.items: dict[str, Item] = {}
         self.generation = 0
+        #: Called after every change, before it is offered to watchers (see ``Lookup.on_change``).
+        self.listeners: tuple[Callable[[], None], ...] = ()
         #: A watch from before this revision cannot be served any more.
         self.floor = revision
         #: The revision of the newest change here (or of the load): lists at or after it show what is here now.
@@ -181,6 +183,7 @@ class ResourceCache:
             self._index_add(item)
         self._keys = SortedList(self.items)
         self.generation += 1
+        self._tell()
 
     def apply(self, change: Change, pending: Pending | None) -> Event:
         """Take a committed change and offer its event to the watchers."""
@@ -196,10 +199,16 @@ class ResourceCache:
             kind = "ADDED" if previous is None else "MODIFIED"
             event = Event(kind, item, previous, change.revision)
         self.generation += 1
+        if self.listeners:
+            self._tell()
         self.latest = change.revision
         self._remember(event)
         self._offer(event)
         return event
+
+    def _tell(self) -> None:
+        for changed in self.listeners:
+            changed()
 
     def _item(self, key: str, value: bytes, revision: int, pending: Pending | None) -> Item:
         raw = splice_resource_version(value, revision)

@@ -1,37 +1,78 @@
 """The ordered plugins of a server, and for each shape of request those that concern it.
 
 Order is Kubernetes' (``kubeapiserver/options/plugins.go``): NamespaceLifecycle first, ResourceQuota last.
-The pipeline calls ``mutate`` before the registry's validation and ``validate`` after it.
+The pipeline calls ``mutate`` before the registry's validation and ``validate`` after it:
+
+    pending = chain.mutate(request)
+    if pending is not None:
+        await pending
+
+Nothing is pending unless some plugin has to wait for this very request: webhooks and policies that nobody
+configured are not even among the steps. When a resource changes that decides about the steps, they are worked
+out anew (``Lookup.on_change``), so that the usual request pays nothing for asking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from coxswain.api.names import GVR
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
+from coxswain.apiserver.lookup import Lookup
 
-Step = Callable[[Request], None]
+Step = Callable[[Request], Awaitable[None] | None]
+Steps = tuple[Step, ...]
 
 
 class Chain:
     """Runs plugins; the first refusal ends the request."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], lookup: Lookup | None = None) -> None:
+        """``lookup`` tells of changes of what the plugins watch."""
         self.plugins = tuple(plugins)
-        self._steps: dict[tuple[Operation, GVR, str], tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        self._steps: dict[tuple[Operation, GVR, str], tuple[Steps, Steps]] = {}
+        if lookup is not None:
+            for gvr in {gvr for plugin in self.plugins for gvr in plugin.WATCHES}:
+                lookup.on_change(gvr, self._steps.clear)
 
-    def mutate(self, request: Request) -> None:
-        """Let the plugins complete ``request.object`` in place. Raises ``ApiError``."""
-        for admit in self._of(request)[0]:
-            admit(request)
+    def mutate(self, request: Request) -> Awaitable[None] | None:
+        """Let the plugins complete ``request.object`` in place; what is left to wait for. Raises ``ApiError``."""
+        steps = self._of(request)[0]
+        for position, admit in enumerate(steps):
+            pending = admit(request)
+            if pending is not None:
+                return self._mutate_on(pending, steps[position + 1 :], request)
+        return self._once_more(request) if request.reinvoke else None
 
-    def validate(self, request: Request) -> None:
-        """Let the plugins judge the final object. Raises ``ApiError``."""
-        for validate in self._of(request)[1]:
-            validate(request)
+    def validate(self, request: Request) -> Awaitable[None] | None:
+        """Let the plugins judge the final object; what is left to wait for. Raises ``ApiError``."""
+        steps = self._of(request)[1]
+        for position, validate in enumerate(steps):
+            pending = validate(request)
+            if pending is not None:
+                return _go_on(pending, steps[position + 1 :], request)
+        return None
 
-    def _of(self, request: Request) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    async def close(self) -> None:
+        """Close what the plugins hold open."""
+        for plugin in self.plugins:
+            await plugin.close()
+
+    async def _mutate_on(self, pending: Awaitable[None], rest: Steps, request: Request) -> None:
+        await _go_on(pending, rest, request)
+        if request.reinvoke:
+            again = self._once_more(request)
+            if again is not None:
+                await again
+
+    def _once_more(self, request: Request) -> Awaitable[None] | None:
+        """Kubernetes' reinvocation: at most one second round."""
+        if request.reinvoked:
+            return None
+        request.reinvoked = True
+        return self.mutate(request)
+
+    def _of(self, request: Request) -> tuple[Steps, Steps]:
         key = (request.operation, request.resource, request.subresource)
         steps = self._steps.get(key)
         if steps is None:
@@ -42,3 +83,11 @@ class Chain:
             )
             self._steps[key] = steps
         return steps
+
+
+async def _go_on(pending: Awaitable[None], rest: Steps, request: Request) -> None:
+    await pending
+    for step in rest:
+        more = step(request)
+        if more is not None:
+            await more

@@ -3,22 +3,25 @@
 A plugin is one small module with a class that has
 
     NAME                    as ``--enable-admission-plugins`` knows it
-    handles(op, gvr, sub)   whether it wants such requests at all (asked once per combination, then cached)
+    WATCHES                 the resources that its ``handles`` depends on, beside the arguments
+    handles(op, gvr, sub)   whether it wants such requests at all (asked once per combination, then cached
+                            until a watched resource changes)
     admit(request)          may change ``request.object`` in place, may raise        (mutating)
     validate(request)       may raise, must not change anything                      (validating)
 
-Failures are ``ApiError``s: mostly ``Forbidden``. Plugins are synchronous and read other objects through
-``Lookup`` only, so that a write costs no awaits.
+Failures are ``ApiError``s: mostly ``Forbidden``. Plugins read other objects through ``Lookup`` only, so that a
+write costs no awaits. Only where one has to wait for something outside (a webhook, the store) for *this*
+request does it return an awaitable; the chain goes on when that is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from coxswain.api import errors
-from coxswain.api.names import GVR, Object
+from coxswain.api.names import GVK, GVR, NAMESPACES, Object
 from coxswain.client.interface import UserInfo
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
@@ -32,6 +35,9 @@ class Request:
     ``Lookup`` returns may be changed. ``name`` is empty for a create with ``generateName``.
     ``options`` are the decoded Create/Update/DeleteOptions. ``warnings`` are sent to the client,
     ``annotations`` belong to the audit event.
+
+    A mutating policy or webhook that changed the object may set ``reinvoke``: then every mutating plugin is
+    called once more, with ``reinvoked`` set. ``memory`` is theirs to remember in, by plugin name.
     """
 
     user: UserInfo
@@ -46,10 +52,25 @@ class Request:
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
+    reinvoke: bool = False
+    reinvoked: bool = False
+    memory: dict[str, Any] | None = None
 
     def forbidden(self, why: str) -> errors.Forbidden:
         """``pods "a" is forbidden: why``, as ``admission.NewForbidden`` words it."""
         return errors.forbidden(self.resource, self.display_name, why)
+
+    @property
+    def kind(self) -> GVK:
+        """The kind of the object, which is the subresource's own where that has one (``Binding``)."""
+        obj = self.object or self.old_object or {}
+        group, _, version = str(obj.get("apiVersion") or "").rpartition("/")
+        return GVK(group, version, str(obj.get("kind") or ""))
+
+    @property
+    def scope_namespace(self) -> str:
+        """The namespace as selectors and webhooks see it: that of a Namespace is its own name."""
+        return self.name if self.resource == NAMESPACES else self.namespace
 
     @property
     def display_name(self) -> str:
@@ -64,13 +85,19 @@ class Plugin:
     """Base of the plugins: handles nothing, admits everything."""
 
     NAME: ClassVar[str] = ""
+    WATCHES: ClassVar[tuple[GVR, ...]] = ()
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
-        """Whether requests of this shape concern the plugin. Must depend on its arguments only."""
+        """Whether requests of this shape concern the plugin: a matter of the arguments and of ``WATCHES`` only."""
         return False
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> Awaitable[None] | None:
         """Complete ``request.object``; raise ``ApiError`` to refuse."""
+        return None
 
-    def validate(self, request: Request) -> None:
+    def validate(self, request: Request) -> Awaitable[None] | None:
         """Raise ``ApiError`` to refuse."""
+        return None
+
+    async def close(self) -> None:
+        """Let go of what the plugin holds open. Idempotent."""

@@ -33,9 +33,13 @@ async def create(core: Core, ctx: Context) -> Reply:
     else:
         ctx.name = binding["metadata"].get("name") or ""
     request = writing.admission_request(ctx, "CREATE", options, binding, None)
-    core.admission.mutate(request)
+    pending = core.admission.mutate(request)
+    if pending is not None:
+        await pending
     _check(binding)
-    core.admission.validate(request)
+    pending = core.admission.validate(request)
+    if pending is not None:
+        await pending
     entry = core.registry.get(PODS)
     assert entry is not None
     await _bind(core, entry, ctx, binding, options)

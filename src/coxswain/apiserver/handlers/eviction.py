@@ -29,8 +29,7 @@ async def create(core: Core, ctx: Context) -> Reply:
         raise errors.BadRequest("name in URL does not match name in Eviction object")
     chosen = _delete_options(eviction, options.dry_run)
     request = writing.admission_request(ctx, "CREATE", options, eviction, None)
-    core.admission.mutate(request)
-    core.admission.validate(request)
+    await writing.admit(core, request)
     await core.storage.catch_up()
     cache = ctx.entry.cache
     item = cache.get(ctx.namespace, ctx.name) if cache is not None else None

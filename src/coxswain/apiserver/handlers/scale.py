@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import orjson
 
@@ -10,6 +11,7 @@ from coxswain.api import codec, errors, selectors
 from coxswain.api.fields import invalid, quote
 from coxswain.api.names import GVK, Object
 from coxswain.api.structural.model import lookup
+from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
 from coxswain.apiserver.registry import ScalePaths
 from coxswain.apiserver.representation import shaped_reply
@@ -96,7 +98,25 @@ def _replicas(ctx: Context, scale: Object) -> int:
 
 
 def _door(ctx: Context) -> Door:
-    return Door(ctx.entry.rules.prepare_update, ctx.entry.rules.validate_update, "scale")
+    rules = ctx.entry.rules
+    return Door(rules.prepare_update, rules.validate_update, "scale", shown=_ShownScale(ctx.entry.scale))
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownScale:
+    """Admission sees the Scale, not the object that is scaled."""
+
+    paths: ScalePaths | None
+
+    def show(self, request: AdmissionRequest) -> None:
+        assert request.object is not None and request.old_object is not None
+        request.object = scale_of(request.object, self.paths)
+        request.old_object = scale_of(request.old_object, self.paths)
+
+    def take(self, request: AdmissionRequest, new: Object) -> None:
+        replicas = ((request.object or {}).get("spec") or {}).get("replicas") or 0
+        if replicas != (scale_of(new, self.paths)["spec"].get("replicas") or 0):
+            _put_replicas(new, self.paths, int(replicas))
 
 
 async def _change(core: Core, ctx: Context, options: WriteOptions, make: Callable[[Object], Object]) -> Reply:

@@ -24,8 +24,7 @@ async def create_token(core: Core, ctx: Context) -> Reply:
     if account is None:
         raise errors.not_found(SERVICE_ACCOUNTS, ctx.name)
     admission = writing.admission_request(ctx, "CREATE", options, request, None)
-    core.admission.mutate(admission)
-    core.admission.validate(admission)
+    await writing.admit(core, admission)
     return shaped_reply(ctx, 201, core.tokens.create(account, request))
 
 
@@ -38,6 +37,7 @@ async def review(core: Core, ctx: Context) -> Reply:
     if ctx.entry.namespaced:
         decoding.settle_namespace(ctx, obj)
     writing.track(ctx, obj, None)
+    await writing.admit(core, writing.admission_request(ctx, "CREATE", options, obj, None))
     await core.storage.catch_up()
     answered = core.reviews.handle(ctx.entry.gvr, obj, ctx.user, ctx.namespace)
     return shaped_reply(ctx, 201, answered)

@@ -110,8 +110,7 @@ async def delete_object(core: Core, ctx: Context, options: DeleteOptions) -> tup
             options.dry_run,
             ctx.warnings,
         )
-        core.admission.mutate(request)
-        core.admission.validate(request)
+        await writing.admit(core, request)
         stays = mark(entry, obj, options)
         uid = str(obj["metadata"].get("uid") or "")
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from coxswain.api import codec, errors, managedfields, strategy
 from coxswain.api import fields as field_errors
@@ -39,6 +40,18 @@ _UPDATE_ATTEMPTS = 50
 _RESOURCE_VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
 
 
+class Shown(Protocol):
+    """How admission sees a change through a subresource that has a kind of its own (Scale)."""
+
+    def show(self, request: AdmissionRequest) -> None:
+        """Put the subresource's objects into the request."""
+        ...
+
+    def take(self, request: AdmissionRequest, new: Object) -> None:
+        """Put what admission made of them into ``new``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """How objects may be changed through a resource or one of its subresources."""
@@ -48,6 +61,8 @@ class Door:
     subresource: str = ""
     #: Whether the request's own defaults apply (subresources leave the rest of the object alone).
     defaults: bool = True
+    #: What admission is shown, where that is not the object itself.
+    shown: Shown | None = None
 
 
 def main_door(entry: Entry) -> Door:
@@ -78,6 +93,16 @@ def admission_request(
         options.dry_run,
         ctx.warnings,
     )
+
+
+async def admit(core: Core, request: AdmissionRequest) -> None:
+    """Both halves of admission, for what has nothing between them. Raises ``ApiError``."""
+    pending = core.admission.mutate(request)
+    if pending is not None:
+        await pending
+    pending = core.admission.validate(request)
+    if pending is not None:
+        await pending
 
 
 def current(entry: Entry, item: Item) -> Object:
@@ -139,10 +164,12 @@ async def create_prepared(
 ) -> bytes:
     """The other steps: admission, validation, commit. ``replica`` knows of earlier objects like this one."""
     entry = ctx.entry
-    metadata = obj["metadata"]
-    has_revision = metadata.get("resourceVersion") not in (None, "", "0")
+    has_revision = obj["metadata"].get("resourceVersion") not in (None, "", "0")
     request = admission_request(ctx, "CREATE", options, obj, None)
-    core.admission.mutate(request)
+    pending = core.admission.mutate(request)
+    if pending is not None:
+        await pending
+    metadata = obj["metadata"]
     generated = _fill_system_fields(metadata)
     entry.rules.prepare_create(obj)
     codec.complete(obj, entry.gvk)
@@ -150,7 +177,9 @@ async def create_prepared(
     try:
         _check_new(ctx, obj, replica)
         request.name = metadata["name"]
-        core.admission.validate(request)
+        pending = core.admission.validate(request)
+        if pending is not None:
+            await pending
         if has_revision:
             # Kubernetes finds this out only when it stores, and makes no API error of it.
             raise errors.ApiError(_RESOURCE_VERSION_ON_CREATE, code=500)
@@ -337,7 +366,13 @@ async def _replace(
     if tracked:
         track(ctx, new, old)
     request = admission_request(ctx, "UPDATE", options, new, old)
-    core.admission.mutate(request)
+    if door.shown is not None:
+        door.shown.show(request)
+    pending = core.admission.mutate(request)
+    if pending is not None:
+        await pending
+    if door.shown is not None:
+        door.shown.take(request, new)
     _keep_system_fields(new["metadata"], before)
     door.prepare(new, old)
     codec.complete(new, entry.gvk)
@@ -349,7 +384,9 @@ async def _replace(
             raise errors.invalid(entry.error_group, entry.kind, ctx.name, problems)
         if not door.subresource:
             ctx.warnings.extend(entry.rules.warnings(new))
-        core.admission.validate(request)
+        pending = core.admission.validate(request)
+        if pending is not None:
+            await pending
         raw = await _store_update(core, ctx, new, old, item, options.dry_run)
     except BaseException:
         if reservation is not None:
