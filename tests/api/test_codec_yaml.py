@@ -180,13 +180,13 @@ def test_an_apply_patch_stays_as_it_was_sent() -> None:
     [
         (
             b"a: b: c",
-            "error decoding YAML: error converting YAML to JSON: yaml: mapping values are not allowed",
+            "error decoding patch: error converting YAML to JSON: yaml: mapping values are not allowed",
         ),
         (
             b"[1]",
-            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array",
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array",
         ),
-        (b"a: 1\na: 2", "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:"),
+        (b"a: 1\na: 2", "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:"),
     ],
 )
 def test_a_broken_apply_patch_says_why(body: bytes, message: str) -> None:

@@ -290,7 +290,8 @@ def test_configurations_that_cannot_be_applied():
         applied(None, deployment({"image": "i"}), kind=DEPLOYMENT)
     assert error.value.message == (
         "failed to create typed patch object (/d; apps/v1, Kind=Deployment): .spec.template.spec.containers: element 0: "
-        'associative list with keys has an element that omits key field "name" (and doesn\'t have default value)'
+        'associative list with keys has an element that omits all key fields ["name"] '
+        "(and doesn't have default values for any key fields)"
     )
 
 
@@ -318,7 +319,9 @@ def test_custom_types_made_at_run_time():
             "tags": Field("tags", "array", element=Field("", "string"), list_type="set"),
         },
     )
-    widget = Type("widget", {"spec": Field("spec", "ref", _ref=spec), "status": Field("status", "any")})
+    fields = [Field("metadata", "ref", ref_name="io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")]
+    fields += [Field("spec", "ref", _ref=spec), Field("status", "any")]
+    widget = Type("widget", {field.name: field for field in fields})
     obj = {
         "metadata": {"name": "w"},
         "spec": {"size": 1, "items": [{"k": "a", "v": 1}], "tags": ["x"]},

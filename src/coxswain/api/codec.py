@@ -113,16 +113,16 @@ def decode_apply(body: bytes, field_validation: FieldValidation | str = "Warn") 
     try:
         obj, twice = yamlio.loads(body)
     except yamlio.YamlError as error:
-        raise errors.BadRequest(f"error decoding YAML: {_CONVERTING}{error}") from None
+        raise errors.BadRequest(f"error decoding patch: {_CONVERTING}{error}") from None
     obj = {} if obj is None else obj
     if type(obj) is not dict:
         name = walk.value_name(obj, False)
         raise errors.BadRequest(
-            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
             f" {name} into Go value of type map[string]interface {{}}"
         )
     if twice and field_validation == "Strict":
-        raise errors.BadRequest(f"error strict decoding YAML: {_CONVERTING}{twice[0]}")
+        raise errors.BadRequest(f"error strict decoding patch: {_CONVERTING}{twice[0]}")
     warnings = [_CONVERTING + message for message in twice] if field_validation == "Warn" else []
     return Decoded(obj, warnings, GVK.of(obj))
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
-from coxswain.api.names import EVENTS, EVENTS_V1, GVR, Object
+from coxswain.api import schema
+from coxswain.api.managedfields import Versions
+from coxswain.api.names import EVENTS, EVENTS_V1, GVK, GVR, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +152,22 @@ CONVERSIONS: dict[GVR, Conversion] = {
     EVENTS_V1: Conversion(EVENTS, _event_to_core, _event_from_core),
     _HPA_V1: Conversion(_HPA_V2, _hpa_to_v2, _hpa_to_v1),
 }
+
+
+def versions_of(gvr: GVR, gvk: GVK) -> Versions:
+    """Every version that a built-in resource is served in, and how an object of ``gvk`` gets there."""
+    versions: dict[str, Any] = {gvk.api_version: (schema.type_of(gvk), _as_it_is, _as_it_is)}
+    for view, conversion in CONVERSIONS.items():
+        if view == gvr:
+            other, convert, back = conversion.storage, conversion.to_storage, conversion.from_storage
+        elif conversion.storage == gvr:
+            other, convert, back = view, conversion.from_storage, conversion.to_storage
+        else:
+            continue
+        there = GVK(other.group, other.version, gvk.kind)
+        versions[there.api_version] = (schema.type_of(there), convert, back)
+    return versions
+
+
+def _as_it_is(obj: Object) -> Object:
+    return obj

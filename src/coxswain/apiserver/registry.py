@@ -17,6 +17,7 @@ from typing import TypeVar
 from coxswain.api import codec, defaults, kinds, schema, strategy, validation
 from coxswain.api.fields import Errors
 from coxswain.api.kinds import Resource
+from coxswain.api.managedfields import Versions
 from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver import conversion, selecting
 from coxswain.apiserver.conversion import Conversion
@@ -92,6 +93,8 @@ class Entry:
     conform: Callable[[Object], list[str]] | None = None
     #: Custom resources: the columns of their table.
     columns: Sequence[Object] | None = None
+    #: The versions that managed fields may be in; None: they are all alike (custom resources).
+    versions: Versions | None = None
     #: Where ``/scale`` finds its numbers; None: in spec.replicas, status.replicas and spec.selector.
     scale: ScalePaths | None = None
 
@@ -226,6 +229,7 @@ class Registry:
             create_on_update=name in _CREATE_ON_UPDATE,
             unconditional_update=name not in _CONDITIONAL_UPDATE,
             conversion=conversion.CONVERSIONS.get(gvr),
+            versions=conversion.versions_of(gvr, resource.gvk),
         )
         if {"list", "create"} <= set(resource.verbs):
             storage_gvr = entry.conversion.storage if entry.conversion else gvr

@@ -9,6 +9,11 @@
         the object that a server-side apply makes of ``live`` (None: of nothing), managedFields included. Raises
         ``Conflict`` with a cause for every conflicting field, BadRequest for configurations that cannot be applied.
 
+    versions (of both)
+        the kind's other versions, by apiVersion: (Type, what converts an object to it, and back), the one written in too.
+        What was written in another version keeps its owners as that version shows them; owners in a version that is
+        not named go. None: all versions are alike.
+
     manager_of(field_manager, user_agent) -> str
         the manager of a request: its fieldManager, else what its user agent starts with
 
@@ -26,5 +31,6 @@ Both functions leave ``old``, ``live`` and ``applied`` as they are. The rules ar
 
 from coxswain.api.managedfields.apply import apply
 from coxswain.api.managedfields.update import manager_of, track_update
+from coxswain.api.managedfields.versions import Versions
 
-__all__ = ["apply", "manager_of", "track_update"]
+__all__ = ["Versions", "apply", "manager_of", "track_update"]

@@ -7,29 +7,34 @@ others' fields that changed value               conflicts; with ``force`` they c
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from coxswain.api.errors import BadRequest, CauseType, Conflict
-from coxswain.api.managedfields.entries import APPLY, UPDATE, Entry, decode, stamp, take_away, write
+from coxswain.api.managedfields.entries import (
+    APPLY,
+    UPDATE,
+    Change,
+    Elsewhere,
+    Entry,
+    decode,
+    settle,
+    stamp,
+    write,
+)
 from coxswain.api.managedfields.fieldset import Node, difference, intersection, paths, union, without
 from coxswain.api.managedfields.lastapplied import MANAGER, refreshed, still_applied
 from coxswain.api.managedfields.merge import merge, remove, with_structs
 from coxswain.api.managedfields.shape import (
     ABSENT,
-    KEYED,
-    MAP,
-    SET,
-    STRUCT,
-    MissingKeyError,
     Shape,
     applied_set,
     compare,
-    elements,
     shape_of,
 )
+from coxswain.api.managedfields.typed import faults, shown
 from coxswain.api.managedfields.update import changes, reset_fields, strip_system_fields
+from coxswain.api.managedfields.versions import Versions, elsewhere
 from coxswain.api.names import Object
-from coxswain.api.patch.refusals import go_text
 from coxswain.api.schema import Type
 
 #: The manager of what an object held before it was managed.
@@ -46,13 +51,14 @@ def apply(
     subresource: str = "",
     type: Type | None,  # noqa: A002
     now: str,
+    versions: Versions | None = None,
 ) -> Object:
     """The object that applying makes; see the package's text. ``api_version`` defaults to the applied object's.
 
     Raises Conflict (causes name the managers and paths) and BadRequest, when ``applied`` carries managedFields or
     does not fit the type (a list's element without its key).
     """
-    if (applied.get("metadata") or {}).get("managedFields"):
+    if isinstance(given := applied.get("metadata"), dict) and given.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     shape = shape_of(type)
     version = api_version or applied.get("apiVersion", "")
@@ -74,12 +80,13 @@ def apply(
     merged = merge(shape, live, configuration) if live is not None else configuration
     if last is not None and last.fields:
         # What nobody owns (name, namespace) still counts as applied: it keeps metadata from going as a whole.
-        merged = _prune(shape, merged, last.fields, [named, *(entry.fields for entry in others)])
-    changed, removed = _changes(shape, before, merged)
+        merged = _prune_as(shape, merged, last, [mine.owning(named), *others], versions, configuration)
+    change = changed, removed = _changes(shape, before, merged)
+    look = elsewhere(versions, live, merged, _strip)
     if not force:
-        allowed = still_applied(shape, before) if manager == MANAGER and last is None else {}
-        _refuse_conflicts(others, difference(changed, allowed))
-    others = take_away(take_away(others, changed), removed)
+        allowed = still_applied(shape, before) if manager == MANAGER else {}
+        _refuse_conflicts(others, difference(changed, allowed), version, look)
+    others = settle(others, version, look, change)
 
     same = not changed and not removed and last is not None and last.fields == mine.fields
     time = last.time if same and last is not None else stamp(now, subresource)
@@ -92,6 +99,10 @@ def apply(
 
 def _nothing(shape: Shape, type: Type | None) -> Object:  # noqa: A002
     return dict(shape.zero) if type is not None and shape.zero else {}
+
+
+def _strip(change: Change) -> Change:
+    return strip_system_fields(change[0]), strip_system_fields(change[1])
 
 
 def _changes(shape: Shape, before: Object, merged: Object) -> tuple[Node, Node]:
@@ -109,9 +120,35 @@ def _prune(shape: Shape, merged: Object, last: Node, kept: list[Node]) -> Object
     return {} if pruned is ABSENT else pruned
 
 
-def _refuse_conflicts(others: list[Entry], changed: Node) -> None:
+def _prune_as(
+    shape: Shape,
+    merged: Object,
+    last: Entry,
+    owned: list[Entry],
+    versions: Versions | None,
+    configuration: Object,
+) -> Object:
+    """``_prune`` in the version in which the manager applied last time: ``owned`` has its new entry first."""
+    version = owned[0].api_version
+    if last.api_version == version or versions is None or last.api_version not in versions:
+        return _prune(shape, merged, last.fields, [entry.fields for entry in owned])
+    type_then, convert, back = versions[last.api_version]
+    then = shape_of(type_then)
+    whole = convert(merged)
+    kept = [entry.fields for entry in owned[1:] if entry.api_version == last.api_version]
+    pruned = _prune(then, whole, last.fields, [applied_set(then, convert(configuration)) or {}, *kept])
+    return back(pruned)
+
+
+def _refuse_conflicts(others: list[Entry], changed: Node, version: str, look: Elsewhere | None) -> None:
     """Conflict if any of the changed fields belongs to another manager."""
-    conflicts = [(entry, lost) for entry in others if (lost := intersection(entry.fields, changed))]
+    conflicts = []
+    for entry in others:
+        there: Node = changed
+        if look is not None and entry.api_version != version:
+            there = (look(entry.api_version) or ({}, {}))[0]
+        if lost := intersection(entry.fields, there):
+            conflicts.append((entry, lost))
     if conflicts:
         raise _conflict(conflicts)
 
@@ -154,43 +191,13 @@ def _describe(entry: Entry) -> str:
 
 def _check_shape(shape: Shape, applied: Object, type: Type | None) -> None:  # noqa: A002
     try:
-        fault = _misfit(shape, applied, "")
+        found = faults(type, shape, applied)
     except RecursionError:
         raise BadRequest("the configuration is nested too deeply") from None
-    if fault:
-        metadata = applied.get("metadata") or {}
+    if found:
+        metadata = applied.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
         group, _, version = str(applied.get("apiVersion", "")).rpartition("/")
         gv = f"{group}/{version}" if group else f"/{version}"
         who = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {gv}, Kind={applied.get('kind', '')}"
-        raise BadRequest(f"failed to create typed patch object ({who}): {fault}")
-
-
-def _misfit(shape: Shape, value: Any, path: str) -> str:
-    """The first value that cannot be merged for its type or lack of keys, as structured-merge-diff says it."""
-    if value is not None and shape.kind in (STRUCT, MAP) and not isinstance(value, dict):
-        return f"{path}: expected map, got &{{{go_text(value)}}}"
-    if value is not None and shape.kind in (KEYED, SET) and not isinstance(value, list):
-        return f"{path}: expected list, got &{{{go_text(value)}}}"
-    if shape.kind == STRUCT and value:
-        for name, item in value.items():
-            known = shape.fields.get(name)
-            if known and (fault := _misfit(known[1], item, f"{path}.{name}")):
-                return fault
-    elif shape.kind == MAP and value and shape.element:
-        for name, item in value.items():
-            if fault := _misfit(shape.element, item, f"{path}.{name}"):
-                return fault
-    elif shape.kind in (KEYED, SET) and value:
-        seen: set[str] = set()
-        for position, item in enumerate(value):
-            try:
-                (wire,) = elements(shape, [item])
-            except MissingKeyError as error:
-                return f"{path}: element {position}: {error.message}"
-            shown = "".join(paths({wire: {}}))
-            if wire in seen:
-                return f"errors:\n  {path}: duplicate entries for key {shown}"
-            seen.add(wire)
-            if shape.element and (fault := _misfit(shape.element, item, path + shown)):
-                return fault
-    return ""
+        raise BadRequest(f"failed to create typed patch object ({who}): {shown(found)}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from coxswain.api.managedfields.fieldset import Node, difference, is_well_formed, union
 from coxswain.api.names import Object
@@ -15,6 +15,12 @@ UPDATE: Final = "Update"
 #: More managers than this that only update are merged into one, oldest first.
 MAX_UPDATE_MANAGERS: Final = 10
 ANCIENT: Final = "ancient-changes"
+
+
+#: (added or changed, removed) between two objects.
+Change: TypeAlias = "tuple[Node, Node]"
+#: The change as another version of the kind shows it; None for a version that is not served.
+Elsewhere: TypeAlias = "Callable[[str], Change | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,9 @@ class Entry:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What tells two entries apart."""
-        return self.manager, self.operation, self.api_version, self.subresource
+        """What tells two entries apart. Who applies is one manager, whichever version it applies in."""
+        version = "" if self.operation == APPLY else self.api_version
+        return self.manager, self.operation, version, self.subresource
 
     def owning(self, fields: Node) -> Entry:
         """The same manager with other fields."""
@@ -103,6 +110,23 @@ def take_away(entries: Iterable[Entry], fields: Node) -> list[Entry]:
     if not fields:
         return list(entries)
     return [entry.owning(difference(entry.fields, fields)) for entry in entries]
+
+
+def settle(
+    entries: Iterable[Entry], api_version: str, elsewhere: Elsewhere | None, here: Change
+) -> list[Entry]:
+    """The entries without what changed hands or went: ``here`` in ``api_version``, in others what ``elsewhere`` says.
+
+    Entries of a version that is served no longer go.
+    """
+    kept: list[Entry] = []
+    for entry in entries:
+        change: Change | None = here
+        if elsewhere is not None and entry.api_version != api_version:
+            change = elsewhere(entry.api_version)
+        if change is not None:
+            kept.extend(take_away(take_away([entry], change[0]), change[1]))
+    return kept
 
 
 def cap(entries: list[Entry]) -> list[Entry]:

@@ -19,6 +19,7 @@ from coxswain.api.managedfields.shape import (
     deduce,
     element_key,
     elements,
+    grouped,
 )
 
 
@@ -49,21 +50,47 @@ def _below(shape: Shape, kind: int, name: str) -> Shape:
 
 
 def _merge_lists(shape: Shape, live: list[Any], applied: list[Any]) -> list[Any]:
-    """The applied elements in their order; live ones that were not applied stay behind what they followed."""
-    old, new = elements(shape, live), elements(shape, applied)
+    """The applied elements in their order; live ones that were not applied stay where they were between them.
+
+    A live element that is there more than once is replaced by the applied one, or stays as often as it is there.
+    """
+    old, new = grouped(shape, live), elements(shape, applied)
     element = shape.element or LEAF
-    order = list(old)
     merged: list[Any] = []
-    done: set[str] = set()
-    left = 0
-    for wire, value in new.items():
-        while left < len(order) and (order[left] not in new or order[left] in done):
-            if order[left] not in new:
-                merged.append(old[order[left]])
-            left += 1
-        merged.append(merge(element, old[wire], value) if wire in old else value)
+
+    def take(wire: str) -> None:
+        group = old.get(wire, ())
+        merged.append(merge(element, group[0], new[wire]) if len(group) == 1 else new[wire])
         done.add(wire)
-    merged.extend(old[wire] for wire in order[left:] if wire not in new)
+
+    left = [(element_key(shape, value), value) for value in live]
+    right = list(new)
+    shared = [wire for wire in right if wire in old]
+    done: set[str] = set()
+    awaited = at = place = 0
+    while at < len(left) or place < len(right):
+        wire = left[at][0] if at < len(left) else ""
+        if wire and place < len(right):
+            if wire == right[place]:
+                take(wire)
+                at, place, awaited = at + 1, place + 1, awaited + 1
+                continue
+            if wire in new and awaited < len(shared) and shared[awaited] != wire:
+                at += 1  # shared, but its turn comes elsewhere
+                continue
+        if wire:
+            if wire not in new:
+                merged.append(left[at][1])
+                at += 1
+                continue
+            if wire in done:
+                at += 1
+        if place < len(right):
+            wire = right[place]
+            take(wire)
+            place += 1
+            if awaited < len(shared) and shared[awaited] == wire:
+                awaited += 1
     return merged
 
 

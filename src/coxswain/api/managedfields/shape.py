@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from coxswain.api.errors import BadRequest
+from coxswain.api.fields import quote
 from coxswain.api.managedfields.fieldset import MEMBER, Node
 from coxswain.api.schema import Field, Type
 
@@ -131,11 +132,12 @@ class MissingKeyError(BadRequest):
 
 
 def element_key(shape: Shape, value: Any) -> str:
-    """The wire path element of a list's element."""
+    """The wire path element of a list's element. Raises ``MissingKeyError`` for what cannot be one."""
     if shape.kind == SET:
-        return "v:" + orjson.dumps(value).decode()
+        return _set_member(value)
     if not isinstance(value, dict):
-        raise MissingKeyError("associative list with keys may not have non-map elements")
+        what = "a null element" if value is None else "non-map elements"
+        raise MissingKeyError(f"associative list with keys may not have {what}")
     if len(shape.keys) == 1:
         key, default = shape.keys[0]
         found = value.get(key, default)
@@ -144,13 +146,25 @@ def element_key(shape: Shape, value: Any) -> str:
     keys = {}
     for key, default in shape.keys:
         found = value.get(key, default)
-        if found is None:
-            raise MissingKeyError(
-                f'associative list with keys has an element that omits key field "{key}" '
-                "(and doesn't have default value)"
-            )
-        keys[key] = found
+        if found is not None:
+            keys[key] = found  # an element that lacks one key of several is another element
+    if not keys:
+        names = " ".join(quote(key) for key, _ in shape.keys)
+        raise MissingKeyError(
+            f"associative list with keys has an element that omits all key fields [{names}] "
+            "(and doesn't have default values for any key fields)"
+        )
     return "k:" + orjson.dumps(keys).decode()
+
+
+def _set_member(value: Any) -> str:
+    if isinstance(value, dict):
+        raise MissingKeyError("associative list without keys has an element that's a map type")
+    if isinstance(value, list):
+        raise MissingKeyError("not supported: associative list with lists as elements")
+    if value is None:
+        raise MissingKeyError("associative list without keys has an element that's an explicit null")
+    return "v:" + orjson.dumps(value).decode()
 
 
 @lru_cache(maxsize=8192)
@@ -159,8 +173,16 @@ def _string_key(key: str, value: str) -> str:
 
 
 def elements(shape: Shape, values: list[Any] | None) -> dict[str, Any]:
-    """Wire path element -> element, in the order of the list."""
+    """Wire path element -> element, in the order of the list; of repeated ones the last."""
     return {element_key(shape, value): value for value in values} if values else {}
+
+
+def grouped(shape: Shape, values: list[Any] | None) -> dict[str, list[Any]]:
+    """Wire path element -> all elements that have it. Live objects may repeat what must not be applied twice."""
+    groups: dict[str, list[Any]] = {}
+    for value in values or ():
+        groups.setdefault(element_key(shape, value), []).append(value)
+    return groups
 
 
 # --- walks ------------------------------------------------------------------------------------------------
@@ -206,8 +228,16 @@ def _added_elements(out: Node, kind: int, shape: Shape, value: Any) -> None:
             out[f"f:{name}"] = MEMBER if leaf else added(element, value[name])
     else:
         items = elements(shape, value)
+        twice = _repeated(shape, value, items)
         for wire in sorted(items):
-            out[wire] = MEMBER if leaf else added(element, items[wire])
+            out[wire] = MEMBER if leaf or wire in twice else added(element, items[wire])
+
+
+def _repeated(shape: Shape, values: list[Any], items: dict[str, Any]) -> frozenset[str]:
+    """The elements that are there more than once: each is one value, whatever is in it."""
+    if len(items) == len(values):
+        return frozenset()
+    return frozenset(wire for wire, group in grouped(shape, values).items() if len(group) > 1)
 
 
 _NOTHING: Final[tuple[Node | None, Node | None]] = (None, None)
@@ -238,6 +268,8 @@ def compare(shape: Shape, old: Any, new: Any) -> tuple[Node | None, Node | None]
         after = {f"f:{name}": item for name, item in new.items()} if new else _NO_ITEMS
     else:
         before, after = elements(shape, old), elements(shape, new)
+        if len(before) != len(old or ()) or len(after) != len(new or ()):
+            return _compare_repeated(shape, old, new)
     return _compare_items(shape.element or LEAF, before, after)
 
 
@@ -275,6 +307,35 @@ def _compare_items(
     removed: Node = {}
     for wire in sorted(before.keys() | after.keys()):
         more, less = compare(element, before.get(wire, ABSENT), after.get(wire, ABSENT))
+        if more is not None:
+            changed[wire] = more
+        if less is not None:
+            removed[wire] = less
+    return changed or None, removed or None
+
+
+def _compare_repeated(
+    shape: Shape, old: list[Any] | None, new: list[Any] | None
+) -> tuple[Node | None, Node | None]:
+    """As ``_compare_items``, where an element is there more than once: such a group is compared as one value."""
+    changed: Node = {}
+    removed: Node = {}
+    before, after = grouped(shape, old), grouped(shape, new)
+    element = shape.element or LEAF
+    for wire in sorted(before.keys() | after.keys()):
+        left, right = before.get(wire, []), after.get(wire, [])
+        more: Node | None = None
+        less: Node | None = None
+        if len(left) > 1 and len(right) > 1:
+            more = MEMBER if left != right else None
+        elif len(left) > 1:
+            less = MEMBER
+            more = added(element, right[0]) if right else None
+        elif len(right) > 1:
+            more = MEMBER
+            less = added(element, left[0]) if left else None
+        else:
+            more, less = compare(element, left[0] if left else ABSENT, right[0] if right else ABSENT)
         if more is not None:
             changed[wire] = more
         if less is not None:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coxswain.api.managedfields.entries import UPDATE, Entry, cap, decode, is_reset, stamp, take_away, write
-from coxswain.api.managedfields.fieldset import MEMBER, Node, union
+from coxswain.api.managedfields.entries import (
+    UPDATE,
+    Change,
+    Elsewhere,
+    Entry,
+    cap,
+    decode,
+    is_reset,
+    settle,
+    stamp,
+    write,
+)
+from coxswain.api.managedfields.fieldset import MEMBER, Node, difference, union
 from coxswain.api.managedfields.shape import MissingKeyError, compare, shape_of
+from coxswain.api.managedfields.versions import Versions, elsewhere
 from coxswain.api.names import Object
 from coxswain.api.schema import Type
 
@@ -76,6 +88,7 @@ def track_update(
     subresource: str = "",
     type: Type | None,  # noqa: A002
     now: str,
+    versions: Versions | None = None,
 ) -> None:
     """Set ``new.metadata.managedFields`` for a create (``old`` is None) or an update.
 
@@ -95,12 +108,15 @@ def track_update(
         # Kubernetes keeps the owners when an object does not fit its schema; validation will refuse it.
         write(new, entries)
         return
-    entries = take_away(entries, removed)
     if changed:
         time = stamp(now, subresource)
-        entries = _own(entries, Entry(manager or "unknown", UPDATE, api_version, subresource, time, changed))
-        if len(entries) > 1:
-            entries = cap(entries)
+        mine = Entry(manager or "unknown", UPDATE, api_version, subresource, time, changed)
+        look = elsewhere(versions, old, new, _strip) if entries else None
+        entries = _own(entries, mine, removed, look)
+    elif entries:
+        entries = settle(entries, api_version, elsewhere(versions, old, new, _strip), ({}, removed))
+    if changed and len(entries) > 1:
+        entries = cap(entries)
     write(new, entries)
 
 
@@ -116,17 +132,18 @@ def _entries(given: Any, old: Object | None, subresource: str) -> list[Entry]:
     return decode(given, trusted=False) or decode(live)
 
 
-def _own(entries: list[Entry], taken: Entry) -> list[Entry]:
-    """``taken``'s fields move to its manager, whose time becomes that of ``taken``."""
-    rest: list[Entry] = []
+def _own(entries: list[Entry], taken: Entry, removed: Node, look: Elsewhere | None) -> list[Entry]:
+    """``taken``'s fields move to its manager, whose time becomes that of ``taken``; removed ones go."""
     fields = taken.fields
-    for entry in take_away(entries, taken.fields):
+    others = [entry for entry in entries if entry.identity != taken.identity]
+    for entry in entries:
         if entry.identity == taken.identity:
-            fields = union(entry.fields, fields)
-        else:
-            rest.append(entry)
-    rest.append(taken.owning(fields))
-    return rest
+            fields = union(difference(entry.fields, removed), fields)
+    return [*settle(others, taken.api_version, look, (taken.fields, removed)), taken.owning(fields)]
+
+
+def _strip(change: Change) -> Change:
+    return strip_system_fields(change[0]), strip_system_fields(change[1])
 
 
 def changes(

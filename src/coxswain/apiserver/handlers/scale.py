@@ -61,14 +61,17 @@ async def patch_scale(core: Core, ctx: Context) -> Reply:
 
 async def _apply(core: Core, ctx: Context, options: WriteOptions) -> Reply:
     """Apply a Scale: it owns ``spec.replicas`` of the object."""
-    scale = codec.decode(ctx.body, codec.YAML, SCALE, options.field_validation).obj
+    sent = codec.decode_apply(ctx.body, options.field_validation).obj
+    # Conforming drops a zero, which is a number of replicas like any other.
+    given = isinstance(sent.get("spec"), dict) and sent["spec"].get("replicas") is not None
+    scale = codec.conform(sent, SCALE, options.field_validation).obj
     decoding.settle_name(ctx, decoding.with_metadata(scale))
     decoding.settle_namespace(ctx, scale)
     replicas = _replicas(ctx, scale)
     gvk = ctx.entry.gvk
     names = {key: scale["metadata"][key] for key in ("name", "namespace") if key in scale["metadata"]}
     applied: Object = {"kind": gvk.kind, "apiVersion": gvk.api_version, "metadata": names}
-    if "replicas" in (scale.get("spec") or {}):
+    if given:
         _put_replicas(applied, ctx.entry.scale, replicas)
 
     def transform(existing: Object) -> Object:

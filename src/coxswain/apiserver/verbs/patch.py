@@ -99,45 +99,87 @@ def _unfit(ctx: Context, patched: Object, error: errors.BadRequest) -> errors.In
 
 
 async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) -> Reply:
-    applied = _applied_object(ctx, options)
+    applied = _applied_object(ctx)
     entry = ctx.entry
     assert entry.cache is not None
     if entry.cache.get(ctx.namespace, ctx.name) is None:
         if door.subresource:
             raise errors.not_found(entry.gvr, ctx.name)
-        if applied["metadata"].get("uid"):
-            why = f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was found"
+        merged = _made(ctx, None, applied, options)
+        if uid := merged["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise errors.conflict(entry.gvr, ctx.name, why)
         writing.authorize_create(core, ctx)
-        merged = merge_applied(ctx, None, applied, options)
         merged["metadata"].pop("resourceVersion", None)
-        entry.rules.default(merged)
         raw = await writing.create_object(core, ctx, merged, options, applied=True)
         return object_reply(ctx, 201, raw)
-    revision = applied["metadata"].get("resourceVersion")
 
     def transform(existing: Object) -> Object:
         newest = existing["metadata"].pop("resourceVersion", None)
-        merged = merge_applied(ctx, existing, applied, options)
-        merged["metadata"]["resourceVersion"] = revision or newest
+        # What conforming does to the merged object must not reach what a further attempt starts from.
+        again = orjson.loads(orjson.dumps(applied))
+        merged = _made(ctx, existing, again, options)
+        _keep_times(merged, existing)
+        merged["metadata"]["resourceVersion"] = (applied.get("metadata") or {}).get(
+            "resourceVersion"
+        ) or newest
         return merged
 
     raw = await writing.update_object(core, ctx, transform, options, door, tracked=False)
     return object_reply(ctx, 200, raw)
 
 
-def _applied_object(ctx: Context, options: WriteOptions) -> Object:
-    gvk = ctx.entry.gvk
-    decoded = codec.decode(ctx.body, codec.YAML, gvk, options.field_validation)
-    applied = decoding.with_metadata(decoded.obj)
-    ctx.warnings.extend(decoded.warnings)
-    if ctx.entry.conform is not None:
-        applied = decoding.conform_custom(ctx, applied, [], options.field_validation)
-    if applied["metadata"].get("managedFields"):
-        raise errors.BadRequest("metadata.managedFields must be nil")
-    decoding.settle_name(ctx, applied)
-    decoding.settle_namespace(ctx, applied)
-    return applied
+def _applied_object(ctx: Context) -> Object:
+    """The configuration as it was sent, zero values and nulls included. Raises ``BadRequest``."""
+    applied = codec.decode_apply(ctx.body, "Ignore").obj
+    wanted = ctx.entry.gvk
+    kind, version = applied.get("kind") or wanted.kind, applied.get("apiVersion") or wanted.api_version
+    if version != wanted.api_version:
+        raise errors.BadRequest(
+            f"Incorrect version specified in apply patch. Specified patch version: {version}, "
+            f"expected: {wanted.api_version}"
+        )
+    if kind != wanted.kind:
+        raise errors.BadRequest(
+            f'{kind} in version "{wanted.version}" cannot be handled as a {wanted.kind}: '
+            f"the configuration is of another kind"
+        )
+    return {**applied, "kind": kind, "apiVersion": version}
+
+
+def _made(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
+    """The merged object as if it had been sent whole: of the right types, canonical, with defaults."""
+    merged = merge_applied(ctx, live, applied, options)
+    owners = merged["metadata"].pop("managedFields", None)
+    if options.field_validation != "Ignore":
+        warnings = codec.decode_apply(ctx.body, options.field_validation).warnings
+        ctx.warnings.extend(warning for warning in warnings if warning not in ctx.warnings)
+    merged = decoding.conform(
+        ctx, merged, "Ignore" if ctx.entry.type is not None else options.field_validation
+    )
+    decoding.settle_namespace(ctx, merged)
+    decoding.settle_name(ctx, merged)
+    ctx.entry.rules.default(merged)
+    codec.complete(merged, ctx.entry.gvk)
+    if owners is not None:
+        merged["metadata"]["managedFields"] = owners
+    return merged
+
+
+def _keep_times(merged: Object, existing: Object) -> None:
+    """An apply that changes nothing but the times of its managers changes nothing at all."""
+    now, before = merged["metadata"].get("managedFields"), existing["metadata"].get("managedFields")
+    if now == before or not now or not before or len(now) != len(before):
+        return
+    if [_timeless(entry) for entry in now] != [_timeless(entry) for entry in before]:
+        return
+    merged["metadata"]["managedFields"] = before
+    if merged != existing:
+        merged["metadata"]["managedFields"] = now
+
+
+def _timeless(entry: Object) -> Object:
+    return {name: value for name, value in entry.items() if name != "time"}
 
 
 def merge_applied(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
@@ -151,4 +193,5 @@ def merge_applied(ctx: Context, live: Object | None, applied: Object, options: W
         subresource=ctx.subresource,
         type=ctx.entry.type,
         now=clock.timestamp(),
+        versions=ctx.entry.versions,
     )

@@ -460,6 +460,7 @@ def track(ctx: Context, new: Object, old: Object | None) -> None:
         subresource=ctx.subresource,
         type=entry.type,
         now=clock.timestamp(),
+        versions=entry.versions,
     )
 
 
