@@ -10,6 +10,7 @@ import orjson
 
 from coxswain.api.names import DEPLOYMENTS, GVR, NAMESPACES, NODES, PODS, Object
 from coxswain.apiserver.admission.default import default_chain
+from coxswain.apiserver.admission.webhooks.client import Caller
 from coxswain.apiserver.allocators import ServiceAllocator
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.pipeline import Pipeline
@@ -59,7 +60,11 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    *, store: MemoryStore | None = None, ring_events: int = 1000, watch: WatchSettings | None = None
+    *,
+    store: MemoryStore | None = None,
+    ring_events: int = 1000,
+    watch: WatchSettings | None = None,
+    caller: Caller | None = None,
 ) -> AsyncIterator[Cluster]:
     """A running pipeline with the namespace ``default``."""
     own = store or MemoryStore()
@@ -68,7 +73,9 @@ async def cluster(
     registry.add_built_in()
     await storage.start()
     authorizer = Authorizer(registry.lookup)
-    chain = default_chain(registry.lookup, authorizer, disable=("ServiceAccount",))
+    chain = default_chain(
+        registry.lookup, authorizer, disable=("ServiceAccount",), registry=registry, caller=caller
+    )
     core = Core(
         storage,
         registry,
@@ -83,6 +90,7 @@ async def cluster(
     try:
         yield running
     finally:
+        await chain.close()
         await storage.stop()
         if store is None:
             await own.close()

@@ -80,6 +80,8 @@ class Admission(Protocol):
 
     def validate(self, request: AdmissionRequest) -> Awaitable[None] | None: ...
 
+    async def close(self) -> None: ...
+
 
 class Authorizer(Protocol):
     """Decides who may do what."""

@@ -134,7 +134,9 @@ class ApiServer:
         core = Core(
             self._storage,
             registry,
-            default_chain(registry.lookup, authorizer, disable=config.disable_admission_plugins),
+            default_chain(
+                registry.lookup, authorizer, disable=config.disable_admission_plugins, registry=registry
+            ),
             authorizer,
             ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),
             Reviews(authorizer, authenticator),
@@ -290,6 +292,8 @@ class ApiServer:
             self._rest = None
         if self._kubelets is not None:
             await self._kubelets.close()
+        if self._pipeline is not None:
+            await self._pipeline.core.admission.close()
         if self._storage is not None:
             await self._storage.stop()
         if self._store is not None:

@@ -1,6 +1,7 @@
 """The chain that a server has by default: Kubernetes' default plugins, in Kubernetes' order.
 
-NodeRestriction is on, as kubeadm switches it on. Not here: what calls webhooks or evaluates policies.
+NodeRestriction is on, as kubeadm switches it on. What asks outside (webhooks) or writes (quotas' use) needs the
+``registry``; without one, as in tests of single plugins, those are absent or only check.
 """
 
 from __future__ import annotations
@@ -24,13 +25,30 @@ from coxswain.apiserver.admission.resource_quota import ResourceQuota
 from coxswain.apiserver.admission.runtime_class import RuntimeClass
 from coxswain.apiserver.admission.service_account import ServiceAccount
 from coxswain.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+from coxswain.apiserver.admission.versions import Versions
+from coxswain.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
+from coxswain.apiserver.admission.webhooks.calling import Asker
+from coxswain.apiserver.admission.webhooks.client import Caller, HttpCaller
+from coxswain.apiserver.admission.webhooks.matching import Matcher
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.registry import Registry
 from coxswain.base.errors import ConfigurationError
 
 
-def default_chain(lookup: Lookup, authorizer: Authorizer, *, disable: Collection[str] = ()) -> Chain:
-    """The default plugins without those named in ``disable``. Raises ``ConfigurationError``."""
+def default_chain(
+    lookup: Lookup,
+    authorizer: Authorizer,
+    *,
+    disable: Collection[str] = (),
+    registry: Registry | None = None,
+    caller: Caller | None = None,
+) -> Chain:
+    """The default plugins without those named in ``disable``; ``caller`` is how webhooks are reached.
+
+    Raises ``ConfigurationError``.
+    """
+    mutating, validating = _webhooks(lookup, registry, caller)
     plugins: list[Plugin] = [
         NamespaceLifecycle(lookup),
         LimitRanger(lookup),
@@ -40,14 +58,33 @@ def default_chain(lookup: Lookup, authorizer: Authorizer, *, disable: Collection
         PodSecurity(lookup),
         Priority(lookup),
         DefaultTolerationSeconds(),
-        StorageObjectInUseProtection(),
         DefaultStorageClass(lookup),
+        StorageObjectInUseProtection(),
         RuntimeClass(lookup),
         DefaultIngressClass(lookup),
+        *mutating,
+        *validating,
         ResourceQuota(lookup),
     ]
-    unknown = set(disable) - {plugin.NAME for plugin in plugins}
+    known = {plugin.NAME for plugin in plugins}
+    known |= {MutatingAdmissionWebhook.NAME, ValidatingAdmissionWebhook.NAME}
+    unknown = set(disable) - known
     if unknown:
         raise ConfigurationError(f"admission plugins that do not exist: {', '.join(sorted(unknown))}")
     kept = [plugin for plugin in plugins if plugin.NAME not in disable]
-    return Chain([*kept, RbacEscalation(authorizer)])
+    return Chain([*kept, RbacEscalation(authorizer)], lookup)
+
+
+def _webhooks(
+    lookup: Lookup, registry: Registry | None, caller: Caller | None
+) -> tuple[list[Plugin], list[Plugin]]:
+    if registry is None:
+        return [], []
+    # Here, because the verbs know the admission chain.
+    from coxswain.apiserver.verbs.writing import new_uid
+
+    versions = Versions(registry)
+    matcher = Matcher(lookup, versions)
+    asker = Asker(lookup, caller or HttpCaller(), new_uid)
+    mutating = MutatingAdmissionWebhook(lookup, versions, matcher, asker)
+    return [mutating], [ValidatingAdmissionWebhook(lookup, versions, matcher, asker)]

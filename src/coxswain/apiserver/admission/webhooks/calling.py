@@ -1,0 +1,62 @@
+"""One question to one webhook: what both kinds of webhooks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coxswain.api import errors
+from coxswain.api.fields import quote
+from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.versions import internal_error
+from coxswain.apiserver.admission.webhooks.client import Caller, target_of
+from coxswain.apiserver.admission.webhooks.hooks import Hook
+from coxswain.apiserver.admission.webhooks.matching import Invocation
+from coxswain.apiserver.admission.webhooks.review import (
+    CallFailedError,
+    Verdict,
+    refusal,
+    review,
+    review_version,
+    verdict,
+)
+from coxswain.apiserver.lookup import Lookup
+
+_WITHOUT_SIDE_EFFECTS = ("None", "NoneOnDryRun")
+
+
+class Asker:
+    """Asks webhooks."""
+
+    def __init__(self, lookup: Lookup, caller: Caller, new_uid: Callable[[], str]) -> None:
+        self._lookup = lookup
+        self._caller = caller
+        self._new_uid = new_uid
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    async def ask(self, found: Invocation, request: Request, *, mutating: bool) -> Verdict:
+        """The webhook's word; warnings and audit annotations are noted, a refusal is raised as ``ApiError``.
+
+        Raises ``CallFailedError`` when there is no word to go by.
+        """
+        hook = found.hook
+        if request.dry_run and hook.side_effects not in _WITHOUT_SIDE_EFFECTS:
+            raise errors.BadRequest(f"admission webhook {quote(hook.name)} does not support dry run")
+        version = review_version(hook.reviews)
+        uid = self._new_uid()
+        body = review(version, uid, found.resource, found.kind, request, found.object, found.old_object)
+        answer = await self._caller(target_of(hook, self._lookup), body, hook.timeout)
+        said = verdict(answer, uid, version, mutating=mutating)
+        for key, value in said.annotations.items():
+            request.annotations[f"{hook.name}/{key}"] = value
+        request.warnings.extend(said.warnings)
+        if not said.allowed:
+            raise refusal(hook.name, said.status)
+        return said
+
+
+def closed(hook: Hook, failure: CallFailedError) -> errors.InternalError:
+    """The answer to the client when a webhook fails that must not."""
+    return internal_error(f"failed calling webhook {quote(hook.name)}: {failure}")

@@ -1,0 +1,117 @@
+"""Whether one webhook is asked about one request, and in which version it is shown the object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coxswain.api import errors
+from coxswain.api.names import GVK, GVR, NAMESPACES, Object
+from coxswain.api.selectors import Selector
+from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.versions import Versions
+from coxswain.apiserver.admission.webhooks.conditions import ConditionFailedError
+from coxswain.apiserver.admission.webhooks.hooks import Hook
+from coxswain.apiserver.admission.webhooks.review import admission_request
+from coxswain.apiserver.lookup import Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A webhook to ask, the version that it understands, and the objects in that version.
+
+    ``place`` is the hook's among all hooks of its kind.
+    """
+
+    hook: Hook
+    place: int
+    resource: GVR
+    kind: GVK
+    object: Object | None
+    old_object: Object | None
+
+
+class Matcher:
+    """Judges requests by a webhook's rules, selectors and conditions."""
+
+    def __init__(self, lookup: Lookup, versions: Versions, authorizer: Any = None) -> None:
+        """``authorizer`` is what match conditions find under that name."""
+        self._lookup = lookup
+        self._versions = versions
+        self._authorizer = authorizer
+
+    def invocation(self, place: int, hook: Hook, request: Request) -> Invocation | None:
+        """The call that ``request`` needs, or None. Raises ``ApiError`` where that cannot be told."""
+        if not self._objects_match(hook.objects, request):
+            return None
+        resource = self._resource(hook, request)
+        if resource is None or not self._namespace_matches(hook.namespaces, request):
+            return None
+        if resource == request.resource:
+            obj, old, kind = request.object, request.old_object, request.kind
+        else:
+            kind = self._versions.kind(resource, request.subresource)
+            obj = self._shown(request, request.object, resource)
+            old = self._shown(request, request.old_object, resource)
+        found = Invocation(hook, place, resource, kind, obj, old)
+        return found if self._conditions_hold(found, request) else None
+
+    def _resource(self, hook: Hook, request: Request) -> GVR | None:
+        """The resource under which a rule matches the request; that of an equivalent version if need be."""
+        namespace = request.scope_namespace
+        for rule in hook.rules:
+            if rule.matches(request.operation, request.resource, request.subresource, namespace):
+                return request.resource
+        if not hook.equivalent:
+            return None
+        equivalents = self._versions.equivalents(request.resource)
+        for rule in hook.rules:
+            for resource in equivalents:
+                if rule.matches(request.operation, resource, request.subresource, namespace):
+                    return resource
+        return None
+
+    def _shown(self, request: Request, obj: Object | None, resource: GVR) -> Object | None:
+        own = self._versions.kind(request.resource, "")
+        if obj is None or request.kind != own:
+            return obj  # a Scale is the same in all versions of what it scales
+        return self._versions.convert(obj, request.resource, resource)
+
+    def _namespace_matches(self, selector: Selector | None, request: Request) -> bool:
+        name = request.scope_namespace
+        if selector is None or (not name and request.resource != NAMESPACES):
+            return True
+        if request.resource == NAMESPACES and not request.subresource and request.object is not None:
+            return selector.matches(_labels(request.object))
+        namespace = self._lookup.get(NAMESPACES, "", name)
+        if namespace is None:
+            raise errors.not_found(NAMESPACES, name)
+        return selector.matches(_labels(namespace))
+
+    @staticmethod
+    def _objects_match(selector: Selector | None, request: Request) -> bool:
+        if selector is None:
+            return True
+        return any(
+            obj is not None and selector.matches(_labels(obj)) for obj in (request.object, request.old_object)
+        )
+
+    def _conditions_hold(self, found: Invocation, request: Request) -> bool:
+        def variables() -> Mapping[str, Any]:
+            return {
+                "object": found.object,
+                "oldObject": found.old_object,
+                "request": admission_request(found.resource, found.kind, request),
+                "authorizer": self._authorizer,
+            }
+
+        try:
+            return found.hook.conditions.hold(variables)
+        except ConditionFailedError as failure:
+            raise errors.forbidden(request.resource, request.name, str(failure)) from None
+
+
+def _labels(obj: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = (obj.get("metadata") or {}).get("labels") or {}
+    return labels
