@@ -49,6 +49,7 @@ from coxswain.client.interface import Backend, Call, UserInfo
 from coxswain.store.interface import Store
 
 if TYPE_CHECKING:
+    from coxswain.apiserver.encryption.reloading import Encryption
     from coxswain.apiserver.grpc_door import GrpcDoor
     from coxswain.apiserver.rest import RestServer
 
@@ -78,6 +79,7 @@ class ApiServer:
         self._grpc: GrpcDoor | None = None
         self._tasks: Supervisor | None = None
         self._ready = False
+        self._encryption: Encryption | None = None
 
     # -- what composers use
 
@@ -120,10 +122,18 @@ class ApiServer:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pki = pki.Pki(config.data_dir / "pki")
         self._store = await _open_store(config)
-        self._storage = Storage(self._store, ring_events=config.watch.ring_events)
+        encryption = await self._encrypted(config)
+        sealing = encryption.store if encryption is not None else None
+        self._storage = Storage(self._store, ring_events=config.watch.ring_events, sealing=sealing)
         registry = Registry(self._storage)
         registry.add_built_in()
-        await self._storage.start()
+        try:
+            await self._storage.start()
+        except orjson.JSONDecodeError:
+            raise ConfigurationError(
+                "the store holds objects that are no JSON: where they are encrypted, "
+                "--encryption-provider-config has to name the file with their keys"
+            ) from None
         authorizer = Authorizer(registry.lookup)
         issuer = Issuer(self.pki.service_account_key())
         accounts = ServiceAccountTokens(issuer, registry.lookup)
@@ -155,10 +165,23 @@ class ApiServer:
         self._tasks = Supervisor("apiserver")
         self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
         self._tasks.supervise("compaction", self._compact)
+        if encryption is not None and config.encryption.automatic_reload:
+            self._tasks.supervise("encryption configuration", encryption.follow)
         self._tasks.supervise("custom resources", self._customs.run)
         events = registry.get(EVENTS)
         assert events is not None
         self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
+
+    async def _encrypted(self, config: ApiServerConfig) -> Encryption | None:
+        """Put the store behind the keys of the encryption configuration, if there is one."""
+        if config.encryption.config_file is None:
+            return None
+        from coxswain.apiserver.encryption.reloading import Encryption
+
+        assert self._store is not None
+        self._encryption = await Encryption.open(self._store, config.encryption)
+        self._store = self._encryption.store
+        return self._encryption
 
     async def _compact(self) -> None:
         assert self._storage is not None
@@ -202,6 +225,8 @@ class ApiServer:
         health.add("ping", lambda: None)
         health.add("etcd", self._store_problem)
         health.add("poststarthook/rbac/bootstrap-roles", self._start_problem, ("healthz", "readyz"))
+        if self._encryption is not None:
+            health.add("kms-providers", self._encryption.problem)
         health.add("watch-cache", self._cache_problem, ("readyz",))
         return health
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from coxswain.apiserver.authn.settings import IdentitySettings
+from coxswain.apiserver.encryption.settings import EncryptionSettings
+
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
@@ -86,3 +89,5 @@ class ApiServerConfig:
     storage: StorageSettings = field(default_factory=StorageSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)

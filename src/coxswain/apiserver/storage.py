@@ -14,7 +14,8 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
@@ -49,12 +50,26 @@ def prefix_of(resource: GVR, *, custom: bool = False) -> str:
     return f"{ROOT}{path}/"
 
 
+class Sealing(Protocol):
+    """What an encrypted store knows of its values."""
+
+    unreadable: dict[str, str]
+
+    def is_stale(self, key: str) -> bool: ...
+
+
 class Storage:
     """Store and caches of one API server. ``start`` before use, ``stop`` at the end."""
 
-    def __init__(self, store: Store, *, ring_events: int = 8192) -> None:
-        """``ring_events``: how many events each resource remembers for watchers that come back."""
+    def __init__(self, store: Store, *, ring_events: int = 8192, sealing: Sealing | None = None) -> None:
+        """``ring_events``: how many events each resource remembers for watchers that come back.
+
+        ``sealing``: the store, where it encrypts.
+        """
         self.store = store
+        #: Keys whose values no key opens, and why (encryption at rest).
+        self.unreadable: Mapping[str, str] = sealing.unreadable if sealing is not None else {}
+        self._sealing = sealing
         self.revision = 0
         self.caches: dict[str, ResourceCache] = {}
         self._ring_events = ring_events
@@ -98,7 +113,9 @@ class Storage:
 
     def add(self, spec: CacheSpec) -> ResourceCache:
         """Serve a resource from now on; what the store already holds of it is there at once."""
-        cache = ResourceCache(spec, revision=self.revision, ring_events=self._ring_events)
+        cache = ResourceCache(
+            spec, revision=self.revision, ring_events=self._ring_events, unreadable=self.unreadable
+        )
         self.caches[spec.prefix] = cache
         for key in sorted(key for key in self._orphans if key.startswith(spec.prefix)):
             entry = self._orphans.pop(key)
@@ -149,6 +166,10 @@ class Storage:
                 continue
             cache.apply(change, self._pending.get(change.key))
         self.revision = batch[-1].revision
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let go on who waits for what the caches now have."""
         while self._waiters and self._waiters[0][0] <= self.revision:
             future = heapq.heappop(self._waiters)[2]
             if not future.done():
@@ -173,6 +194,7 @@ class Storage:
             for watcher in cache.watchers():
                 watcher.end("the watch cache had to start anew")
         await self._load()
+        self._wake()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -182,6 +204,10 @@ class Storage:
                 future.set_exception(errors.ServiceUnavailable(f"storage is not available: {error}"))
 
     # -- writing and waiting
+
+    def is_stale(self, key: str) -> bool:
+        """Whether the value of ``key`` should be written again though it does not change: its key is old."""
+        return self._sealing is not None and self._sealing.is_stale(key)
 
     async def commit(self, op: Op, pending: Pending | None) -> int:
         """Write one key; the revision, once the cache has it. Raises what ``Store.commit`` raises."""

@@ -17,8 +17,9 @@ Guarantees:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import orjson
 from sortedcontainers import SortedList
@@ -143,9 +144,20 @@ def watch_frame(kind: str, raw: bytes) -> bytes:
 class ResourceCache:
     """See the module's text."""
 
-    def __init__(self, spec: CacheSpec, *, revision: int, ring_events: int) -> None:
-        """``revision``: what the cache has seen so far; ``ring_events``: how many events it remembers."""
+    def __init__(
+        self,
+        spec: CacheSpec,
+        *,
+        revision: int,
+        ring_events: int,
+        unreadable: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``revision``: what the cache has seen so far; ``ring_events``: how many events it remembers.
+
+        ``unreadable``: storage keys whose values no key opens, and why; others keep it up to date.
+        """
         self.spec = spec
+        self._unreadable = unreadable
         self.items: dict[str, Item] = {}
         self.generation = 0
         #: Called after every change, before it is offered to watchers (see ``Lookup.on_change``).
@@ -268,7 +280,23 @@ class ResourceCache:
     # -- reading
 
     def get(self, namespace: str, name: str) -> Item | None:
-        return self.items.get(f"{namespace}/{name}" if namespace else name)
+        """The object. Raises ``InternalError`` when it is there, but encrypted with a key that is not."""
+        key = f"{namespace}/{name}" if namespace else name
+        item = self.items.get(key)
+        if item is None and self._unreadable and self.spec.prefix + key in self._unreadable:
+            why = self._unreadable[self.spec.prefix + key]
+            raise errors.InternalError(f"Internal error occurred: {why}")
+        return item
+
+    def refuse_unreadable(self, namespace: str = "") -> None:
+        """Raises ``InternalError`` when a list would have to show what no key opens, in Kubernetes' words."""
+        if self._unreadable:
+            prefix = f"{self.spec.prefix}{namespace}/" if namespace else self.spec.prefix
+            for key, why in self._unreadable.items():
+                if key.startswith(prefix):
+                    raise errors.InternalError(
+                        f'Internal error occurred: unable to transform key "{key}": {why}'
+                    )
 
     def scan(self, namespace: str = "", after: str = "") -> Iterator[Item]:
         """Items in key order, of one namespace or all, behind key ``after``."""

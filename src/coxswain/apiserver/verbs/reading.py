@@ -186,6 +186,7 @@ def _left(cache: ResourceCache, scope: Scope, after: str) -> int | None:
 
 def select(cache: ResourceCache, scope: Scope, after: str = "") -> Iterator[Item]:
     """The items in ``scope``, in key order, behind key ``after``."""
+    cache.refuse_unreadable(scope.namespace)
     if scope.name and (scope.namespace or not cache.spec.namespaced):
         item = cache.get(scope.namespace, scope.name)
         candidates: Iterator[Item] = iter([item] if item is not None and item.key > after else [])

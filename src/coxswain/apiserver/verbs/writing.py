@@ -416,7 +416,7 @@ async def _store_update(
     core: Core, ctx: Context, new: Object, old: Object, item: Item, dry_run: bool
 ) -> bytes:
     entry = ctx.entry
-    if new == old:
+    if new == old and (dry_run or not core.storage.is_stale(entry.prefix + item.key)):
         return served(entry, item.raw)
     if _is_finished(new):
         raw = object_json(new)

@@ -1,0 +1,1 @@
+"""Flags of `cox apiserver`, one module a concern: `add(parser)` and `settings(args)`."""
