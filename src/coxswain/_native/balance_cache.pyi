@@ -1,0 +1,13 @@
+from coxswain._native.balance import Balancer
+
+CHECK_INTERVAL: float
+DEFAULT_EXPIRATION: float
+
+class _Remembering(Balancer):
+    remembered: int
+    expiration: float
+    def __init__(self, *, expiration: float = ...) -> None: ...
+    def expire_entries(self, now: float) -> int: ...
+
+class LocalityLeastConnection(_Remembering): ...
+class ReplicatedLocalityLeastConnection(_Remembering): ...

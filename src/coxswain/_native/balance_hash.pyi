@@ -1,0 +1,16 @@
+from numpy import int32
+from numpy.typing import NDArray
+
+from coxswain._native.balance import Balancer
+
+def siphash_1_3(value: int, key: int) -> int: ...
+
+class DestinationHashing(Balancer): ...
+
+class SourceHashing(Balancer):
+    def __init__(self, *, by_port: bool = False, fallback: bool = False) -> None: ...
+
+class Maglev(Balancer):
+    table_size: int
+    def __init__(self, *, table_size: int = 65537, by_port: bool = False, fallback: bool = False) -> None: ...
+    def lookup(self) -> NDArray[int32]: ...

@@ -1,0 +1,1 @@
+"""From services to endpoints: which endpoint takes a connection."""
