@@ -53,7 +53,7 @@ def default_chain(
         NamespaceLifecycle(lookup),
         LimitRanger(lookup),
         ServiceAccount(lookup),
-        NodeRestriction(lookup),
+        NodeRestriction(lookup, authorizer),
         TaintNodesByCondition(),
         PodSecurity(lookup),
         Priority(lookup),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from coxswain.api import errors
 from coxswain.api.fields import quote
 from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.admission.versions import internal_error
-from coxswain.apiserver.admission.webhooks.client import Caller, target_of
+from coxswain.apiserver.admission.webhooks.client import Caller, failed, target_of
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.matching import Invocation
 from coxswain.apiserver.admission.webhooks.review import (
@@ -47,7 +48,12 @@ class Asker:
         version = review_version(hook.reviews)
         uid = self._new_uid()
         body = review(version, uid, found.resource, found.kind, request, found.object, found.old_object)
-        answer = await self._caller(target_of(hook, self._lookup), body, hook.timeout)
+        target = target_of(hook, self._lookup)
+        try:
+            async with asyncio.timeout(hook.timeout):
+                answer = await self._caller(target, body)
+        except TimeoutError:
+            raise failed(target, "context deadline exceeded") from None
         said = verdict(answer, uid, version, mutating=mutating)
         for key, value in said.annotations.items():
             request.annotations[f"{hook.name}/{key}"] = value

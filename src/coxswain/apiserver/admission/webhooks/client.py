@@ -8,7 +8,6 @@ verified as ``<service>.<namespace>.svc``.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -49,8 +48,8 @@ class Target:
 class Caller(Protocol):
     """Sends reviews."""
 
-    async def __call__(self, target: Target, body: bytes, timeout: float) -> bytes:
-        """POST ``body``; the body of a 2xx answer. ``timeout`` in seconds. Raises ``CallFailedError``."""
+    async def __call__(self, target: Target, body: bytes) -> bytes:
+        """POST ``body``; the body of a 2xx answer. Raises ``CallFailedError``. The deadline is the asker's."""
         ...
 
     async def close(self) -> None:
@@ -139,14 +138,7 @@ class HttpCaller:
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
-    async def __call__(self, target: Target, body: bytes, timeout: float) -> bytes:
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._post(target, body)
-        except TimeoutError:
-            raise _failed(target, "context deadline exceeded") from None
-
-    async def _post(self, target: Target, body: bytes) -> bytes:
+    async def __call__(self, target: Target, body: bytes) -> bytes:
         import aiohttp
         from yarl import URL
 
@@ -177,7 +169,7 @@ class HttpCaller:
                     raise CallFailedError(f"failed to call webhook: {_status_text(response.status, answer)}")
                 return answer
         except (aiohttp.ClientError, OSError) as error:
-            raise _failed(target, _words(error, target)) from None
+            raise failed(target, _words(error, target)) from None
 
     def _context(self, target: Target) -> ssl.SSLContext:
         """TLS that trusts the webhook's own certificates; one for each bundle, so that connections are shared."""
@@ -212,7 +204,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(answer)
 
 
-def _failed(target: Target, why: str) -> CallFailedError:
+def failed(target: Target, why: str) -> CallFailedError:
+    """``failed to call webhook: Post "url": why``."""
     return CallFailedError(f'failed to call webhook: Post "{target.url}": {why}')
 
 
