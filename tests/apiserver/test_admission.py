@@ -328,14 +328,15 @@ class TestNodeRestriction:
         self.send(world, PODS, None, "DELETE", old_object=mine, name="p")
         with pytest.raises(errors.Forbidden, match="can only delete pods with"):
             self.send(world, PODS, None, "DELETE", old_object=yours, name="p")
-        with pytest.raises(errors.Forbidden, match="can only update status for pods"):
+        with pytest.raises(errors.Forbidden, match="can only update pod status for pods"):
             self.send(world, PODS, yours, "UPDATE", old_object=yours, subresource="status")
         with pytest.raises(errors.Forbidden, match="can only create mirror pods"):
             self.send(world, PODS, mine, "CREATE")
 
     def test_tokens(self, world: World) -> None:
         world.lookup.put(PODS, "p", "ns", spec={"nodeName": "n2"})
-        request = {"spec": {"boundObjectRef": {"kind": "Pod", "name": "p"}}}
+        ref = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "uid-p"}
+        request = {"spec": {"boundObjectRef": ref}}
         with pytest.raises(errors.Forbidden, match="scheduled on a different node"):
             self.send(world, SERVICE_ACCOUNTS, request, "CREATE", subresource="token", name="default")
         with pytest.raises(errors.Forbidden, match="not bound to a pod"):

@@ -19,7 +19,7 @@ from coxswain.api.names import (
     Object,
 )
 from coxswain.apiserver.authn import Authenticator, StaticTokens
-from coxswain.apiserver.authz import Attributes, Authorizer, forbidden
+from coxswain.apiserver.authz import Attributes, Authorizer, Decision, forbidden
 from coxswain.apiserver.authz.aggregation import aggregate
 from coxswain.apiserver.authz.escalation import check
 from coxswain.apiserver.authz.reviews import Reviews
@@ -143,14 +143,14 @@ def test_change_is_in_force_at_once(lookup: DictLookup, authorizer: Authorizer) 
 
 def test_masters_may_do_everything(authorizer: Authorizer) -> None:
     root = UserInfo("root", ("system:masters",))
-    assert authorizer.authorize(ask(root, "delete", "nodes")) == (True, "")
+    assert authorizer.authorize(ask(root, "delete", "nodes")) == Decision(True)
 
 
 def test_binding_without_role_is_told_in_the_refusal(lookup: DictLookup, authorizer: Authorizer) -> None:
     lookup.drop(ROLES, "r", "ns")
     question = ask(JANE, "list", "pods")
     decision = authorizer.authorize(question)
-    assert decision == (False, 'RBAC: role.rbac.authorization.k8s.io "r" not found')
+    assert decision == Decision(False, 'RBAC: role.rbac.authorization.k8s.io "r" not found')
     assert forbidden(question, decision.reason).message == (
         'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "ns": '
         'RBAC: role.rbac.authorization.k8s.io "r" not found'
@@ -200,9 +200,11 @@ class TestNodes:
             ("get", "nodes", {"name": "n1", "namespace": ""}, True),
             ("get", "nodes", {"name": "n2", "namespace": ""}, False),
             ("get", "nodes", {"namespace": ""}, False),
-            ("watch", "nodes", {"namespace": ""}, True),
-            ("list", "pods", {"namespace": ""}, True),
-            ("delete", "pods", {"name": "x"}, False),
+            ("watch", "nodes", {"namespace": ""}, False),
+            ("watch", "nodes", {"namespace": "", "name": "n1"}, True),
+            ("list", "pods", {"namespace": ""}, False),
+            ("list", "pods", {"namespace": "", "field_selector": "spec.nodeName=n1"}, True),
+            ("update", "pods", {"name": "x"}, False),
             (
                 "update",
                 "leases",

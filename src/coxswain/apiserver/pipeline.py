@@ -21,6 +21,7 @@ from coxswain.api import errors
 from coxswain.api.names import BINDINGS, GVR, NAMESPACES, Object
 from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
+from coxswain.apiserver.authz.selectors import name_demanded
 from coxswain.apiserver.handlers import binding, doors, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate
@@ -56,6 +57,8 @@ _CREATES: dict[str, Verb] = {
     "eviction": eviction.create,
     "token": token.create_token,
 }
+#: Verbs that selectors narrow, for authorization, too.
+_SELECTIVE = frozenset({"list", "watch", "deletecollection"})
 #: Verbs that need a namespace where the resource has them.
 _IN_NAMESPACE = frozenset({"create", "get", "update", "patch", "delete", "deletecollection"})
 
@@ -128,6 +131,8 @@ class Pipeline:
                 namespace,
                 call.name,
             )
+            if call.verb not in _SELECTIVE or not call.query
+            else _selective(call, user, namespace)
         )
         entry = self.core.registry.get(gvr)
         if entry is None:
@@ -217,6 +222,24 @@ class Pipeline:
         while True:
             await clock.sleep(self.core.watch.bookmark_interval)
             watching.send_bookmarks(self.core, list(self.core.registry))
+
+
+def _selective(call: Call, user: UserInfo, namespace: str) -> Attributes:
+    """A request that selectors may narrow; one that fixes metadata.name is for that name."""
+    group, version, resource = call.resource
+    fields, labels = call.query.get("fieldSelector") or "", call.query.get("labelSelector") or ""
+    return Attributes(
+        user,
+        call.verb,
+        group,
+        version,
+        resource,
+        call.subresource,
+        namespace,
+        call.name or name_demanded(fields),
+        field_selector=fields,
+        label_selector=labels,
+    )
 
 
 def _check_place(entry: Entry, call: Call) -> None:

@@ -37,6 +37,7 @@ from coxswain.apiserver.bootstrap import BootstrapConfig, Item
 from coxswain.apiserver.customresources.controller import Controller as CustomResources
 from coxswain.apiserver.expiry import Expiry
 from coxswain.apiserver.health import Health
+from coxswain.apiserver.identity import pods_by_node
 from coxswain.apiserver.kubelet_client import KubeletClient
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.registry import Registry
@@ -134,7 +135,7 @@ class ApiServer:
                 "the store holds objects that are no JSON: where they are encrypted, "
                 "--encryption-provider-config has to name the file with their keys"
             ) from None
-        authorizer = Authorizer(registry.lookup)
+        authorizer = Authorizer(registry.lookup, pods_of=pods_by_node(registry))
         issuer = Issuer(self.pki.service_account_key())
         accounts = ServiceAccountTokens(issuer, registry.lookup)
         tokens = StaticTokens.load(config.token_auth_file) if config.token_auth_file else None

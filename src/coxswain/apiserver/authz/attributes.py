@@ -14,7 +14,8 @@ class Attributes(NamedTuple):
     """Who wants to do what. ``verb`` is RBAC's (get, list, ...; for paths the lower-case method).
 
     A resource request has ``resource`` (plural) and possibly ``subresource``, ``namespace`` and ``name``;
-    any other has ``path``.
+    any other has ``path``. ``field_selector`` and ``label_selector`` are the text of what narrows a list,
+    watch or deletion of a collection (see ``authz.selectors``).
     """
 
     user: UserInfo
@@ -27,13 +28,21 @@ class Attributes(NamedTuple):
     name: str = ""
     path: str = ""
     is_resource: bool = True
+    field_selector: str = ""
+    label_selector: str = ""
 
 
 class Decision(NamedTuple):
-    """``reason`` says why it is allowed, or what went wrong on the way to a refusal (may be empty)."""
+    """``reason`` says why it is allowed, or what went wrong on the way to a refusal (may be empty).
+
+    Not allowed means "no opinion": the next authorizer is asked. ``denied`` ends the matter.
+    ``error`` is what went wrong while finding out.
+    """
 
     allowed: bool
     reason: str = ""
+    denied: bool = False
+    error: str = ""
 
 
 def forbidden(attributes: Attributes, reason: str = "") -> errors.Forbidden:

@@ -95,6 +95,11 @@ class Rbac:
         """All rules that bind ``user`` in ``namespace`` (cluster-wide ones first), and what went wrong."""
         return self._grants(self._user(user), user, namespace)
 
+    def rules(self, user: UserInfo, namespace: str) -> tuple[list[Rule], str]:
+        """The rules alone, and what went wrong ("": nothing): what a SelfSubjectRulesReview lists."""
+        grants, problems = self.grants(user, namespace)
+        return [grant.rule for grant in grants], _joined(problems)
+
     def role_rules(self, kind: str, namespace: str, name: str) -> tuple[Rule, ...] | None:
         """The rules of a Role or ClusterRole, or None where it does not exist."""
         self._refresh()
@@ -232,6 +237,10 @@ def _reason(gvr: GVR, binding: Object, kind: str, role: str, subject: Object, na
 def _refusal(problems: Sequence[str]) -> Decision:
     if not problems:
         return Decision(False)
+    return Decision(False, f"RBAC: {_joined(problems)}")
+
+
+def _joined(problems: Sequence[str]) -> str:
+    """Several errors as Go's aggregate prints them."""
     unique = list(dict.fromkeys(problems))
-    text = unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
-    return Decision(False, f"RBAC: {text}")
+    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]" if unique else ""
