@@ -4,7 +4,12 @@
     PreFilter    needed(template), narrow(...)   skip the plugin; look only at these nodes; or reject outright
     Filter       filter(template, table, rows)   a rejection code for each row, 0 where the pod may run
                  rejection(..., row, code)       the status code and the reasons that such a number stands for
-    Score        scoring(template), score(...)   int64 for each row; NORMALIZE says how they become 0..100
+    PostFilter   (``preemption.py``)             what to do about a pod that fits nowhere
+    PreScore     scoring(template)               skip the plugin
+    Score        score(template, table, rows)    int64 for each row
+    Normalize    NORMALIZE, normalize(...)       how they become 0..100
+    QueueSort    sort_key(pod, entered)          which pod is tried first
+    Reserve, Permit, PreBind, Bind, PostBind     see ``lifecycle.py``
 
 A plugin is a small module in ``plugins/``; ``plugins/registry.py`` names them all. ``SCOPE`` says what a result
 depends on, so that the cache refreshes no more than it must:
@@ -13,7 +18,8 @@ depends on, so that the cache refreshes no more than it must:
     ROW      the node and the pods on it     (resources, ports)           refreshed when its pods change
     CLUSTER  pods on other nodes             (spreading, affinity)        asked at every decision
 
-``EVENTS`` are the changes after which a pod that the plugin rejected may fit: the queue wakes it for those only.
+``EVENTS`` are the changes after which a pod that the plugin rejected may fit: the queue wakes it for those only,
+and only if the plugin's ``helps`` (where it has one) says that this very change may help (a QueueingHint).
 A plugin that thinks of one node at a time (a user's, say) is wrapped by ``PerNode``.
 """
 
@@ -81,6 +87,30 @@ class Event(enum.Flag):
     POD_ADD = enum.auto()
     POD_DELETE = enum.auto()
     FORCED = enum.auto()
+    #: A placed pod asks for less, or its labels changed.
+    POD_SCALE_DOWN = enum.auto()
+    POD_LABEL = enum.auto()
+    #: The waiting pod itself changed.
+    POD_SELF = enum.auto()
+    #: An unscheduled pod came or changed (pod groups look at those).
+    POD_PENDING = enum.auto()
+    POD_GROUP = enum.auto()
+    NAMESPACE = enum.auto()
+    PVC = enum.auto()
+    PV = enum.auto()
+    STORAGE_CLASS = enum.auto()
+    CSI_NODE = enum.auto()
+    CSI_DRIVER = enum.auto()
+    CSI_CAPACITY = enum.auto()
+    VOLUME_ATTACHMENT = enum.auto()
+
+
+class Change(NamedTuple):
+    """What happened: for nodes ``Node``s, for pods ``Pod``s, else API objects; None where there is none."""
+
+    event: Event
+    old: Any = None
+    new: Any = None
 
 
 class Rejection(NamedTuple):
@@ -112,6 +142,24 @@ class FilterPlugin(Protocol):
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         """What ``code`` (not 0) means on ``row``."""
         ...
+
+
+@runtime_checkable
+class HintingPlugin(Protocol):
+    """QueueingHint: whether one change may make pods of a template pass that this plugin rejected."""
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """Called only for events in ``EVENTS``; when in doubt True."""
+        ...
+
+
+@runtime_checkable
+class QueueSortPlugin(Protocol):
+    """QueueSort: the smallest key is tried first. ``entered`` is when the pod entered the queue, in seconds."""
+
+    NAME: ClassVar[str]
+
+    def sort_key(self, pod: Pod, entered: float) -> tuple[Any, ...]: ...
 
 
 @runtime_checkable
@@ -247,6 +295,14 @@ class Profile(NamedTuple):
     gates: tuple[PreEnqueuePlugin, ...]
     #: 0 is kube-scheduler's adaptive percentage; 100 scores every node.
     percentage_of_nodes_to_score: int = 0
+    #: Plugins of Reserve, Permit, PreBind, Bind and PostBind (``lifecycle.BindingPlugin``), in order.
+    binding: tuple[Any, ...] = ()
+    #: None: by priority, then by time (PrioritySort).
+    queue_sort: QueueSortPlugin | None = None
+    #: DefaultPreemption's settings; None: the profile has no PostFilter.
+    preemption: Any = None
+    #: HTTP extenders (``extender.Extender``).
+    extenders: tuple[Any, ...] = ()
 
     def filter_named(self, name: str) -> FilterPlugin | None:
         return next((plugin for plugin in self.filters if name == plugin.NAME), None)
