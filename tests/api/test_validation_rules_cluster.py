@@ -421,11 +421,11 @@ REFUSED = [
     ),
     *rows(
         CLAIM,
-        ({f"{C}.name": ""}, f"{AT_C}.name", REQUIRED, ""),
+        ({f"{C}.name": ""}, f"{AT_C}.name", INVALID, LABEL),
         ({f"{C}.name": "A"}, f"{AT_C}.name", INVALID, LABEL),
         (
             {"spec.devices.requests.1": DEVICES["requests"][0]},
-            "spec.devices.requests[1].name",
+            "spec.devices.requests[1]",
             DUPLICATE,
             '"r"',
         ),

@@ -138,7 +138,7 @@ class Pipeline:
         if entry is None:
             raise not_served()
         _check_place(entry, call)
-        return Context(
+        ctx = Context(
             entry,
             call.verb,
             user,
@@ -152,6 +152,9 @@ class Pipeline:
             user_agent,
             pretty,
         )
+        if entry.deprecation:
+            ctx.warnings.append(entry.deprecation)
+        return ctx
 
     def _find(self, ctx: Context) -> Verb:
         """The function that serves this kind of request. Raises ``NotFound`` and ``MethodNotAllowed``."""

@@ -93,6 +93,8 @@ class Entry:
     conform: Callable[[Object], list[str]] | None = None
     #: Custom resources: the columns of their table.
     columns: Sequence[Object] | None = None
+    #: What every request about an outdated kind is told; empty for the others.
+    deprecation: str = ""
     #: The versions that managed fields may be in; None: they are all alike (custom resources).
     versions: Versions | None = None
     #: Where ``/scale`` finds its numbers; None: in spec.replicas, status.replicas and spec.selector.
@@ -230,6 +232,7 @@ class Registry:
             unconditional_update=name not in _CONDITIONAL_UPDATE,
             conversion=conversion.CONVERSIONS.get(gvr),
             versions=conversion.versions_of(gvr, resource.gvk),
+            deprecation=strategy.deprecation(resource.gvk) or "",
         )
         if {"list", "create"} <= set(resource.verbs):
             storage_gvr = entry.conversion.storage if entry.conversion else gvr

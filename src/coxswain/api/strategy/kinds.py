@@ -128,6 +128,19 @@ def _restore_status(new: Object, old: Object) -> None:
         new.pop("status", None)
 
 
+def _create_slice(resource_slice: Object) -> None:
+    # Fields behind features that are off by default: kept out until they are on.
+    for device in (resource_slice.get("spec") or {}).get("devices") or ():
+        device.pop("nodeAllocatableResourceMappings", None)
+        for attribute in (device.get("attributes") or {}).values():
+            for field in ("ints", "bools", "strings", "versions"):
+                attribute.pop(field, None)
+
+
+def _update_slice(new: Object, old: Object) -> None:
+    _create_slice(new)
+
+
 _SPEC = Strategy(has_status=True, generation=True)
 _STATUS_ONLY = Strategy(has_status=True)
 _COUNTED = Strategy(generation=True)
@@ -222,7 +235,9 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     (_FLOW, "FlowSchema"): _SPEC,
     (_FLOW, "PriorityLevelConfiguration"): _SPEC,
     ("resource.k8s.io", "DeviceClass"): _COUNTED,
-    ("resource.k8s.io", "ResourceSlice"): _COUNTED,
+    ("resource.k8s.io", "ResourceSlice"): Strategy(
+        generation=True, create=_create_slice, update=_update_slice
+    ),
     ("resource.k8s.io", "ResourceClaim"): _STATUS_ONLY,
     ("resource.k8s.io", "ResourceClaimTemplate"): _PLAIN,
 }

@@ -365,7 +365,7 @@ def _validate_selectable(fields: list[Object], schema: Object | None, path: str,
         if not value:
             errors.append(required(where))
             continue
-        found = definitionschemas.field_at(schema or {}, value)
+        found = definitionschemas.field_at(schema or {}, value, brackets=False)
         if found is None:
             why = f"is an invalid path: does not refer to a valid field: {value}"
             errors.append(invalid(where, value, why))

@@ -17,9 +17,10 @@ from coxswain.api.fields import (
     required,
 )
 from coxswain.api.structural import checks, metadata
+from coxswain.api.structural.fieldpaths import resolve
 from coxswain.api.structural.model import copy_json, parse
 from coxswain.api.structural.prune import prune, prune_value
-from coxswain.api.structural.rules import check_expressions
+from coxswain.api.structural.rulechecks import check_expressions
 from coxswain.api.structural.unique import check_unique
 from coxswain.api.structural.validate import ABSENT, compile_schema, relocated
 
@@ -72,12 +73,10 @@ def validate_schema(schema: Mapping[str, Any], path: str, status: bool, errors: 
             errors += check_expressions(parse(schema), path)
 
 
-def field_at(schema: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+def field_at(schema: Mapping[str, Any], path: str, *, brackets: bool = True) -> Mapping[str, Any] | None:
     """The schema of the field at a path like ``.spec.size``; None where there is none."""
-    found: Any = schema
-    for name in path.split(".")[1:]:
-        found = (found.get("properties") or {}).get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) and path.startswith(".") else None
+    found = resolve(path, schema, brackets=brackets)
+    return found.schema if found is not None else None
 
 
 def _validate_root(schema: Mapping[str, Any], path: str, errors: Errors) -> None:
@@ -336,7 +335,9 @@ def _validate_rules(schema: Mapping[str, Any], path: str, errors: Errors) -> Non
         field = rule.get("fieldPath") or ""
         if field and not field.strip():
             errors.append(invalid(child(where, "fieldPath"), field, "must be non-empty if specified"))
-        elif field and field_at(schema, field) is None:
+        if _has_newlines(field):
+            errors.append(invalid(child(where, "fieldPath"), field, "must not contain line breaks"))
+        if field and field_at(schema, field) is None:
             errors.append(invalid(child(where, "fieldPath"), field, "must be a valid path"))
 
 

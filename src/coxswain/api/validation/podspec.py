@@ -32,7 +32,11 @@ from coxswain.api.validation.scheduling import (
     validate_tolerations,
     validate_topology_spread,
 )
-from coxswain.api.validation.security import Capabilities, validate_pod_security_context
+from coxswain.api.validation.security import (
+    Capabilities,
+    validate_pod_security_context,
+    validate_shared_processes,
+)
 from coxswain.api.validation.volumes import validate_volumes
 
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -99,12 +103,8 @@ def validate_pod_spec(
     if context:
         here = f"{path}.securityContext"
         validate_pod_security_context(context, spec, here, errors)
-        if get("shareProcessNamespace") and get("hostPID"):
-            why = "ShareProcessNamespace and HostPID cannot both be enabled"
-            errors.append(invalid(f"{here}.shareProcessNamespace", True, why))
-    elif get("shareProcessNamespace") and get("hostPID"):
-        why = "ShareProcessNamespace and HostPID cannot both be enabled"
-        errors.append(invalid(f"{path}.securityContext.shareProcessNamespace", True, why))
+    elif get("shareProcessNamespace"):
+        validate_shared_processes(spec, f"{path}.securityContext", errors)
     if len(spec) > _PLAIN_SPEC:
         _validate_rarer_fields(spec, facts, path, errors)
 

@@ -32,6 +32,8 @@ def validate_pod_security_context(context: Object, spec: Object, path: str, erro
     user_or_group_id(f"{path}.runAsGroup", context.get("runAsGroup"), errors)
     for position, group in enumerate(context.get("supplementalGroups") or ()):
         user_or_group_id(f"{path}.supplementalGroups[{position}]", group, errors)
+    if spec.get("shareProcessNamespace"):
+        validate_shared_processes(spec, path, errors)
     if context.get("sysctls"):
         _validate_sysctls(context["sysctls"], spec, f"{path}.sysctls", errors)
     _one_of(context, "fsGroupChangePolicy", ("Always", "OnRootMismatch"), path, errors)
@@ -41,6 +43,13 @@ def validate_pod_security_context(context: Object, spec: Object, path: str, erro
     _one_of(context, "supplementalGroupsPolicy", ("Merge", "Strict"), path, errors)
     # MountOption needs a feature (SELinuxMount) that is off by default.
     _one_of(context, "seLinuxChangePolicy", ("Recursive",), path, errors)
+
+
+def validate_shared_processes(spec: Object, path: str, errors: Errors) -> None:
+    """Containers share their pod's processes or the host's, not both."""
+    if spec.get("hostPID"):
+        why = "ShareProcessNamespace and HostPID cannot both be enabled"
+        errors.append(invalid(f"{path}.shareProcessNamespace", True, why))
 
 
 def _one_of(context: Object, field: str, supported: tuple[str, ...], path: str, errors: Errors) -> None:

@@ -16,11 +16,12 @@ async def create(core: Core, ctx: Context) -> Reply:
     if obj is not None and replica is not None:
         ctx.warnings.extend(replica.decode_warnings)
     else:
+        told = len(ctx.warnings)
         obj = decoding.decode_body(ctx, ctx.entry.gvk, options.field_validation)
         decoding.settle_namespace(ctx, obj)
         writing.prepare_new(ctx, obj)
         if replica is not None:
-            replica.keep_prepared(obj, ctx.warnings)
+            replica.keep_prepared(obj, ctx.warnings[told:])
     ctx.name = obj["metadata"].get("name") or ""
     raw = await writing.create_prepared(core, ctx, obj, options, replica)
     return object_reply(ctx, 201, raw)

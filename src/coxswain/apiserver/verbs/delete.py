@@ -71,6 +71,7 @@ _RETURNS_OBJECT = frozenset(
 async def delete(core: Core, ctx: Context) -> Reply:
     """Delete one object; 200 with the object or a Status that names it."""
     options = delete_options(ctx.query, ctx.body)
+    _warn_about_orphans(ctx, options)
     gone, raw, uid = await delete_object(core, ctx, options)
     gvr = ctx.entry.gvr
     if not gone or (gvr.group, gvr.resource) in _RETURNS_OBJECT:
@@ -83,6 +84,19 @@ async def delete(core: Core, ctx: Context) -> Reply:
     details["uid"] = uid
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
     return status_reply(ctx, 200, status)
+
+
+#: Their dependents stay by default, for the sake of old clients, who are told so.
+_ORPHANING = ("batch", "v1", "jobs")
+_ORPHANS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+    "set propagationPolicy=Orphan to suppress this warning"
+)
+
+
+def _warn_about_orphans(ctx: Context, options: DeleteOptions) -> None:
+    if ctx.entry.gvr == _ORPHANING and not options.propagation and options.orphan_dependents is None:
+        ctx.warnings.append(_ORPHANS)
 
 
 async def delete_object(core: Core, ctx: Context, options: DeleteOptions) -> tuple[bool, bytes, str]:
