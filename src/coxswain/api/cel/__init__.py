@@ -1,28 +1,35 @@
 """The Common Expression Language, as Kubernetes has it: ``x-kubernetes-validations`` and admission policies are written in it.
 
-    parser      text -> tree, with cel-go's complaints about syntax
-    program     tree -> checked, compiled functions; macros, operators, fields
-    values      what values are, their equality, order and text
-    functions   the standard functions and Kubernetes' libraries
+    parser        text -> tree, with cel-go's complaints about syntax
+    types         what the checker knows of a value; ``declarations``: which functions there are
+    compiler      tree -> checked functions and their estimated cost; ``macros``: all, exists, map, cel.bind ...
+    running       what the functions are made of; costs are counted while they run
+    costs         cel-go's and Kubernetes' units, estimated and actual
+    values        what values are, their equality, order and text
+    operators, functions, kubernetes, authorizer    the libraries
 
-Regular expressions are Python's, in RE2's spelling (``api.patterns``). Costs are counted in comprehension steps, not
-in cel-go's units; there is no estimate before an expression runs. Calls of the authorizer, formats and semantic versions are not here yet:
-``UnavailableError``.
+Regular expressions are Python's, in RE2's spelling (``api.patterns``).
 """
 
+from coxswain.api.cel.costs import Range
 from coxswain.api.cel.parser import CelError, CelSyntaxError
-from coxswain.api.cel.program import BOOL, DYN, Declared, Program, UnavailableError, compile_expression
+from coxswain.api.cel.program import CALL_LIMIT, Program, compile_expression
+from coxswain.api.cel.running import BudgetError, Lazy
+from coxswain.api.cel.types import BOOL, DYN, Declared
 from coxswain.api.cel.values import EvaluationError, Optional
 
 __all__ = [
     "BOOL",
+    "CALL_LIMIT",
     "DYN",
+    "BudgetError",
     "CelError",
     "CelSyntaxError",
     "Declared",
     "EvaluationError",
+    "Lazy",
     "Optional",
     "Program",
-    "UnavailableError",
+    "Range",
     "compile_expression",
 ]

@@ -1,29 +1,27 @@
-"""CEL's functions: the standard ones, and Kubernetes' libraries (lists, strings, regex, URLs, quantities, addresses).
+"""CEL's standard functions, and those of lists, sets, strings and regular expressions.
 
-``FUNCTIONS`` by name for calls, ``METHODS`` by name for calls on a target; each takes evaluated arguments (the target
-first) and raises ``EvaluationError``. ``ARITIES`` says how many arguments a name may be called with.
+``IMPLEMENTATIONS`` has the functions of all libraries by name; each takes evaluated arguments (the target of a method
+first) and raises ``EvaluationError``. Which arguments they may be given is stated in ``declarations``.
 """
 
 from __future__ import annotations
 
 import datetime
-import ipaddress
+import functools
 import itertools
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, urlsplit
 
 from coxswain.api import patterns
-from coxswain.api import stringformats as formats
+from coxswain.api.cel import authorizer, kubernetes, operators
 from coxswain.api.cel.parser import UInt
 from coxswain.api.cel.values import (
     NOTHING,
-    Cidr,
     EvaluationError,
     Optional,
-    Url,
+    TypeName,
     equal,
     formatted,
     is_number,
@@ -34,7 +32,7 @@ from coxswain.api.cel.values import (
     parse_timestamp,
     text_of,
 )
-from coxswain.api.quantity import Quantity, QuantityError
+from coxswain.api.quantity import Quantity
 
 
 def _need(kind: Any, *values: Any) -> None:
@@ -60,6 +58,8 @@ def to_int(value: Any) -> int:
         made = int(value)
     elif isinstance(value, datetime.datetime):
         made = int(value.timestamp() // 1)
+    elif isinstance(value, datetime.timedelta):
+        made = value // datetime.timedelta(microseconds=1) * 1000
     elif isinstance(value, float) and value != value:
         raise EvaluationError("integer overflow")
     elif is_number(value):
@@ -81,6 +81,8 @@ def to_uint(value: Any) -> UInt:
 
 def to_double(value: Any) -> float:
     """``double(value)``."""
+    if isinstance(value, Quantity):
+        return value.nano / 1e9
     if is_number(value) or isinstance(value, str):
         try:
             return float(value)
@@ -110,6 +112,8 @@ def to_duration(value: Any) -> datetime.timedelta:
     """``duration(value)``."""
     if isinstance(value, datetime.timedelta):
         return value
+    if is_number(value) and isinstance(value, int):
+        return datetime.timedelta(microseconds=value / 1000)
     _need(str, value)
     return parse_duration(value)
 
@@ -140,17 +144,24 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise EvaluationError(patterns.explain(pattern, error)) from None
 
 
+def _illegal(pattern: str) -> re.Pattern[str]:
+    try:
+        return patterns.compiled(pattern)
+    except re.error as error:
+        raise EvaluationError(f"Illegal regex: {patterns.explain(pattern, error)}") from None
+
+
 def find(text: Any, pattern: Any) -> str:
     """The first match, or ""."""
     _need(str, text, pattern)
-    found = _compiled(pattern).search(text)
+    found = _illegal(pattern).search(text)
     return found[0] if found else ""
 
 
 def find_all(text: Any, pattern: Any, limit: Any = -1) -> list[str]:
     """All matches, at most ``limit``."""
     _need(str, text, pattern)
-    found = [each[0] for each in _compiled(pattern).finditer(text)]
+    found = [each[0] for each in _illegal(pattern).finditer(text)]
     return found if limit < 0 else found[:limit]
 
 
@@ -185,7 +196,11 @@ def index_of(value: Any, part: Any, start: Any = 0) -> int:
     if isinstance(value, list):
         return next((place for place, each in enumerate(value) if equal(each, part)), -1)
     _need(str, value, part)
-    return int(value.find(part, start))
+    if start < 0:
+        raise EvaluationError(f"index out of range: {start}")
+    if not part:
+        return min(int(start), len(value))
+    return -1 if start >= len(value) else int(value.find(part, start))
 
 
 def last_index_of(value: Any, part: Any, end: Any = None) -> int:
@@ -193,7 +208,13 @@ def last_index_of(value: Any, part: Any, end: Any = None) -> int:
     if isinstance(value, list):
         return next((place for place in range(len(value) - 1, -1, -1) if equal(value[place], part)), -1)
     _need(str, value, part)
-    return int(value.rfind(part, 0, None if end is None else end + len(part)))
+    if end is None:
+        return int(value.rfind(part))
+    if end < 0:
+        raise EvaluationError(f"index out of range: {end}")
+    if not part:
+        return min(int(end), len(value))
+    return -1 if end >= len(value) else int(value.rfind(part, 0, end + len(part)))
 
 
 def lower_ascii(text: Any) -> str:
@@ -231,6 +252,8 @@ def substring(text: Any, start: Any, end: Any = None) -> str:
     """A part of a text."""
     _need(str, text)
     stop = len(text) if end is None else end
+    if end is not None and start > stop:
+        raise EvaluationError(f"invalid substring range. start: {start}, end: {stop}")
     if not 0 <= start <= stop <= len(text):
         raise EvaluationError(f"index out of range: {start if not 0 <= start <= len(text) else stop}")
     return str(text[start:stop])
@@ -249,10 +272,16 @@ def join(values: Any, separator: Any = "") -> str:
     return str(separator.join(values))
 
 
-def reverse(value: Any) -> Any:
-    """Backwards."""
-    _need((str, list), value)
-    return value[::-1]
+_ESCAPES: Final = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+    "\\": "\\\\", '"': '\\"',
+}  # fmt: skip
+
+
+def quote_text(text: Any) -> str:
+    """``strings.quote``: a text as a literal."""
+    _need(str, text)
+    return '"' + "".join(_ESCAPES.get(char, char) for char in text) + '"'
 
 
 _VERB: Final = re.compile(r"%(?:\.(\d+))?(.)", re.DOTALL)
@@ -280,15 +309,30 @@ def format_text(text: Any, values: Any) -> str:
 def _verb(verb: str, precision: str | None, value: Any) -> str:
     if verb == "s":
         return formatted(value)
-    if not is_number(value):
-        raise EvaluationError(f"error during formatting: {verb} clause cannot be used on {kind_of(value)}")
+    kind = kind_of(value)
+    wrong = "error during formatting: {} clause can only be used on {}, was given {}"
     if verb == "d":
-        return text_of(value)
+        if kind not in ("int", "uint"):
+            raise EvaluationError(wrong.format("decimal", "integers", kind))
+        return str(int(value))
     if verb in ("f", "e"):
-        return f"{value:.{precision or 6}{verb}}"
-    if verb in ("b", "o", "x", "X") and isinstance(value, int):
-        return f"{value:{verb}}"
-    raise EvaluationError(f'error during formatting: unrecognized formatting clause "{verb}"')
+        if kind != "double" and value not in ("NaN", "Infinity", "-Infinity"):
+            name = "fixed-point" if verb == "f" else "scientific"
+            raise EvaluationError(wrong.format(name, "doubles", kind))
+        return f"{float(value):.{precision or 6}{verb}}"
+    if verb == "b" and kind in ("int", "uint", "bool"):
+        return f"{int(value):b}"
+    if verb == "o" and kind in ("int", "uint"):
+        return f"{value:o}"
+    if verb in ("x", "X") and kind in ("int", "uint", "string", "bytes"):
+        made = f"{value:x}" if kind in ("int", "uint") else to_bytes(value).hex()
+        return made.upper() if verb == "X" else made
+    if verb in ("b", "o", "x", "X"):
+        names = {"b": "binary", "o": "octal"}
+        takes = {"b": "integers and bools", "o": "integers"}
+        asked = names.get(verb, "hex"), takes.get(verb, "integers, byte buffers, and strings")
+        raise EvaluationError(wrong.format(*asked, kind))
+    raise EvaluationError(f'could not parse formatting clause: unrecognized formatting clause "{verb}"')
 
 
 # -- lists
@@ -359,6 +403,63 @@ def sets_intersects(left: Any, right: Any) -> bool:
     return any(_has(right, each) for each in left)
 
 
+def slice_list(values: Any, start: Any, end: Any) -> list[Any]:
+    """The elements from ``start`` up to ``end``."""
+    words = f"cannot slice({start}, {end}), "
+    if start < 0 or end < 0:
+        raise EvaluationError(f"{words}negative indexes not supported")
+    if start > end:
+        raise EvaluationError(f"{words}start index must be less than or equal to end index")
+    if len(values) < end:
+        raise EvaluationError(f"{words}list is length {len(values)}")
+    return list(values[start:end])
+
+
+def flatten(values: Any, depth: Any = 1) -> list[Any]:
+    """Lists in lists taken out of them."""
+    if depth < 0:
+        raise EvaluationError("level must be non-negative")
+    made: list[Any] = []
+    for value in values:
+        made += flatten(value, depth - 1) if isinstance(value, list) and depth > 0 else [value]
+    return made
+
+
+def distinct(values: Any) -> list[Any]:
+    """Each element once, where it came first."""
+    made: list[Any] = []
+    for value in values:
+        if not _has(made, value):
+            made.append(value)
+    return made
+
+
+def sort_list(values: Any, items: list[Any] | None = None) -> list[Any]:
+    """``items`` (or the values themselves) in the order of the values."""
+    for value in values:
+        if kind_of(value) != kind_of(values[0]):
+            raise EvaluationError("list elements must have the same type")
+    by_value = functools.cmp_to_key(lambda left, right: less(right, left) - less(left, right))
+    shown = values if items is None else items
+    return [
+        shown[position] for position in sorted(range(len(values)), key=lambda each: by_value(values[each]))
+    ]
+
+
+def unwrap(values: Any) -> list[Any]:
+    """What is there of a list of optionals."""
+    return [each.value for each in values if each.present]
+
+
+def _one(values: Any, position: int) -> Optional:
+    return Optional(True, values[position]) if values else NOTHING
+
+
+def _not_zero(value: Any) -> Optional:
+    zero = value is None or (not value and isinstance(value, bool | int | float | str | bytes | list | dict))
+    return NOTHING if zero else Optional(True, value)
+
+
 # -- times
 
 
@@ -394,84 +495,6 @@ def _time_part(
     return get
 
 
-# -- Kubernetes' kinds
-
-
-def to_quantity(value: Any) -> Quantity:
-    """``quantity("1Gi")``."""
-    _need(str, value)
-    try:
-        return Quantity.parse(value)
-    except QuantityError as error:
-        raise EvaluationError(str(error)) from None
-
-
-def _succeeds(make: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        _need(str, value)
-        try:
-            make(value)
-        except EvaluationError:
-            return False
-        return True
-
-    return check
-
-
-def _as_quantity(value: Any) -> Quantity:
-    return Quantity.parse(value) if is_number(value) else value
-
-
-def to_url(value: Any) -> Url:
-    """``url("https://...")``."""
-    _need(str, value)
-    if not formats.uri(value):
-        raise EvaluationError(f"URL parse error during conversion from string: parse {value!r}: invalid URI")
-    return Url(urlsplit(value))
-
-
-def _host(url: Any) -> str:
-    _need(Url, url)
-    return str(url.parts.netloc.rpartition("@")[2])
-
-
-def to_ip(value: Any) -> Any:
-    """``ip("10.0.0.1")``."""
-    if isinstance(value, Cidr):
-        return value.address
-    _need(str, value)
-    try:
-        made = ipaddress.ip_address(value)
-    except ValueError:
-        raise EvaluationError(f"IP Address '{value}' parse error during conversion from string") from None
-    if "%" in value or (made.version == 6 and getattr(made, "ipv4_mapped", None) is not None):
-        raise EvaluationError(f"IP Address '{value}' is not allowed")
-    return made
-
-
-def to_cidr(value: Any) -> Cidr:
-    """``cidr("10.0.0.0/8")``."""
-    _need(str, value)
-    try:
-        if "/" not in value or "%" in value:
-            raise ValueError(value)
-        return Cidr(ipaddress.ip_address(value.partition("/")[0]), ipaddress.ip_network(value, strict=False))
-    except ValueError:
-        raise EvaluationError(f"network address parse error during conversion from string: {value}") from None
-
-
-def _in_network(network: Any, other: Any) -> bool:
-    _need(Cidr, network)
-    other = to_ip(other) if isinstance(other, str) else other
-    return bool(other.version == network.network.version and other in network.network)
-
-
-def _within(network: Any, other: Any) -> bool:
-    _need(Cidr, network)
-    inner = (to_cidr(other) if isinstance(other, str) else other).network
-    return bool(inner.version == network.network.version and inner.subnet_of(network.network))
-
-
 def _value(optional: Any) -> Any:
     _need(Optional, optional)
     if not optional.present:
@@ -479,7 +502,10 @@ def _value(optional: Any) -> Any:
     return optional.value
 
 
-FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+IMPLEMENTATIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    **operators.OPERATORS,
+    **kubernetes.FUNCTIONS,
+    **authorizer.FUNCTIONS,
     "size": size,
     "int": to_int,
     "uint": to_uint,
@@ -489,34 +515,21 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "bytes": to_bytes,
     "duration": to_duration,
     "timestamp": to_timestamp,
-    "dyn": lambda value: value,
-    "type": kind_of,
-    "matches": matches,
-    "quantity": to_quantity,
-    "isQuantity": _succeeds(to_quantity),
-    "url": to_url,
-    "isURL": _succeeds(to_url),
-    "ip": to_ip,
-    "isIP": _succeeds(to_ip),
-    "ip.isCanonical": lambda value: str(to_ip(value)) == value,
-    "cidr": to_cidr,
-    "isCIDR": _succeeds(to_cidr),
+    "type": lambda value: TypeName(kind_of(value)),
     "sets.contains": sets_contains,
     "sets.equivalent": sets_equivalent,
     "sets.intersects": sets_intersects,
     "optional.of": lambda value: Optional(True, value),
     "optional.none": lambda: NOTHING,
-    "optional.ofNonZeroValue": lambda value: Optional(True, value) if value else NOTHING,
-    "math.greatest": lambda *values: highest(
-        list(values[0] if len(values) == 1 and isinstance(values[0], list) else values)
-    ),
-    "math.least": lambda *values: lowest(
-        list(values[0] if len(values) == 1 and isinstance(values[0], list) else values)
-    ),
-}
-
-METHODS: Final[Mapping[str, Callable[..., Any]]] = {
-    "size": size,
+    "optional.ofNonZeroValue": _not_zero,
+    "optional.unwrap": unwrap,
+    "unwrapOpt": unwrap,
+    "hasValue": lambda optional: optional.present,
+    "value": _value,
+    "orValue": lambda optional, other: optional.value if optional.present else other,
+    "or": lambda optional, other: optional if optional.present else other,
+    "first": lambda values: _one(values, 0),
+    "last": lambda values: _one(values, -1),
     "matches": matches,
     "find": find,
     "findAll": find_all,
@@ -533,12 +546,19 @@ METHODS: Final[Mapping[str, Callable[..., Any]]] = {
     "substring": substring,
     "trim": trim,
     "join": join,
-    "reverse": reverse,
     "format": format_text,
+    "strings.quote": quote_text,
+    "jsonpatch.escapeKey": lambda key: key.replace("~", "~0").replace("/", "~1"),
     "isSorted": is_sorted,
     "sum": total,
     "min": lowest,
     "max": highest,
+    "slice": slice_list,
+    "flatten": flatten,
+    "reverse": lambda values: values[::-1],
+    "distinct": distinct,
+    "sort": sort_list,
+    "lists.range": lambda count: list(range(count)),
     "getFullYear": _part(lambda time: time.year),
     "getMonth": _part(lambda time: time.month - 1),
     "getDate": _part(lambda time: time.day),
@@ -549,78 +569,4 @@ METHODS: Final[Mapping[str, Callable[..., Any]]] = {
     "getMinutes": _time_part(60, lambda time: time.minute),
     "getSeconds": _time_part(1, lambda time: time.second),
     "getMilliseconds": _time_part(1, lambda time: time.microsecond // 1000, milli=True),
-    "isInteger": lambda value: Quantity.parse(str(value.value())) == value,
-    "asInteger": lambda value: value.value(),
-    "asApproximateFloat": lambda value: value.milli() / 1000,
-    "sign": lambda value: (value > Quantity.parse("0")) - (value < Quantity.parse("0")),
-    "add": lambda value, other: value + _as_quantity(other),
-    "sub": lambda value, other: value - _as_quantity(other),
-    "isLessThan": lambda value, other: value < other,
-    "isGreaterThan": lambda value, other: value > other,
-    "compareTo": lambda value, other: (value > other) - (value < other),
-    "getScheme": lambda url: url.parts.scheme,
-    "getHost": _host,
-    "getHostname": lambda url: url.parts.hostname or "",
-    "getPort": lambda url: str(url.parts.port or ""),
-    "getEscapedPath": lambda url: quote(url.parts.path, safe="/%:@!$&'()*+,;=-._~"),
-    "getQuery": lambda url: parse_qs(url.parts.query, keep_blank_values=True),
-    "family": lambda address: address.version,
-    "isLoopback": lambda address: address.is_loopback,
-    "isUnspecified": lambda address: address.is_unspecified,
-    "isGlobalUnicast": lambda address: (
-        not (address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local)
-    ),
-    "isLinkLocalUnicast": lambda address: address.is_link_local and not address.is_multicast,
-    "isLinkLocalMulticast": lambda address: (
-        address.is_multicast and (str(address).startswith(("224.0.0.", "ff02:")))
-    ),
-    "containsIP": _in_network,
-    "containsCIDR": _within,
-    "ip": to_ip,
-    "masked": lambda network: Cidr(network.network.network_address, network.network),
-    "prefixLength": lambda network: network.network.prefixlen,
-    "hasValue": lambda optional: optional.present,
-    "value": _value,
-    "orValue": lambda optional, other: optional.value if optional.present else other,
-    "or": lambda optional, other: optional if optional.present else other,
-}
-
-#: What functions give, where the checker can make use of it.
-RESULTS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("size", "int", "indexOf", "lastIndexOf", "prefixLength", "family"), "int"),
-    "uint": "uint",
-    "double": "double",
-    **dict.fromkeys(
-        (
-            "string",
-            "charAt",
-            "lowerAscii",
-            "upperAscii",
-            "replace",
-            "substring",
-            "trim",
-            "join",
-            "format",
-            "find",
-        ),
-        "string",
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                "bool",
-                "matches",
-                "contains",
-                "startsWith",
-                "endsWith",
-                "isSorted",
-                "isQuantity",
-                "isURL",
-                "isIP",
-            ),
-            *("isCIDR", "hasValue", "sets.contains", "sets.equivalent", "sets.intersects", "containsIP"),
-            *("containsCIDR", "isLessThan", "isGreaterThan", "isInteger", "isLoopback"),
-        ),
-        "bool",
-    ),
 }

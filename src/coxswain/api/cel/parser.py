@@ -49,7 +49,8 @@ class Node:
     """A part of an expression.
 
     const (``value``), ident (``name``), select (``args[0]``.``name``; ``optional``), index (args), call (``name``, args;
-    ``target`` for methods), list (args), map (args: keys and values in turn), struct.
+    ``target`` for methods), list (args), map (args: keys and values in turn), struct (``name``; args: values, ``value``:
+    the fields' names). ``maybe``: places in ``args`` of elements and entries that are left out when they are none.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Node:
     args: list[Node] = field(default_factory=list)
     target: Node | None = None
     optional: bool = False
+    maybe: frozenset[int] = frozenset()
 
 
 class CelError(ValueError):
@@ -76,6 +78,17 @@ def report(text: str, offset: int, message: str) -> str:
     column = offset - (before.rfind("\n") + 1)
     shown = text.split("\n")[line - 1]
     return f"ERROR: <input>:{line}:{column + 1}: {message}\n | {shown}\n | {'.' * column}^"
+
+
+def path_of(node: Node | None) -> str:
+    """``a.b.c`` where a node is nothing but names; "" for all others."""
+    names: list[str] = []
+    while node is not None and node.kind == "select" and not node.optional:
+        names.append(node.name)
+        node = node.args[0]
+    if node is None or node.kind != "ident":
+        return ""
+    return ".".join([node.name, *reversed(names)])
 
 
 class UInt(int):
@@ -203,10 +216,29 @@ class _Parser:
             name = self._name_after_dot()
             if not optional and self._next.text == "(" and self._next.kind == "op":
                 opened = self._need("(")
-                node = Node("call", opened.offset, name, args=self._arguments(")"), target=node)
-            else:
-                node = Node("select", token.offset, name, args=[node], optional=optional)
+                node = Node("call", opened.offset, name, args=self._arguments(")")[0], target=node)
+                continue
+            node = Node("select", token.offset, name, args=[node], optional=optional)
+            if self._next.text == "{" and self._next.kind == "op" and (path := path_of(node)):
+                node = self._struct(path)
         return node
+
+    def _struct(self, name: str) -> Node:
+        opened = self._need("{")
+        fields: list[str] = []
+        values: list[Node] = []
+        maybe: set[int] = set()
+        while self._take("}") is None:
+            if fields:
+                self._need(",")
+                if self._take("}"):
+                    break
+            if self._take("?"):
+                maybe.add(len(fields))
+            fields.append(self._name_after_dot())
+            self._need(":")
+            values.append(self._expression())
+        return Node("struct", opened.offset, name, fields, values, maybe=frozenset(maybe))
 
     def _name_after_dot(self) -> str:
         token = self._next
@@ -220,16 +252,18 @@ class _Parser:
         self._at += 1
         return token.text
 
-    def _arguments(self, close: str) -> list[Node]:
+    def _arguments(self, close: str) -> tuple[list[Node], frozenset[int]]:
         found: list[Node] = []
+        maybe: set[int] = set()
         while self._take(close) is None:
             if found:
                 self._need(",")
                 if close != ")" and self._take(close):
                     break
-            self._take("?")
+            if close != ")" and self._take("?"):
+                maybe.add(len(found))
             found.append(self._expression())
-        return found
+        return found, frozenset(maybe)
 
     def _primary(self, sign: int) -> Node:
         token = self._next
@@ -243,24 +277,28 @@ class _Parser:
             self._need(")")
             return node
         if token.text == "[":
-            return Node("list", token.offset, args=self._arguments("]"))
+            found, maybe = self._arguments("]")
+            return Node("list", token.offset, args=found, maybe=maybe)
         if token.text == "{":
-            return Node("map", token.offset, args=self._entries())
+            found, maybe = self._entries()
+            return Node("map", token.offset, args=found, maybe=maybe)
         self._at -= 1
         raise self._unexpected()
 
-    def _entries(self) -> list[Node]:
+    def _entries(self) -> tuple[list[Node], frozenset[int]]:
         found: list[Node] = []
+        maybe: set[int] = set()
         while self._take("}") is None:
             if found:
                 self._need(",")
                 if self._take("}"):
                     break
-            self._take("?")
+            if self._take("?"):
+                maybe.add(len(found))
             found.append(self._expression())
             self._need(":")
             found.append(self._expression())
-        return found
+        return found, frozenset(maybe)
 
     def _named(self, token: Token) -> Node:
         name = token.text
@@ -276,7 +314,9 @@ class _Parser:
             raise self._unexpected()
         opened = self._take("(")
         if opened is not None:
-            return Node("call", opened.offset, name, args=self._arguments(")"))
+            return Node("call", opened.offset, name, args=self._arguments(")")[0])
+        if self._next.text == "{" and self._next.kind == "op":
+            return self._struct(name)
         return Node("ident", token.offset, name)
 
     def _literal(self, token: Token, sign: int) -> Any:

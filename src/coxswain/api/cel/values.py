@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult
@@ -20,7 +21,9 @@ IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class EvaluationError(CelError):
-    """An expression that went wrong on these values, in cel-go's words."""
+    """An expression that went wrong on these values, in cel-go's words; ``spent``: what it cost until then."""
+
+    spent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,46 @@ class Optional:
     present: bool
     value: Any = None
 
+    def sized(self) -> int:
+        """The size of what is there."""
+        value = self.value
+        return len(value) if isinstance(value, str | bytes | list | dict) else 1
+
 
 NOTHING: Final = Optional(False)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    """A type as a value: what ``type()`` makes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Struct:
+    """An object that an expression made: ``Object.spec{replicas: 3}``."""
+
+    name: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Semver:
+    """What ``semver()`` makes; ordered as versions are."""
+
+    numbers: tuple[int, int, int]
+    #: Parts of a pre-release: numbers before words, no pre-release after any.
+    rank: tuple[tuple[int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFormat:
+    """What ``format.named()`` finds."""
+
+    name: str
+    check: Callable[[str], list[str]]
+    pattern_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +89,10 @@ class Cidr:
     address: IP
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
 
+    def sized(self) -> int:
+        """Bytes of the prefix."""
+        return -(-self.network.prefixlen // 8)
+
 
 def overload(*values: Any) -> EvaluationError:
     """The complaint about values that an operation does not take."""
@@ -60,7 +105,9 @@ def kind_of(value: Any) -> str:
         return "uint"
     if isinstance(value, datetime.datetime):
         return "google.protobuf.Timestamp"
-    return _KINDS.get(type(value), "dyn")
+    if isinstance(value, Struct):
+        return value.name
+    return _KINDS.get(type(value)) or str(getattr(value, "TYPE", "dyn"))
 
 
 _KINDS: Final = {
@@ -77,6 +124,11 @@ _KINDS: Final = {
     Quantity: "kubernetes.Quantity",
     Url: "kubernetes.URL",
     Cidr: "net.CIDR",
+    ipaddress.IPv4Address: "net.IP",
+    ipaddress.IPv6Address: "net.IP",
+    TypeName: "type",
+    Semver: "kubernetes.Semver",
+    NamedFormat: "kubernetes.NamedFormat",
 }
 
 
@@ -91,6 +143,8 @@ def equal(left: Any, right: Any) -> bool:
         return bool(left == right)
     if type(left) is not type(right):
         return False
+    if isinstance(left, Struct):
+        return bool(left.name == right.name and equal(left.fields, right.fields))
     if isinstance(left, list):
         return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, dict):
@@ -165,6 +219,8 @@ def text_of(value: Any) -> str:
         shown = value.astimezone(datetime.UTC)
         fraction = f".{shown.microsecond:06d}".rstrip("0") if shown.microsecond else ""
         return shown.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+    if isinstance(value, TypeName):
+        return value.name
     if isinstance(value, Url):
         return value.parts.geturl()
     if isinstance(value, Cidr):
@@ -175,13 +231,41 @@ def text_of(value: Any) -> str:
 
 
 def formatted(value: Any) -> str:
-    """A value as ``format``'s ``%s`` shows it."""
+    """A value as ``format``'s ``%s`` shows it: texts in lists and maps are quoted."""
     if isinstance(value, list):
-        return f"[{', '.join(map(formatted, value))}]"
+        return f"[{', '.join(map(_quoted, value))}]"
     if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{formatted(key)}: {formatted(value[key])}" for key in sorted(value, key=str))
-            + "}"
+        pairs = sorted((_quoted(key), _quoted(below)) for key, below in value.items())
+        return "{" + ", ".join(f"{key}:{below}" for key, below in pairs) + "}"
+    if value is None:
+        return "null"
+    if not isinstance(value, bool | int | float | str | bytes | _TIMES | TypeName):
+        words = "strings, bools, integers, doubles, durations, timestamps, lists, maps"
+        raise EvaluationError(
+            f"error during formatting: string clause can only be used on {words}, was given {kind_of(value)}"
         )
-    return "null" if value is None else text_of(value)
+    return text_of(value)
+
+
+_TIMES: Final = datetime.datetime | datetime.timedelta
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, str):
+        return go_quote(value)
+    if isinstance(value, bytes):
+        return "b" + go_quote(value.decode(errors="replace"))
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    if isinstance(value, datetime.datetime):
+        return f'timestamp("{text_of(value)}")'
+    if isinstance(value, datetime.timedelta):
+        return f'duration("{text_of(value)}")'
+    return formatted(value)
+
+
+def go_quote(text: str) -> str:
+    """A text in quotes, as Go's ``%q`` has it."""
+    from coxswain.api.fields import quote
+
+    return quote(text)

@@ -1,31 +1,38 @@
 """The rules of a schema (``x-kubernetes-validations``), compiled and run over objects.
 
     compile_rules(structural) -> RuleTree or None       None where there are no rules
-    tree.check(new, old, errors)                        what the rules say of an object
-    check_expressions(structural, path) -> Errors       rules that are no good expressions, for a definition
+    check_object(tree, new, old) -> Errors              what the rules say of an object
 
 ``self`` is the value that a rule stands at, with its schema's type: numbers are doubles, date-times timestamps. A rule that
 speaks of ``oldSelf`` runs on updates only, where the value was there before (``optionalOldSelf`` lets it always run). A
-value that has not changed is not complained about again.
+value that has not changed is not complained about again. All rules of an object share one budget of costs; when it is
+spent, no further rule runs and the object is refused.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from coxswain.api.cel import DYN, CelError, Declared, EvaluationError, Optional, Program, compile_expression
-from coxswain.api.cel.values import NOTHING, parse_duration, parse_timestamp
+from coxswain.api.cel import (
+    CALL_LIMIT,
+    DYN,
+    BudgetError,
+    CelError,
+    Declared,
+    EvaluationError,
+    Optional,
+    Program,
+    compile_expression,
+)
+from coxswain.api.cel.values import NOTHING
 from coxswain.api.fields import (
     OMITTED,
     Errors,
     FieldError,
-    Shown,
     child,
     duplicate,
     forbidden,
@@ -35,98 +42,24 @@ from coxswain.api.fields import (
     required,
 )
 from coxswain.api.names import Object
+from coxswain.api.structural.celtypes import Reader, Shape, reader, shape
 from coxswain.api.structural.model import Structural
 
-_SCALARS: Final = {
-    "boolean": Declared("bool"),
-    "integer": Declared("int"),
-    "number": Declared("double"),
-    "string": Declared("string"),
-}
-_FORMATS: Final = {"byte": "bytes", "duration": "duration", "date": "timestamp", "date-time": "timestamp"}
-_META: Final = Declared("object", fields={"name": _SCALARS["string"], "generateName": _SCALARS["string"]})
-_TYPE_META: Final = {"apiVersion": _SCALARS["string"], "kind": _SCALARS["string"], "metadata": _META}
-
-#: Makes a CEL value of a JSON value; None where they are the same.
-Reader = Callable[[Any], Any]
-
-
-def declare(structural: Structural, *, root: bool = False) -> Declared:
-    """The CEL type of a schema."""
-    if structural.int_or_string:
-        return DYN
-    if structural.type == "array":
-        return Declared("list", declare(structural.items) if structural.items is not None else DYN)
-    if structural.type == "object":
-        if isinstance(structural.additional, Structural):
-            return Declared("map", declare(structural.additional))
-        if structural.additional is True:
-            return Declared("map", DYN)
-        fields = {name: declare(below) for name, below in structural.properties.items()}
-        if root or structural.embedded:
-            fields |= _TYPE_META
-        return Declared("object", fields=fields)
-    if structural.type == "string":
-        return Declared(_FORMATS.get(str(structural.raw.get("format") or ""), "string"))
-    return _SCALARS.get(structural.type, DYN)
-
-
-def reader(structural: Structural) -> Reader | None:
-    """What turns JSON values of a schema into CEL values."""
-    if structural.type == "number":
-        return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if structural.type == "string":
-        return _FORMAT_READERS.get(str(structural.raw.get("format") or ""))
-    if structural.type == "array" and structural.items is not None:
-        element = reader(structural.items)
-        if element is None:
-            return None
-        return lambda value: [element(each) for each in value] if isinstance(value, list) else value
-    fields = {
-        name: made for name, below in structural.properties.items() if (made := reader(below)) is not None
-    }
-    extra = reader(structural.additional) if isinstance(structural.additional, Structural) else None
-    if not fields and extra is None:
-        return None
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        out = {}
-        for name, below in value.items():
-            made = fields.get(name, extra)
-            out[name] = made(below) if made is not None else below
-        return out
-
-    return read
-
-
-def _bytes(value: Any) -> Any:
-    try:
-        return base64.b64decode(value) if isinstance(value, str) else value
-    except (binascii.Error, ValueError):
-        return value
-
-
-def _time(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return parse_timestamp(value if "T" in value.upper() else f"{value}T00:00:00Z")
-
-
-_FORMAT_READERS: Final[Mapping[str, Reader]] = {
-    "byte": _bytes,
-    "duration": lambda value: parse_duration(value) if isinstance(value, str) else value,
-    "date": _time,
-    "date-time": _time,
-}
+#: What all rules of one object may cost together (apiserver's ``RuntimeCELCostBudget``).
+OBJECT_LIMIT: Final = 10_000_000
+_MAX_MESSAGE: Final = 5 * 1024
+_SPENT: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class Rule:
+    """One rule, compiled."""
+
     raw: Mapping[str, Any]
     program: Program
     message: Program | None
+    #: Where a broken rule points at, below the value that it stands at.
+    field_path: str = ""
 
     @property
     def text(self) -> str:
@@ -139,35 +72,74 @@ class _Rule:
         return str(self.raw.get("message") or "").strip() or f"failed rule: {str(self.raw['rule']).strip()}"
 
 
+class _Over(Exception):
+    """No further rule may run."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One object's way through the rules."""
+
+    errors: Errors
+    left: int = OBJECT_LIMIT
+
+    def stop(self, path: str, shown: str, words: str) -> _Over:
+        """Note why nothing runs any more."""
+        self.errors.append(invalid(path, shown, words))
+        return _Over()
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A value and what it was before; what cannot be told apart from others changed as the whole around it did."""
+
+    new: Any
+    old: Any
+
+    def nothing(self) -> bool:
+        """Whether nothing changed."""
+        return bool(type(self.new) is type(self.old) and self.new == self.old)
+
+
 @dataclass(slots=True)
 class RuleTree:
     """The rules of a node and of those below."""
 
     structural: Structural
-    rules: list[_Rule] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     read: Reader | None = None
+    parts: list[RuleTree] = field(default_factory=list)
     properties: dict[str, RuleTree] = field(default_factory=dict)
     additional: RuleTree | None = None
     items: RuleTree | None = None
 
-    def check(self, new: Any, old: Any, errors: Errors, path: str = "") -> None:
-        """What the rules say of a value; ``old`` is None where there is nothing to compare with."""
+    def check(self, new: Any, old: Any, change: _Change | None, run: _Run, path: str) -> None:
+        """What the rules say of a value; ``old`` is None where there is nothing to compare with.
+
+        ``change`` is that of the value, or of the nearest around it that can be compared.
+        """
         if new is None:
             return
         if self.rules:
-            self._run(new, old, errors, path or "<nil>")
+            self._run(new, old, change, run, path or "<nil>")
+        for part in self.parts:
+            part.check(new, old, change, run, path)
         if isinstance(new, dict):
             before = old if isinstance(old, dict) else {}
             for name, value in new.items():
                 tree = self.properties.get(name)
+                where = child(path, name) if tree is not None else ""
+                if tree is None and self.additional is not None and name not in self.structural.properties:
+                    tree, where = self.additional, key(path, name)
                 if tree is not None:
-                    tree.check(value, before.get(name), errors, child(path, name))
-                elif self.additional is not None and name not in self.structural.properties:
-                    self.additional.check(value, before.get(name), errors, key(path, name))
+                    inner = _Change(value, before[name]) if name in before else change
+                    tree.check(value, before.get(name), inner, run, where)
         elif isinstance(new, list) and self.items is not None:
             matched = self._matched(old)
             for position, value in enumerate(new):
-                self.items.check(value, matched(value), errors, index(path, position))
+                found = matched(value)
+                inner = _Change(value, found) if found is not None else change
+                self.items.check(value, found, inner, run, index(path, position))
 
     def _matched(self, old: Any) -> Callable[[Any], Any]:
         """What an element was before: only elements of keyed lists can be told."""
@@ -181,15 +153,16 @@ class RuleTree:
         known = {identity(value): value for value in old}
         return lambda value: known.get(identity(value))
 
-    def _run(self, new: Any, old: Any, errors: Errors, path: str) -> None:
+    def _run(self, new: Any, old: Any, change: _Change | None, run: _Run, path: str) -> None:
         shown = self.structural.type
+        if run.left <= 0:
+            raise run.stop(path, shown, _SPENT)
         try:
             value = self.read(new) if self.read is not None else new
             before = self.read(old) if self.read is not None and old is not None else old
         except EvaluationError as error:
-            errors.append(invalid(path, shown, f"{error} evaluating rules"))
+            run.errors.append(invalid(path, shown, f"{error} evaluating rules"))
             return
-        unchanged = old is not None and old == new
         for rule in self.rules:
             optional = bool(rule.raw.get("optionalOldSelf"))
             moves = "oldSelf" in rule.program.names
@@ -198,37 +171,67 @@ class RuleTree:
             variables = {"self": value, "oldSelf": before}
             if optional:
                 variables["oldSelf"] = Optional(True, before) if old is not None else NOTHING
-            try:
-                if rule.program.run(variables) is True or (unchanged and not moves):
-                    continue
-            except EvaluationError as error:
-                if str(error).startswith("no such overload"):
-                    why = (
-                        f"'{error}': call arguments did not match a supported operator, function or macro signature "
-                        f"for rule: {rule.text}"
-                    )
-                else:
-                    why = f"{error} evaluating rule: {rule.text}"
-                errors.append(invalid(path, shown, why))
+            if _holds(rule, variables, run, path, shown):
                 continue
-            where = path + str(rule.raw.get("fieldPath") or "")
+            words = _words(rule, variables, run, path, shown)
+            if not moves and change is not None and change.nothing():
+                continue
+            where = path + rule.field_path
             omitted = new if shown not in ("object", "array") else OMITTED
-            errors.append(
-                _broken(
-                    where.removeprefix("<nil>."), omitted, _words(rule, variables), rule.raw.get("reason")
-                )
-            )
+            run.errors.append(_broken(where.removeprefix("<nil>."), omitted, words, rule.raw.get("reason")))
 
 
-def _words(rule: _Rule, variables: Mapping[str, Any]) -> str:
-    if rule.message is not None:
-        try:
-            made = rule.message.run(variables)
-        except EvaluationError:
-            return rule.words
-        if isinstance(made, str) and made.strip() and "\n" not in made:
-            return made.strip()
-    return rule.words
+def _holds(rule: Rule, variables: Mapping[str, Any], run: _Run, path: str, shown: str) -> bool:
+    """Whether the rule has nothing more to say: it holds, or what went wrong has been told."""
+    failure: EvaluationError | None = None
+    value: Any = None
+    try:
+        value, cost = rule.program.measured(variables, CALL_LIMIT)
+    except EvaluationError as error:
+        failure, cost = error, error.spent
+    if cost > run.left:
+        raise run.stop(path, shown, _SPENT)
+    run.left -= cost
+    if failure is None:
+        return value is True
+    if isinstance(failure, BudgetError):
+        words = "no further validation rules will be run due to call cost exceeds limit for rule"
+        raise run.stop(path, shown, f"'{failure}': {words}: {rule.text}")
+    if str(failure).startswith("no such overload"):
+        why = (
+            f"'{failure}': call arguments did not match a supported operator, function or macro signature for rule: "
+            f"{rule.text}"
+        )
+    else:
+        why = f"{failure} evaluating rule: {rule.text}"
+    run.errors.append(invalid(path, shown, why))
+    return True
+
+
+def _words(rule: Rule, variables: Mapping[str, Any], run: _Run, path: str, shown: str) -> str:
+    """What a broken rule says, by its message expression where that has something good to say."""
+    if rule.message is None:
+        return rule.words
+    where = (path + rule.field_path).removeprefix("<nil>.")
+    made: Any = None
+    try:
+        made, cost = rule.message.measured(variables, CALL_LIMIT)
+    except BudgetError:
+        text = orjson.dumps(rule.raw["messageExpression"]).decode()
+        words = f"no further validation rules will be run due to call cost exceeds limit for messageExpression: {text}"
+        raise run.stop(where, shown, words) from None
+    except EvaluationError as error:
+        cost = error.spent
+    if cost > run.left:
+        words = (
+            "messageExpression evaluation failed due to running out of cost budget, no further validation rules will "
+            "be run"
+        )
+        raise run.stop(where, shown, words)
+    run.left -= cost
+    text = made.strip() if isinstance(made, str) else ""
+    good = text and len(text.encode()) <= _MAX_MESSAGE and "\n" not in text
+    return text if good else rule.words
 
 
 def _broken(path: str, value: Any, words: str, reason: str | None) -> FieldError:
@@ -241,17 +244,20 @@ def _broken(path: str, value: Any, words: str, reason: str | None) -> FieldError
     return invalid(path, value, words)
 
 
+# -- compiling
+
+
 def compile_rules(structural: Structural, *, root: bool = True) -> RuleTree | None:
     """The rules of a schema; those that do not compile are left out (definitions with such are refused)."""
     if not structural.any_rules:
         return None
     tree = RuleTree(structural)
     if structural.rules:
-        declared = declare(structural, root=root)
+        found = shape(structural, root=root) or Shape(DYN, 1)
         tree.read = reader(structural)
         for raw in structural.rules:
-            rule = _compiled(raw, declared)
-            if isinstance(rule, _Rule):
+            rule = compiled(raw, found.type, structural)
+            if isinstance(rule, Rule):
                 tree.rules.append(rule)
     for name, below in structural.properties.items():
         made = compile_rules(below, root=False)
@@ -264,7 +270,7 @@ def compile_rules(structural: Structural, *, root: bool = True) -> RuleTree | No
     return tree
 
 
-def _compiled(raw: Mapping[str, Any], declared: Declared) -> _Rule | tuple[str, str]:
+def compiled(raw: Mapping[str, Any], declared: Declared, structural: Structural) -> Rule | tuple[str, str]:
     """The rule, or which part of it is wrong and why."""
     old = Declared("optional_type", declared) if raw.get("optionalOldSelf") else declared
     variables = {"self": declared, "oldSelf": old}
@@ -272,7 +278,7 @@ def _compiled(raw: Mapping[str, Any], declared: Declared) -> _Rule | tuple[str, 
         program = compile_expression(raw.get("rule") or "", variables)
     except CelError as error:
         return "rule", f"compilation failed: {error}"
-    if program.type not in ("bool", "dyn"):
+    if program.type != "bool":
         return "rule", "cel expression must evaluate to a bool"
     message: Program | None = None
     if raw.get("messageExpression"):
@@ -280,53 +286,24 @@ def _compiled(raw: Mapping[str, Any], declared: Declared) -> _Rule | tuple[str, 
             message = compile_expression(raw["messageExpression"], variables)
         except CelError as error:
             return "messageExpression", f"messageExpression compilation failed: {error}"
-        if message.type not in ("string", "dyn"):
+        if message.type != "string":
             return "messageExpression", "messageExpression must evaluate to a string"
-    return _Rule(raw, program, message)
+    return Rule(raw, program, message, _normal_path(str(raw.get("fieldPath") or ""), structural))
 
 
-def check_expressions(structural: Structural, path: str, *, root: bool = True) -> Errors:
-    """The complaints about rules whose expressions do not compile."""
-    errors: Errors = []
-    if not structural.any_rules:
-        return errors
-    declared = declare(structural, root=root)
-    for position, raw in enumerate(structural.rules):
-        made = _compiled(raw, declared)
-        where = index(child(path, "x-kubernetes-validations"), position)
-        if not isinstance(made, _Rule):
-            errors.append(invalid(child(where, made[0]), _shown(raw), made[1]))
-        elif raw.get("optionalOldSelf") is not None and "oldSelf" not in made.program.names:
-            why = "may not be set if oldSelf is not used in rule"
-            errors.append(invalid(child(where, "optionalOldSelf"), raw["optionalOldSelf"], why))
-    if isinstance(structural.additional, Structural):
-        errors += check_expressions(structural.additional, child(path, "additionalProperties"), root=False)
-    for name, below in sorted(structural.properties.items()):
-        errors += check_expressions(below, key(child(path, "properties"), name), root=False)
-    if structural.items is not None:
-        errors += check_expressions(structural.items, child(path, "items"), root=False)
-    return errors
+def _normal_path(text: str, structural: Structural) -> str:
+    from coxswain.api.structural.fieldpaths import resolve
 
-
-def _shown(raw: Mapping[str, Any]) -> Shown:
-    """A rule as Go prints its internal struct."""
-    row = {
-        "Rule": raw.get("rule") or "",
-        "Message": raw.get("message") or "",
-        "MessageExpression": raw.get("messageExpression") or "",
-        "Reason": raw.get("reason"),
-        "FieldPath": raw.get("fieldPath") or "",
-        "OptionalOldSelf": raw.get("optionalOldSelf"),
-    }
-    text = orjson.dumps(row).decode()
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Shown(text)
+    found = resolve(text, structural.raw) if text else None
+    return found.path if found is not None else ""
 
 
 def check_object(tree: RuleTree | None, new: Object, old: Object | None) -> Errors:
     """What the rules say of an object."""
     errors: Errors = []
     if tree is not None:
-        tree.check(new, old, errors)
+        try:
+            tree.check(new, old, None if old is None else _Change(new, old), _Run(errors), "")
+        except _Over:
+            pass
     return errors
