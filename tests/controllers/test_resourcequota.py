@@ -23,7 +23,7 @@ from coxswain.base import clock
 from coxswain.controllers.resourcequota import objects
 from coxswain.controllers.resourcequota.controller import DESCRIPTOR, RESOURCE_QUOTAS
 from coxswain.controllers.resourcequota.decide import RESYNC, new_status, usage
-from coxswain.controllers.resourcequota.names import source_of
+from coxswain.api.quota.names import source_of
 from fakeapi import FakeApi
 
 MISSING = object()
@@ -278,13 +278,33 @@ async def test_counts_follow_objects_as_they_come_and_go() -> None:
         add(api, DEPLOYMENTS, "web")
         for name in ("x", "y", "z"):
             api.add(PODS, pod(container(), name=name))
-        await clock.sleep(1)
+        await clock.sleep(2)
         assert used(api) == {"count/configmaps": "2", "count/deployments.apps": "1", "pods": "3"}
         api.change(PODS, "x", "d", lambda one: one["status"].update(phase="Succeeded"))
         api.remove(PODS, "y", "d")
         api.remove(CONFIGMAPS, "a", "d")
         await clock.sleep(1)
         assert used(api) == {"count/configmaps": "1", "count/deployments.apps": "1", "pods": "1"}
+
+
+@pytest.mark.virtual
+async def test_what_is_being_created_stays_charged() -> None:
+    api = FakeApi()
+    api.add(RESOURCE_QUOTAS, quota({"services": "50"}))
+    async with running(api, DESCRIPTOR):
+        await clock.sleep(1)
+        for number in range(1, 21):
+            # Admission charges each before it exists; never is less charged than was.
+            api.change(
+                RESOURCE_QUOTAS, "q", "d", lambda q, n=number: q["status"]["used"].update(services=str(n))
+            )
+            await clock.sleep(0.4)
+            assert used(api) == {"services": str(number)}
+            add(api, SERVICES, f"s{number}", spec={"type": "ClusterIP"})
+        for number in range(1, 4):
+            api.remove(SERVICES, f"s{number}", "d")
+        await clock.sleep(0.5)
+        assert used(api) == {"services": "17"}
 
 
 @pytest.mark.virtual
@@ -348,7 +368,7 @@ async def test_a_status_that_somebody_spoilt_is_put_right() -> None:
     async with running(api, DESCRIPTOR):
         await clock.sleep(1)
         api.change(RESOURCE_QUOTAS, "q", "d", lambda q: q["status"]["used"].update(services="77"))
-        await clock.sleep(1)
+        await clock.sleep(2)
         assert used(api) == {"services": "1"}
 
 

@@ -1,5 +1,5 @@
 """The resource quota controller: what every quota allows and what is in use, in its status.
 
-``names`` says which objects a limit counts, ``pods`` and ``objects`` what one object is charged, ``decide``
-sums, ``controller`` watches and writes.
+``objects`` keeps of an object what it is charged (``api.quota``), ``decide`` sums, ``controller`` watches and
+writes.
 """

@@ -5,8 +5,10 @@
                                                    v
       API <--status, if it changed-- reconcile <-- queue of quotas in that namespace that name that source
 
-Changes of counted objects are gathered for a moment: a deployment of a thousand pods costs a few sums, not
-a thousand. Every status is counted anew after five minutes at the latest. A quota whose sources are not all
+What is new was charged by admission, in the same status, before it existed: to count while creations are under way
+would take back what they have reserved. So objects that come, and charges, make a quota be counted only when it
+has been quiet for a second; changes and ends of objects are gathered for a moment: the end of a thousand pods costs
+a few sums, not a thousand. Every status is counted anew after five minutes at the latest. A quota whose sources are not all
 listed yet waits: half a count is worse than an old one.
 """
 
@@ -18,12 +20,12 @@ from functools import partial
 from coxswain.api import meta
 from coxswain.api.errors import NotFound
 from coxswain.api.names import GVR, Object
+from coxswain.api.quota.names import sources
 from coxswain.base import clock
 from coxswain.client.informer import Informer, InformerFactory, key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.resourcequota import objects
 from coxswain.controllers.resourcequota.decide import new_status, usage
-from coxswain.controllers.resourcequota.names import sources
 from coxswain.controllers.served import ServedResources
 from coxswain.controllers.shell import Shell
 
@@ -32,16 +34,19 @@ RESOURCE_QUOTAS = GVR("", "v1", "resourcequotas")
 
 #: Seconds for which changes are gathered before the quotas they concern are counted.
 GATHER = 0.2
+#: Seconds without a charge after which nothing that was charged can still be on its way into the store.
+SETTLE = 1.0
 _BY_SOURCE, _BY_NAMESPACE_AND_SOURCE = "counted", "counted in namespace"
 
 
 class Monitors:
-    """Informers of what quotas count, by source; ``changed(source, namespace)`` tells of every change.
+    """Informers of what quotas count, by source; ``changed(source, namespace, new)`` tells of every change.
 
-    ``changed`` is called with an empty namespace when a source's first list has come.
+    ``changed`` is called with an empty namespace when a source's first list has come; ``new`` is whether all
+    that happened is that an object came.
     """
 
-    def __init__(self, context: ControllerContext, changed: Callable[[str, str], None]) -> None:
+    def __init__(self, context: ControllerContext, changed: Callable[[str, str, bool], None]) -> None:
         self._own = InformerFactory(context.client, "resource quota controller's informers")
         self._changed = changed
         self._informers: dict[str, Informer] = {}
@@ -55,7 +60,7 @@ class Monitors:
         replaced = self._informers.pop(source, None)
         self._informers[source] = informer
         informer.add_handler(
-            lambda obj: self._tell(source, obj),
+            lambda obj: self._tell(source, obj, new=True),
             lambda old, obj: None if objects.same_charge(old, obj) else self._tell(source, obj),
             lambda obj: self._tell(source, obj),
             partial(self._listed, source, set()),
@@ -76,13 +81,13 @@ class Monitors:
         """End every informer."""
         await self._own.stop()
 
-    def _tell(self, source: str, obj: Object) -> None:
-        self._changed(source, meta.namespace(obj))
+    def _tell(self, source: str, obj: Object, *, new: bool = False) -> None:
+        self._changed(source, meta.namespace(obj), new)
 
     def _listed(self, source: str, told: set[str]) -> None:
         if source not in told:
             told.add(source)
-            self._changed(source, "")
+            self._changed(source, "", False)
 
 
 class ResourceQuotaController:
@@ -97,7 +102,10 @@ class ResourceQuotaController:
         self._quotas = context.informers.informer(RESOURCE_QUOTAS)
         self._quotas.add_index(_BY_SOURCE, sources)
         self._quotas.add_index(_BY_NAMESPACE_AND_SOURCE, _namespaced_sources)
-        self._quotas.add_handler(self._add, self._quota_updated, self._add)
+        #: Quotas to count at once; and when others were last charged.
+        self._urgent: set[str] = set()
+        self._charged: dict[str, float] = {}
+        self._quotas.add_handler(self._add, self._quota_updated, self._deleted)
         self._served.definitions.add_handler(
             self._definition_changed, lambda _, new: self._definition_changed(new), self._definition_changed
         )
@@ -115,29 +123,58 @@ class ResourceQuotaController:
     # -- events --------------------------------------------------------------------------------------------
 
     def _add(self, quota: Object) -> None:
-        self._shell.add(key_of(quota))
+        self._count_soon(key_of(quota), 0.0)
+
+    def _deleted(self, quota: Object) -> None:
+        self._charged.pop(key_of(quota), None)
+        self._add(quota)
 
     def _quota_updated(self, old: Object, quota: Object) -> None:
-        if old.get("spec") != quota.get("spec") or old.get("status") != quota.get("status"):
-            self._shell.add(key_of(quota))
+        if old.get("spec") != quota.get("spec"):
+            self._add(quota)
+        elif old.get("status") != quota.get("status"):
+            self._count_when_quiet(key_of(quota))
 
-    def _wake(self, source: str, namespace: str) -> None:
+    def _wake(self, source: str, namespace: str, new: bool) -> None:
         """Count soon what concerns ``source`` in a namespace, or in all of them."""
         if not namespace:
             for quota in self._quotas.by_index(_BY_SOURCE, source):
-                self._shell.add(key_of(quota))
+                self._add(quota)
             return
         for quota in self._quotas.by_index(_BY_NAMESPACE_AND_SOURCE, f"{namespace}/{source}"):
-            self._shell.add_after(key_of(quota), GATHER)
+            if new:
+                self._count_when_quiet(key_of(quota))
+            else:
+                self._count_soon(key_of(quota), GATHER)
+
+    def _count_soon(self, key: str, delay: float) -> None:
+        self._urgent.add(key)
+        self._shell.add_after(key, delay) if delay else self._shell.add(key)
+
+    def _count_when_quiet(self, key: str) -> None:
+        """Count ``SETTLE`` seconds after the last such call."""
+        self._charged[key] = clock.now()
+        self._shell.add_after(key, SETTLE)
 
     def _definition_changed(self, definition: Object) -> None:
         spec = definition["spec"]
-        self._wake(f"{spec['names']['plural']}.{spec['group']}", "")
+        self._wake(f"{spec['names']['plural']}.{spec['group']}", "", False)
 
     # -- reconcile -----------------------------------------------------------------------------------------
 
     async def reconcile(self, key: str) -> float | None:
         """Count what is in use of one quota, and write it if that is news."""
+        if key not in self._urgent:
+            wait = self._charged.get(key, 0.0) + SETTLE - clock.now()
+            return wait if wait > 0 else await self._count(key)
+        self._urgent.discard(key)
+        try:
+            return await self._count(key)
+        except BaseException:
+            self._urgent.add(key)
+            raise
+
+    async def _count(self, key: str) -> float | None:
         await self._monitors.keep_only(self._is_wanted)
         quota = self._quotas.get(key)
         if quota is None:

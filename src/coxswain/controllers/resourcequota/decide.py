@@ -6,37 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
-from coxswain.controllers.resourcequota.names import COUNT, sources
+from coxswain.api.quota.names import COUNT, sources
+from coxswain.api.quota.scopes import in_scopes
 
 Usage = dict[str, Quantity]
 
 #: For how many seconds a status is trusted; then everything is counted again.
 RESYNC = 300.0
-
-
-def in_scopes(quota: Object, scopes: Mapping[str, str]) -> bool:
-    """Whether a quota counts objects that are in ``scopes``: those that are in all of its own."""
-    spec = quota.get("spec") or {}
-    if not all(name in scopes for name in spec.get("scopes") or ()):
-        return False
-    selector = spec.get("scopeSelector") or {}
-    return all(_selects(each, scopes) for each in selector.get("matchExpressions") or ())
-
-
-_WITH_CLASSES = ("PriorityClass", "VolumeAttributesClass")
-
-
-def _selects(requirement: Object, scopes: Mapping[str, str]) -> bool:
-    name: str = requirement["scopeName"]
-    operator: str = requirement["operator"]
-    if name not in _WITH_CLASSES:
-        return name in scopes
-    if operator == "In":
-        return scopes.get(name) in (requirement.get("values") or ())
-    if operator == "NotIn":
-        return scopes.get(name) not in (requirement.get("values") or ())
-    exists = operator == "Exists"
-    return (name in scopes) == exists
 
 
 def usage(quota: Object, objects: Mapping[str, Iterable[Object]], now: float) -> tuple[Usage, float]:

@@ -13,13 +13,11 @@ from collections.abc import Callable
 
 from coxswain.api import meta
 from coxswain.api.names import Object
-from coxswain.api.quantity import NANO, Quantity
+from coxswain.api.quota import charges, pods
+from coxswain.api.quota.names import CLAIMS, PODS, SERVICES
 from coxswain.base import clock
-from coxswain.controllers.resourcequota import pods
-from coxswain.controllers.resourcequota.names import CLAIMS, CLASS_INFIX, PODS, SERVICES
 
 _META = ("name", "namespace", "uid", "resourceVersion")
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 def _kept(obj: Object, charge: pods.Usage, scopes: dict[str, str], ends: float | None = None) -> Object:
@@ -45,37 +43,13 @@ def pod(obj: Object) -> Object:
 
 
 def service(obj: Object) -> Object:
-    """A service: its node ports (those it means to have, whether allocated or not) and load balancer."""
-    spec = obj.get("spec") or {}
-    kind, ports = spec.get("type"), spec.get("ports") or ()
-    charge = {"services": Quantity.of(1)}
-    if kind == "LoadBalancer":
-        charge["services.loadbalancers"] = Quantity.of(1)
-        if spec.get("allocateLoadBalancerNodePorts") is False:
-            ports = [port for port in ports if port.get("nodePort")]
-    if kind in ("LoadBalancer", "NodePort"):
-        charge["services.nodeports"] = Quantity.of(len(ports))
-    return _kept(obj, charge, {})
+    """A service."""
+    return _kept(obj, charges.charge(SERVICES, obj), {})
 
 
 def claim(obj: Object) -> Object:
-    """A persistent volume claim: itself and its storage in whole bytes, also by storage class."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    charge = {"persistentvolumeclaims": Quantity.of(1)}
-    wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if wanted is not None:
-        amount = Quantity.parse(wanted)
-        allocated = (status.get("allocatedResources") or {}).get("storage")
-        if allocated is not None and amount < (grown := Quantity.parse(allocated)):
-            amount = grown
-        if amount.nano % NANO:
-            amount = Quantity.of(amount.value(), amount.format)
-        charge["requests.storage"] = amount
-    storage_class = meta.annotations(obj).get(_CLASS_ANNOTATION) or spec.get("storageClassName")
-    if storage_class:
-        charge |= {f"{storage_class}{CLASS_INFIX}{name}": amount for name, amount in charge.items()}
-    attributes = spec.get("volumeAttributesClassName") or status.get("currentVolumeAttributesClassName")
-    return _kept(obj, charge, {"VolumeAttributesClass": attributes} if attributes else {})
+    """A persistent volume claim."""
+    return _kept(obj, charges.charge(CLAIMS, obj), charges.scopes(CLAIMS, obj))
 
 
 _TRANSFORMS: dict[str, Callable[[Object], Object]] = {PODS: pod, SERVICES: service, CLAIMS: claim}

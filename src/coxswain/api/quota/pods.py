@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
-from coxswain.controllers.resourcequota.names import COMPUTE, is_extended
+from coxswain.api.quota.names import COMPUTE, is_extended
 
 Usage = dict[str, Quantity]
 
@@ -32,8 +32,8 @@ def charge(pod: Object) -> Usage:
     return usage
 
 
-def total(pod: Object, kind: str) -> Usage:
-    """The sum of the ``requests`` or ``limits`` of a pod, overhead included."""
+def total(pod: Object, kind: str, *, with_overhead: bool = True) -> Usage:
+    """The sum of the ``requests`` or ``limits`` of a pod, with or without its overhead."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     running: Usage = {}
     for container in spec.get("containers") or ():
@@ -43,7 +43,7 @@ def total(pod: Object, kind: str) -> Usage:
     _raise(running, peak)
     whole = _parsed((spec.get("resources") or {}).get(kind))
     running.update({k: v for k, v in whole.items() if k in ("cpu", "memory") or k.startswith("hugepages-")})
-    overhead = _parsed(spec.get("overhead"))
+    overhead = _parsed(spec.get("overhead")) if with_overhead else {}
     if kind == "limits":  # without a limit there is nothing to add to
         overhead = {name: amount for name, amount in overhead.items() if running.get(name)}
     _add(running, overhead)

@@ -38,7 +38,7 @@ def is_extended(name: str) -> bool:
 
 
 def source_of(limit: str) -> str | None:
-    """The resource whose objects ``limit`` counts; None for a limit that this controller does not measure."""
+    """The resource whose objects ``limit`` counts; None for a limit that nobody measures."""
     if limit.startswith(COUNT):
         source = limit.removeprefix(COUNT)
         return None if source in _IGNORED else source
