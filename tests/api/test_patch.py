@@ -174,11 +174,11 @@ def test_objects_are_replaced_or_emptied_by_directive():
 @pytest.mark.parametrize(
     ("patch", "code", "reason", "message"),
     [
-        # Kubernetes makes no API error of a missing merge key.
+        # Kubernetes answers a missing merge key with a bare 500.
         (
             {"containers": [{"image": "c"}]},
-            500,
-            "",
+            400,
+            "BadRequest",
             "map: map[image:c] does not contain declared merge key: name",
         ),
         (

@@ -7,7 +7,7 @@ import pytest
 from apiserver.core_support import DEPLOYMENTS, PODS, Cluster, cluster, deployment, pod
 from coxswain.api import errors
 from coxswain.api.names import BINDINGS, GVR, NAMESPACES
-from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from coxswain.client.interface import MERGE_PATCH, NOTHING, STRATEGIC_MERGE_PATCH
 
 BUDGETS = GVR("policy", "v1", "poddisruptionbudgets")
 
@@ -79,6 +79,25 @@ async def test_binding_puts_a_pod_on_a_node_once(legacy: bool) -> None:
         assert (condition["type"], condition["status"]) == ("PodScheduled", "True")
         with pytest.raises(errors.Conflict, match='pod p is already assigned to node "n1"'):
             await c.do("create", PODS, "p", _binding("p", "n2"), subresource="binding")
+
+
+@pytest.mark.virtual
+async def test_binding_to_something_else_than_a_node_is_invalid() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        wrong = {**_binding("p"), "target": {"kind": "Pod", "name": "n1"}}
+        with pytest.raises(errors.Invalid, match=r"target\.kind: Unsupported value"):
+            await c.do("create", PODS, "p", wrong, subresource="binding")
+        assert "nodeName" not in (await c.do("get", PODS, "p"))["spec"]
+
+
+@pytest.mark.virtual
+async def test_who_wants_no_body_gets_the_code_alone() -> None:
+    async with cluster() as c:
+        answer = await c.call("create", PODS, body=pod("p"), accept=NOTHING)
+        assert (answer.code, answer.body) == (201, b"")
+        answer = await c.call("create", PODS, body=pod("p"), accept=NOTHING)
+        assert answer.code == 409 and b"already exists" in answer.body
 
 
 @pytest.mark.virtual

@@ -148,3 +148,30 @@ async def test_series_events_are_written_at_two_and_then_rarely() -> None:
     assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
     assert event["series"]["count"] > 2
     assert [verb for verb, _, _ in api.writes()] == ["create", "patch", "patch"]
+
+
+@pytest.mark.virtual
+async def test_a_yielding_recorder_waits_for_more_urgent_writes() -> None:
+    api, busy = FakeApi(), True
+    recorder = EventRecorder(api.client(), "scheduler", series=True, yields_to=lambda: busy)
+    recorder.event(POD, "Normal", "Scheduled", "placed")
+    await clock.sleep(3)
+    assert not api.objects(EVENTS)
+    busy = False
+    await clock.sleep(0.2)
+    assert len(api.objects(EVENTS)) == 1
+    await recorder.close()
+
+
+@pytest.mark.virtual
+async def test_a_yielding_recorder_does_not_wait_for_ever_nor_drop_a_burst() -> None:
+    api = FakeApi()
+    recorder = EventRecorder(api.client(), "scheduler", series=True, yields_to=lambda: True)
+    for number in range(3000):
+        about = {**POD, "metadata": {**POD["metadata"], "name": f"p{number}", "uid": f"u{number}"}}
+        recorder.event(about, "Normal", "Scheduled", "placed")
+    await clock.sleep(4)
+    assert not api.objects(EVENTS)
+    await clock.sleep(3)
+    assert len(api.objects(EVENTS)) == 3000
+    await recorder.close()

@@ -14,6 +14,7 @@ import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import Object
+from coxswain.client.interface import NOTHING
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -45,6 +46,8 @@ class Representation(NamedTuple):
 
 
 PLAIN = Representation()
+#: What components ask for that need no more than a success's code: an empty body.
+EMPTY = Representation(NOTHING)
 
 
 @lru_cache(maxsize=512)
@@ -52,6 +55,8 @@ def negotiate(accept: str) -> Representation:
     """The best representation for an Accept header. Raises ``NotAcceptable``."""
     if not accept or accept == JSON:
         return PLAIN
+    if accept == NOTHING:
+        return EMPTY
     choices: list[Representation] = []
     for clause in accept.split(","):
         choice = _clause(clause)

@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 
 from coxswain.api.names import Object
-from coxswain.apiserver.negotiation import JSON, Representation, encode
+from coxswain.apiserver.negotiation import EMPTY, JSON, Representation, encode
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.request import Context, Reply
 from coxswain.apiserver.watchcache import Item
@@ -26,12 +26,16 @@ def object_reply(ctx: Context, code: int, raw: bytes) -> Reply:
     """One object, given as the JSON of the version that was asked for."""
     if ctx.representation.is_plain and not ctx.pretty:
         return Reply(code, raw, warnings=ctx.warnings)
+    if ctx.representation is EMPTY:
+        return Reply(code, b"", warnings=ctx.warnings)
     obj: Object = orjson.loads(raw)
     return shaped_reply(ctx, code, shape(ctx.entry, ctx.representation, obj, ctx.query))
 
 
 def shaped_reply(ctx: Context, code: int, obj: Object) -> Reply:
     """An object that already has its shape, in the media type asked for."""
+    if ctx.representation is EMPTY:
+        return Reply(code, b"", warnings=ctx.warnings)
     media_type = ctx.representation.media_type
     return Reply(code, encode(obj, media_type, pretty=ctx.pretty), media_type, ctx.warnings)
 

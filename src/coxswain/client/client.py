@@ -144,12 +144,18 @@ class ApiClient:
 
 
 def create_call(
-    resource: GVR, obj: Object, namespace: str = "", name: str = "", subresource: str = ""
+    resource: GVR,
+    obj: Object,
+    namespace: str = "",
+    name: str = "",
+    subresource: str = "",
+    *,
+    accept: str = JSON,
 ) -> Call:
     """The call that creates ``obj`` (or posts it to the subresource of ``name``), for ``Client.batch``."""
     if not namespace:
         namespace = (obj.get("metadata") or {}).get("namespace", "")
-    return Call("create", resource, namespace, name, subresource, body=orjson.dumps(obj))
+    return Call("create", resource, namespace, name, subresource, body=orjson.dumps(obj), accept=accept)
 
 
 def update_call(resource: GVR, obj: Object, subresource: str = "") -> Call:
@@ -166,10 +172,12 @@ def patch_call(
     namespace: str = "",
     kind: str = MERGE_PATCH,
     subresource: str = "",
+    *,
+    accept: str = JSON,
 ) -> Call:
     """The call that patches an object, for ``Client.batch``; ``kind`` is the patch's content type."""
     body = orjson.dumps(patch)
-    return Call("patch", resource, namespace, name, subresource, body=body, content_type=kind)
+    return Call("patch", resource, namespace, name, subresource, body=body, content_type=kind, accept=accept)
 
 
 def delete_call(

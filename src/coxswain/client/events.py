@@ -11,7 +11,9 @@ Correlation follows client-go's ``tools/record``. With ``series=True`` events fo
 instead (what the scheduler uses): eventTime, reportingComponent and action, no source; a repetition is
 written once as a series of two and then every half hour with its count.
 
-``event`` never blocks and never fails: events are best effort. ``close`` sends what is left.
+``event`` never blocks and never fails: events are best effort. ``close`` sends what is left. A recorder that
+``yields_to`` more urgent writes sends nothing while those are under way, until its oldest event is _LONGEST_HOLD
+seconds old or half of its queue is full: a burst of a few seconds is told about when it is over.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from coxswain.api.names import EVENTS, Object
 from coxswain.base import clock, metrics
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.client import create_call, patch_call
-from coxswain.client.interface import Answer, Call, Client
+from coxswain.client.interface import NOTHING, Answer, Call, Client
 from coxswain.client.workqueue import TokenBucket
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ V = TypeVar("V")
 
 _DROPPED = metrics.counter("coxswain_events_dropped", "Events given up before they were sent", ("why",))
 _QUEUE = 1000
+_YIELDING_QUEUE = 20_000
+_LONGEST_HOLD, _LOOK_AGAIN = 5.0, 0.05
 _BATCH = 100
 _CACHE = 4096
 _SIMILAR, _SIMILAR_WINDOW = 10, 600.0
@@ -124,8 +128,19 @@ def reference(obj: Object) -> Object:
 class EventRecorder:
     """Records events of ``component`` (on ``host``); see the module's text."""
 
-    def __init__(self, client: Client, component: str, host: str = "", *, series: bool = False) -> None:
+    def __init__(
+        self,
+        client: Client,
+        component: str,
+        host: str = "",
+        *,
+        series: bool = False,
+        yields_to: Callable[[], bool] | None = None,
+    ) -> None:
+        """``yields_to`` says whether something more urgent is being written right now."""
         self._client = client
+        self._yields_to = yields_to
+        self._capacity = _QUEUE if yields_to is None else _YIELDING_QUEUE
         self._component = component
         self._host = host
         self._series = series
@@ -133,6 +148,7 @@ class EventRecorder:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._sent: _Recent[_Sent] = _Recent(_CACHE)
         self._similar: _Recent[_Similar] = _Recent(_CACHE)
@@ -168,7 +184,7 @@ class EventRecorder:
             reference(related) if related is not None else None,
             annotations,
         )
-        if len(self._queue) >= _QUEUE:
+        if len(self._queue) >= self._capacity:
             self._queue.popleft()
             self._full.inc()
         self._queue.append(note)
@@ -184,6 +200,7 @@ class EventRecorder:
 
     async def close(self, timeout: float = 2.0) -> None:
         """Send what is left for at most ``timeout`` seconds, then stop."""
+        self._closing = True
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -198,11 +215,18 @@ class EventRecorder:
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()
+            while self._should_yield():
+                await clock.sleep(_LOOK_AGAIN)
             calls: dict[Hashable, Call] = {}
             while self._queue and len(calls) < _BATCH:
                 self._correlate(self._queue.popleft(), calls)
             if calls:
                 await self._deliver(calls)
+
+    def _should_yield(self) -> bool:
+        if self._yields_to is None or self._closing or not self._yields_to():
+            return False
+        return len(self._queue) * 2 < self._capacity and clock.now() - self._queue[0].at < _LONGEST_HOLD
 
     async def _deliver(self, calls: dict[Hashable, Call]) -> None:
         for attempt in range(_RETRIES):
@@ -230,7 +254,7 @@ class EventRecorder:
             elif answer.code == 404 and call.verb == "patch" and sent is not None:
                 # It expired on the server: write it anew, with its count.
                 sent.event["metadata"]["name"] = self._name(sent.event["involvedObject"])
-                again[key] = create_call(EVENTS, sent.event)
+                again[key] = create_call(EVENTS, sent.event, accept=NOTHING)
             elif answer.code in (429, 500, 503, 504):
                 again[key] = call
             else:
@@ -281,7 +305,7 @@ class EventRecorder:
         if sent is None:
             event = self._new(note, message)
             self._sent.put(key, _Sent(event, note.at))
-            calls[key] = create_call(EVENTS, event)
+            calls[key] = create_call(EVENTS, event, accept=NOTHING)
             return
         event = sent.event
         event["count"] += 1
@@ -297,7 +321,7 @@ class EventRecorder:
         if sent is None or note.at - seen > _SERIES_END:
             event = self._new(note, note.message)
             self._sent.put(key, _Sent(event, note.at))
-            calls[key] = create_call(EVENTS, event)
+            calls[key] = create_call(EVENTS, event, accept=NOTHING)
             return
         count = series["count"] + 1 if series is not None else 2
         sent.event["series"] = {"count": count, "lastObservedTime": clock.format_micro_time(note.at)}
@@ -307,10 +331,10 @@ class EventRecorder:
 
     def _rewrite(self, sent: _Sent, key: Hashable, changes: Object, calls: dict[Hashable, Call]) -> None:
         if sent.pending:
-            calls[key] = create_call(EVENTS, sent.event)
+            calls[key] = create_call(EVENTS, sent.event, accept=NOTHING)
             return
         meta = sent.event["metadata"]
-        calls[key] = patch_call(EVENTS, meta["name"], changes, meta["namespace"])
+        calls[key] = patch_call(EVENTS, meta["name"], changes, meta["namespace"], accept=NOTHING)
 
     def _new(self, note: _Note, message: str) -> Object:
         stamp = clock.format_time(note.at)

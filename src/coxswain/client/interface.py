@@ -31,6 +31,8 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 Propagation = Literal["Orphan", "Background", "Foreground"]
 
 JSON = "application/json"
+#: ``Call.accept`` of who wants to know the code of a success only: our own server then sends no body.
+NOTHING = "application/vnd.coxswain.nothing"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"

@@ -26,7 +26,7 @@ from coxswain.api import errors
 from coxswain.api.names import GVR
 from coxswain.base import clock
 from coxswain.base.errors import ConfigurationError
-from coxswain.client.interface import JSON, Answer, Answers, Call, EventType, RawList, WatchEvent
+from coxswain.client.interface import JSON, NOTHING, Answer, Answers, Call, EventType, RawList, WatchEvent
 from coxswain.client.kubeconfig import Config
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ class RestTransport:
         limit = aiohttp.ClientTimeout(
             total=None if endless else self._timeout, connect=min(self._timeout, 30.0)
         )
-        headers = {"Accept": call.accept, **await self._authorization()}
+        # Only our own server knows how to answer with nothing.
+        accept = JSON if call.accept == NOTHING else call.accept
+        headers = {"Accept": accept, **await self._authorization()}
         if call.body:
             headers["Content-Type"] = call.content_type
         try:

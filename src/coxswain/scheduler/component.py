@@ -22,7 +22,7 @@ from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
 from coxswain.client.events import EventRecorder
 from coxswain.client.informer import InformerFactory, only_metadata
-from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Answer, Call, Client
+from coxswain.client.interface import NOTHING, STRATEGIC_MERGE_PATCH, Answer, Call, Client
 from coxswain.scheduler import metrics
 from coxswain.scheduler import pod as pods
 from coxswain.scheduler.cache import Cache
@@ -64,7 +64,7 @@ class Scheduler:
         )
         self.cycle = Cycle(self.table, clock.random().getrandbits(63))
         self.writer = Writer(client, batch=config.bind_batch_size, concurrency=config.bind_concurrency)
-        self.events = EventRecorder(client, config.scheduler_name, series=True)
+        self.events = EventRecorder(client, config.scheduler_name, series=True, yields_to=self._is_binding)
         self.informers = InformerFactory(client, "scheduler's informers")
         self._attempts = metrics.Attempts(config.scheduler_name)
         self._wake = asyncio.Event()
@@ -257,6 +257,10 @@ class Scheduler:
         queued.since = queued.since or clock.timestamp()
         self.writer.put(queued.pod.key, condition_patch(queued, reason), _ignore)
 
+    def _is_binding(self) -> bool:
+        """Whether pods are being placed: that goes before telling about it."""
+        return len(self.writer) > 0 or self.queue.size("active") > 0
+
     def _measure(self) -> None:
         metrics.PENDING_ACTIVE.set(self.queue.size("active"))
         metrics.PENDING_BACKOFF.set(self.queue.size("backoff"))
@@ -290,7 +294,7 @@ def binding(pod: Pod, node_name: str) -> Call:
         "metadata": {"name": name, "namespace": namespace, "uid": pod.uid},
         "target": {"kind": "Node", "name": node_name},
     }
-    return Call("create", PODS, namespace, name, "binding", body=orjson.dumps(body))
+    return Call("create", PODS, namespace, name, "binding", body=orjson.dumps(body), accept=NOTHING)
 
 
 def condition_patch(queued: QueuedPod, reason: str) -> Call:

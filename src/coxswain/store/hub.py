@@ -90,12 +90,14 @@ class WatchHub:
         self._watches.discard(watch)
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Hand one commit's changes to whom they concern."""
-        revision = changes[0].revision
+        """Hand the changes of one or more commits, oldest first, to whom they concern."""
+        oldest, newest = changes[0].revision, changes[-1].revision
         for watch in tuple(self._watches):
-            if revision <= watch.after:
+            if newest <= watch.after:
                 continue  # read already: a list may run ahead of the acknowledgement
             matching = [change for change in changes if change.key.startswith(watch.prefix)]
+            if oldest <= watch.after:
+                matching = [change for change in matching if change.revision > watch.after]
             if matching:
                 watch.offer(matching, self._max_changes)
 

@@ -125,7 +125,7 @@ class StoreFull(StoreError):
 
 
 class Watch(Protocol):
-    """A running watch: iterate over batches, one batch a commit; ``close`` it when done."""
+    """A running watch: iterate over batches of one or more whole commits; ``close`` it when done."""
 
     def __aiter__(self) -> AsyncIterator[Sequence[Change]]: ...
 

@@ -192,10 +192,13 @@ class SqliteStore:
 
     def _acknowledge(self, outcomes: Outcomes) -> None:
         """On the loop: watchers first, so that they are at least as new as what writers are told."""
+        changes: list[Change] = []
         for _, revision, result in outcomes:
             if isinstance(result, list) and result:
                 self._acknowledged = revision
-                self._hub.publish(result)
+                changes += result
+        if changes:
+            self._hub.publish(changes)
         for commit, revision, result in outcomes:
             self._queued_bytes -= commit.size
             if commit.future.done():

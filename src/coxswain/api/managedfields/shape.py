@@ -46,6 +46,8 @@ class Shape:
     fields: dict[str, tuple[str, Shape]] = field(default_factory=dict)
     #: STRUCT: names of a value's fields -> how to write them; see ``_plan``.
     plans: dict[tuple[str, ...], _Plan] = field(default_factory=dict)
+    #: STRUCT: outlines of new objects and the subresource -> what their creator owns; see ``update.created``.
+    outlines: dict[tuple[Any, str], Node] = field(default_factory=dict)
     #: MAP, KEYED: the shape of the values.
     element: Shape | None = None
     #: KEYED: the key fields, sorted by name, with their defaults (None: there is none).

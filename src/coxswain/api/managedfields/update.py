@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from coxswain._native.outline import outline
 from coxswain.api.managedfields.entries import (
     UPDATE,
     Change,
@@ -21,6 +22,8 @@ from coxswain.api.managedfields.shape import MissingKeyError, compare, shape_of
 from coxswain.api.managedfields.versions import Versions, elsewhere
 from coxswain.api.names import Object
 from coxswain.api.schema import Type
+
+_NOTHING: Final[Node] = {}
 
 #: Longest name of a manager, in bytes.
 MAX_MANAGER: Final = 128
@@ -103,7 +106,10 @@ def track_update(
     if old is not None and not entries:
         return
     try:
-        changed, removed = changes(old, new, type, subresource)
+        if old is None and type is not None:
+            changed, removed = created(new, type, subresource), _NOTHING
+        else:
+            changed, removed = changes(old, new, type, subresource)
     except _DOES_NOT_FIT:
         # Kubernetes keeps the owners when an object does not fit its schema; validation will refuse it.
         write(new, entries)
@@ -144,6 +150,23 @@ def _own(entries: list[Entry], taken: Entry, removed: Node, look: Elsewhere | No
 
 def _strip(change: Change) -> Change:
     return strip_system_fields(change[0]), strip_system_fields(change[1])
+
+
+#: Clients make objects of few outlines; whoever invents more pays for it.
+_MAX_OUTLINES: Final = 512
+
+
+def created(new: Object, type: Type, subresource: str) -> Node:  # noqa: A002
+    """The fields that the creator of ``new`` owns: they depend on its outline alone."""
+    shape = shape_of(type)
+    key = outline(new), subresource
+    fields = shape.outlines.get(key)
+    if fields is None:
+        fields = changes(None, new, type, subresource)[0]
+        if len(shape.outlines) >= _MAX_OUTLINES:
+            shape.outlines.clear()
+        shape.outlines[key] = fields
+    return fields
 
 
 def changes(

@@ -50,9 +50,7 @@ def _unknown_directive(directive: Any, patch: Object) -> ApiError:
 
 
 def _no_merge_key(element: Any, key: str) -> ApiError:
-    # The one mistake of these that clients are known to meet: answered as Kubernetes does, without a reason.
-    message = f"map: {go_text(element)} does not contain declared merge key: {key}"
-    return ApiError(message, code=500, reason="")
+    return _failure(f"map: {go_text(element)} does not contain declared merge key: {key}")
 
 
 # --- objects ----------------------------------------------------------------------------------------------

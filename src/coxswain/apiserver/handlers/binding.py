@@ -49,16 +49,13 @@ async def create(core: Core, ctx: Context) -> Reply:
 
 def _check(binding: Object) -> None:
     problems = validate_binding(binding)
-    if problems:
-        texts = [str(problem) for problem in problems]
-        text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        # Kubernetes does not make this a field error of its API: the Status has neither reason nor causes.
-        raise errors.ApiError(text, code=500)
-    node = binding["target"]["name"]
-    if complaints := dns_subdomain(node):
+    if not problems:
         # Kubernetes looks no further and stores a pod that it would not take.
-        wrong = [invalid("target.name", node, complaint) for complaint in complaints]
-        raise errors.invalid("", "Binding", binding["metadata"].get("name") or "", wrong)
+        node = binding["target"]["name"]
+        problems = [invalid("target.name", node, complaint) for complaint in dns_subdomain(node)]
+    if problems:
+        # The client's mistake, where Kubernetes answers with a bare 500.
+        raise errors.invalid("", "Binding", binding["metadata"].get("name") or "", problems)
 
 
 async def _bind(core: Core, entry: Entry, ctx: Context, binding: Object, options: WriteOptions) -> None:

@@ -181,8 +181,8 @@ async def create_prepared(
         if pending is not None:
             await pending
         if has_revision:
-            # Kubernetes finds this out only when it stores, and makes no API error of it.
-            raise errors.ApiError(_RESOURCE_VERSION_ON_CREATE, code=500)
+            # The client's mistake, which Kubernetes finds out only when it stores, and answers with a bare 500.
+            raise errors.BadRequest(_RESOURCE_VERSION_ON_CREATE)
         raw = await _insert(core, ctx, obj, options.dry_run, generated)
     except BaseException:
         if reservation is not None:

@@ -1,0 +1,3 @@
+from typing import Any
+
+def outline(obj: dict[str, Any]) -> tuple[str | int | bytes, ...]: ...
