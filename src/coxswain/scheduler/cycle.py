@@ -1,6 +1,7 @@
 """The scheduling cycle: a run of identical pods in, a node or a diagnosis for each out. No IO, no clock.
 
     narrow (PreFilter) -> judge (Filter) -> sample -> score -> choose -> assume
+                                        \\-> no node: explain -> preempt (PostFilter) -> nominate
 
 Sampling is kube-scheduler's: enough feasible nodes are looked for from where the last search ended, going round
 the zone-interleaved order; 0 percent means 50 less one for every 125 nodes, at least 5; never fewer than 100
@@ -14,23 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
 
 from coxswain._native import batch, filters, sampling
 from coxswain.scheduler import diagnosis
-from coxswain.scheduler.diagnosis import Diagnosis
-from coxswain.scheduler.framework import Profile, Rejection, Scope
+from coxswain.scheduler.diagnosis import Diagnosis, Unfit
+from coxswain.scheduler.disruption import Budgets
+from coxswain.scheduler.framework import Codes, Profile, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.nominated import Nominator, added
 from coxswain.scheduler.plan import BATCHED_SCORES
 from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.preemption import Preemptor, judge_with, pick_one
 from coxswain.scheduler.template import Template
 from coxswain.scheduler.verdict import Verdict, as_rows
 
 MIN_FEASIBLE_NODES: Final = 100
 MIN_PERCENTAGE: Final = 5
 _TAKEN_BY_BATCH: Final = 255
+_NO_ROOM_BESIDE_NOMINATED: Final = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,13 @@ def feasible_nodes_to_find(nodes: int, percentage: int) -> int:
 class Cycle:
     """Decides for one node table. ``seed`` fixes the choice among equals."""
 
-    def __init__(self, table: NodeTable, seed: int, *, memory: int = 128 << 20) -> None:
+    def __init__(
+        self, table: NodeTable, seed: int, *, memory: int = 128 << 20, budgets: Budgets | None = None
+    ) -> None:
         """``memory``: bytes that kept verdicts may take, roughly."""
         self.table = table
+        self.nominator = Nominator()
+        self.preemptor = Preemptor(self.nominator, budgets or Budgets(), self._below)
         self._start = 0
         self._chance = np.array([seed | 1], np.uint64)
         self._memory = memory
@@ -86,50 +96,103 @@ class Cycle:
     def schedule(self, pods: Sequence[Pod], profile: Profile) -> list[Placement | Failure]:
         """Decide for pods of one template, in order; those that get a node are assumed on it.
 
-        A failure ends the run for the pods after it too: they are identical, so they fail alike.
+        A failure ends the run for the pods after it too: they are identical, so they fail alike, though
+        each may preempt other pods. Victims are named, not removed; their preemptor is nominated.
         """
-        if not pods:
-            return []
         if not len(self.table):
             return [Failure(pod, diagnosis.no_nodes()) for pod in pods]
-        verdict = self.verdict(pods[0].template, profile)
+        outcomes: list[Placement | Failure] = []
+        nominated = self.nominator.node_of
+        for expected, run in groupby(pods, lambda pod: bool(nominated(pod.uid))):
+            for some in ([pod] for pod in run) if expected else (list(run),):
+                verdict = self.verdict(pods[0].template, profile)
+                placed = self._place(some, verdict)
+                outcomes += placed
+                outcomes += self._fail(verdict, some[len(placed) :])
+        return outcomes
+
+    def _place(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
         # A template's first pod is scored on its sample; from the second on, arrays over all rows pay.
         verdict.uses += 1
         if (len(pods) > 1 or verdict.uses > 1) and self._batchable(verdict):
-            placed = self._schedule_batch(pods, verdict)
-        else:
-            placed = []
-            for pod in pods:
-                row = self._choose(verdict)
-                if row < 0:
-                    break
-                name = self.table.node(row).name
-                self.table.add_pod(pod, name)
-                placed.append(Placement(pod, name))
-        failures = self._fail(verdict, pods[len(placed) :])
-        return [*placed, *failures]
+            if not len(self.nominator):
+                return self._schedule_batch(pods, verdict)
+            if not self.nominator.node_of(pods[0].uid):
+                return self._schedule_around(pods, verdict)
+        placed = []
+        for pod in pods:
+            row = self._choose(verdict, pod)
+            if row < 0:
+                break
+            placed.append(self.assume(pod, row))
+        return placed
+
+    def assume(self, pod: Pod, row: int) -> Placement:
+        """Count the pod on a row from now on."""
+        name = self.table.node(row).name
+        self.table.add_pod(pod, name)
+        self.nominator.remove(pod.uid)
+        return Placement(pod, name)
+
+    def _below(self, limit: int) -> int:
+        """A number from 0 up to below ``limit``, of the seeded generator."""
+        value = int(self._chance[0])
+        value ^= (value << 13) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 7
+        value ^= (value << 17) & 0xFFFFFFFFFFFFFFFF
+        self._chance[0] = value
+        return (value >> 11) % limit
 
     # -- one at a time ---------------------------------------------------------------------------
 
-    def _choose(self, verdict: Verdict) -> int:
+    def _choose(self, verdict: Verdict, pod: Pod) -> int:
         """The row for one pod of this template, or -1."""
-        narrowed = verdict.narrow()
-        if narrowed is None:
-            feasible = self._sample(verdict)
-        elif isinstance(narrowed.result, Rejection):
-            return -1
-        else:
-            rows = self._rows_of(narrowed.result)
-            by, _ = verdict.judge_rows(rows)
-            feasible = rows[by == 0]
+        expected = self.table.row_of.get(self.nominator.node_of(pod.uid))
+        if expected is not None and self._may_run(verdict, pod, expected):
+            return expected
+        feasible = self.feasible(verdict, pod)
         if len(feasible) <= 1:
             return int(feasible[0]) if len(feasible) else -1
         return int(feasible[sampling.choose(verdict.totals(feasible), self._chance)])
 
-    def _sample(self, verdict: Verdict) -> Rows:
+    def feasible(self, verdict: Verdict, pod: Pod, *, limit: bool = True) -> Rows:
+        """Rows that the pod may run on: enough of them, or all without ``limit``."""
+        narrowed = verdict.narrow()
+        if narrowed is None:
+            by, _ = verdict.judge()
+            by = self._with_nominated(verdict, pod, by)
+            return self._sample(verdict, by) if limit else self.table.order[by[self.table.order] == 0]
+        if isinstance(narrowed.result, Rejection):
+            return self.table.order[:0]
+        rows = self._rows_of(narrowed.result)
+        by, _ = verdict.judge_rows(rows)
+        rows = rows[by == 0]
+        if len(self.nominator):
+            rows = as_rows([row for row in rows.tolist() if self._may_run(verdict, pod, row)])
+        return rows
+
+    def _may_run(self, verdict: Verdict, pod: Pod, row: int) -> bool:
+        """Whether every filter lets the pod run on the row, beside the pods nominated to it."""
+        narrowed = verdict.narrow()
+        name = self.table.node(row).name
+        if narrowed is not None and (isinstance(narrowed.result, Rejection) or name not in narrowed.result):
+            return False
+        return not judge_with(verdict, row, self.nominator.ahead_of(pod, name))
+
+    def _with_nominated(self, verdict: Verdict, pod: Pod, by: Codes) -> Codes:
+        """``by`` with the rows rejected that have no room beside the pods nominated to them."""
+        if not len(self.nominator):
+            return by
+        rows = [self.table.row_of.get(name, -1) for name in self.nominator.nodes_ahead_of(pod)]
+        refused = [row for row in rows if row >= 0 and not by[row] and not self._may_run(verdict, pod, row)]
+        if refused:
+            by = by.copy()
+            by[refused] = _NO_ROOM_BESIDE_NOMINATED
+        return by
+
+    def _sample(self, verdict: Verdict, by: Codes) -> Rows:
         order = self.table.order
         wanted = feasible_nodes_to_find(len(order), verdict.profile.percentage_of_nodes_to_score)
-        by, _ = verdict.judge()
         rows = self._room(wanted)
         found, seen = sampling.sample(by, order, self._start % len(order), wanted, rows)
         self._start = (self._start + seen) % len(order)
@@ -193,6 +256,34 @@ class Cycle:
         self._settle(verdict, rows)
         return [Placement(pod, table.node(row).name) for pod, row in zip(pods, rows.tolist(), strict=False)]
 
+    def _schedule_around(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
+        """A batch that leaves nominated pods their room.
+
+        For the kernel's time their requests count as taken, and rows that refuse the pod beside them are out.
+        """
+        verdict.refresh()
+        held: list[tuple[int, list[Pod]]] = []
+        for name, ahead in self.nominator.nodes_ahead_of(pods[0]).items():
+            row = self.table.row_of.get(name)
+            if row is None or verdict.rejected_by[row]:
+                continue
+            if self._may_run(verdict, pods[0], row):
+                held.append((row, ahead))
+            else:
+                held.append((row, []))
+                verdict.rejected_by[row] = _NO_ROOM_BESIDE_NOMINATED
+        self._hold(held, 1)
+        placed = self._schedule_batch(pods, verdict)
+        self._hold(held, -1)
+        # Their arrays are not what they seem: look at these rows again before the next decision.
+        self.table.pod_log.add([row for row, _ in held], self.table.capacity)
+        return placed
+
+    def _hold(self, held: list[tuple[int, list[Pod]]], sign: int) -> None:
+        for row, ahead in held:
+            for pod in ahead:
+                self.table.requested[pod.template.ids, row] += sign * pod.template.amounts
+
     def _settle(self, verdict: Verdict, rows: Rows) -> None:
         """Give the rows that the kernel filled up their proper code; then the verdict is up to date."""
         full = np.unique(rows[verdict.rejected_by[rows] == _TAKEN_BY_BATCH])
@@ -209,22 +300,49 @@ class Cycle:
     # -- failures --------------------------------------------------------------------------------
 
     def _fail(self, verdict: Verdict, pods: Sequence[Pod]) -> list[Failure]:
-        known: dict[bool, Diagnosis] = {}
+        if not pods:
+            return []
+        unfit = self._unfit(verdict, pods[0])
+        known: dict[tuple[bool, int], Diagnosis] = {}
+        failures = []
         for pod in pods:
-            if pod.may_preempt not in known:
-                known[pod.may_preempt] = self._diagnose(verdict, may_preempt=pod.may_preempt)
-        return [Failure(pod, known[pod.may_preempt]) for pod in pods]
+            kind = (pod.may_preempt, pod.priority)
+            found = known.get(kind)
+            if found is None or self.nominator.node_of(pod.uid):
+                found = self._preempt(pod, verdict, unfit)
+                if found.preempts is None and not self.nominator.node_of(pod.uid):
+                    known[kind] = found
+            if found.preempts is not None:
+                self.nominator.set(pod, found.preempts.node_name)
+            failures.append(Failure(pod, found))
+        return failures
 
-    def _diagnose(self, verdict: Verdict, *, may_preempt: bool) -> Diagnosis:
+    def _preempt(self, pod: Pod, verdict: Verdict, unfit: Unfit) -> Diagnosis:
+        args = verdict.profile.preemption
+        if args is None:
+            return unfit.diagnosis(None)
+        if reason := self.preemptor.ineligible(pod, verdict, unfit):
+            return unfit.diagnosis(reason)
+        candidates, message = self.preemptor.candidates(pod, verdict, unfit, args)
+        if not candidates:
+            return unfit.diagnosis(message, hopeless=True)
+        return unfit.diagnosis(None, pick_one(candidates))
+
+    def _unfit(self, verdict: Verdict, pod: Pod) -> Unfit:
+        """What the filters say. Rows refused only because of nominated pods are told as what refused them."""
         narrowed = verdict.narrow()
-        if narrowed is None:
+        if narrowed is not None:
+            if isinstance(narrowed.result, Rejection):
+                return diagnosis.rejected_outright(verdict, narrowed.plugin, narrowed.result)
+            rows = self._rows_of(narrowed.result)
+            by, code = verdict.judge_rows(rows)
+        else:
             rows = self.table.order
-            by, code = verdict.judge()
-            return diagnosis.explain(verdict, rows, by[rows], code[rows], "", may_preempt=may_preempt)
-        if isinstance(narrowed.result, Rejection):
-            return diagnosis.rejected_outright(
-                verdict, narrowed.plugin, narrowed.result, may_preempt=may_preempt
-            )
-        rows = self._rows_of(narrowed.result)
-        by, code = verdict.judge_rows(rows)
-        return diagnosis.explain(verdict, rows, by, code, narrowed.plugin, may_preempt=may_preempt)
+            by, code = (values[rows] for values in verdict.judge())
+        for at in np.flatnonzero(by == 0).tolist():
+            row = rows[at : at + 1]
+            name = self.table.node(int(row[0])).name
+            with added(self.table, self.nominator.ahead_of(pod, name), name):
+                by[at], code[at] = (int(one[0]) for one in verdict.judge_rows(row))
+        rows, by, code = rows[by > 0], by[by > 0], code[by > 0]
+        return diagnosis.explain(verdict, rows, by, code, narrowed.plugin if narrowed else "")

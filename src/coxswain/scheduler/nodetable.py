@@ -14,6 +14,7 @@ the same objects (up to the numbering of rows). Pods whose node is not known yet
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -79,6 +80,10 @@ class ChangeLog:
             del self._rows[:drop]
             self._start += drop
 
+    def rewind(self, position: int) -> None:
+        """Forget what was logged since: those rows are as they were. (Nobody may have read meanwhile.)"""
+        del self._rows[max(position - self._start, 0) :]
+
     def since(self, position: int) -> Rows | None:
         if position < self._start:
             return None
@@ -116,6 +121,8 @@ class NodeTable:
         #: (protocol, port) -> row -> ip -> how many pods.
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         self.placed = PlacedPods()
+        #: How many placed pods have each priority.
+        self.priorities: Counter[int] = Counter()
         self.facts = ClusterFacts()
         self.node_log = ChangeLog()
         self.pod_log = ChangeLog()
@@ -293,6 +300,7 @@ class NodeTable:
         for pod, row in pods:
             self.node(row).pods[pod.uid] = pod
             self.placed.add(pod.template, pod.deleting, row, 1)
+            self.priorities[pod.priority] += 1
             rows.append(row)
         self.pod_log.add(rows, self.capacity)
 
@@ -313,6 +321,9 @@ class NodeTable:
     def _count(self, pod: Pod, row: int, sign: int) -> None:
         template = pod.template
         self.placed.add(template, pod.deleting, row, sign)
+        self.priorities[pod.priority] += sign
+        if not self.priorities[pod.priority]:
+            del self.priorities[pod.priority]
         self.requested[template.ids, row] += sign * template.amounts
         self.nonzero[:, row] += sign * template.ask[2:]
         for ip, protocol, port in template.host_ports:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from coxswain.base import clock
 from coxswain.scheduler.template import Template, Templates
+
+#: A pod group without a PodGroup object: the label names it, the annotation says how many must run.
+GROUP_LABEL = "scheduling.k8s.io/pod-group"
+GROUP_MINIMUM = "scheduling.k8s.io/pod-group-min-member"
 
 
 @dataclass(slots=True)
@@ -22,6 +28,15 @@ class Pod:
     may_preempt: bool = True
     deleting: bool = False
     resource_version: str = ""
+    #: When the pod started, in seconds; infinity while it has not (it would start now at the earliest).
+    start: float = math.inf
+    #: The node that preemption makes room on for it, as the API says.
+    nominated: str = ""
+    #: It ends because the scheduler preempted it.
+    preempted: bool = False
+    #: Its pod group's name, and how many must run for any to run (0: the PodGroup object says).
+    group: str = ""
+    group_minimum: int = 0
 
     @property
     def namespace(self) -> str:
@@ -35,6 +50,9 @@ class Pod:
 def parse(obj: dict[str, Any], templates: Templates, *, placed: bool = True) -> Pod:
     """A pod from its API object. ``placed=False`` treats ``nodeName`` as a wish (evaluation of a snapshot)."""
     metadata, spec = obj["metadata"], obj["spec"]
+    status = obj.get("status") or {}
+    started = status.get("startTime")
+    group, minimum = _group(metadata, spec)
     node_name = spec.get("nodeName") or ""
     if node_name and placed:
         template = templates.of({"metadata": metadata, "spec": {**spec, "nodeName": ""}})
@@ -51,4 +69,27 @@ def parse(obj: dict[str, Any], templates: Templates, *, placed: bool = True) -> 
         may_preempt=spec.get("preemptionPolicy") != "Never",
         deleting="deletionTimestamp" in metadata,
         resource_version=metadata.get("resourceVersion") or "",
+        start=clock.parse_time(started) if started else math.inf,
+        nominated=status.get("nominatedNodeName") or "",
+        preempted="deletionTimestamp" in metadata and _is_preempted(status),
+        group=group,
+        group_minimum=minimum,
     )
+
+
+def _is_preempted(status: dict[str, Any]) -> bool:
+    return any(
+        condition.get("type") == "DisruptionTarget" and condition.get("reason") == "PreemptionByScheduler"
+        for condition in status.get("conditions") or ()
+    )
+
+
+def _group(metadata: dict[str, Any], spec: dict[str, Any]) -> tuple[str, int]:
+    """The pod group: ``spec.schedulingGroup`` (its PodGroup says how many), or a label and an annotation."""
+    if scheduling := spec.get("schedulingGroup"):
+        return scheduling.get("podGroupName") or "", 0
+    labels = metadata.get("labels")
+    if not labels or GROUP_LABEL not in labels:
+        return "", 0
+    text = (metadata.get("annotations") or {}).get(GROUP_MINIMUM) or ""
+    return labels[GROUP_LABEL], int(text) if text.isascii() and text.isdigit() else 0

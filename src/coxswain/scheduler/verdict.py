@@ -107,6 +107,13 @@ class Verdict:
         """The number under which NodeResourcesFit rejects, 0 where the profile lacks it."""
         return next((i for i, f in self._row_filters if isinstance(f, NodeResourcesFit)), 0)
 
+    @property
+    def only_resources_matter(self) -> bool:
+        """Whether pods that leave a node can change its judgement by their resources alone."""
+        return all(isinstance(f, NodeResourcesFit) for _, f in self._row_filters) and not any(
+            self._is_relevant(f) for _, f in self._cluster_filters
+        )
+
     def plan(self) -> Plan:
         """The batch kernel's arrays, up to date."""
         if self._plan is None:

@@ -14,6 +14,7 @@ from coxswain.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from coxswain.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from coxswain.scheduler.plugins.scheduling_gates import SchedulingGates
 from coxswain.scheduler.plugins.taint_toleration import TaintToleration
+from coxswain.scheduler.preemption import PreemptionArgs
 
 
 def default_profile(name: str = "default-scheduler", *, percentage_of_nodes_to_score: int = 0) -> Profile:
@@ -34,4 +35,5 @@ def default_profile(name: str = "default-scheduler", *, percentage_of_nodes_to_s
         ),
         gates=(SchedulingGates(),),
         percentage_of_nodes_to_score=percentage_of_nodes_to_score,
+        preemption=PreemptionArgs(),
     )

@@ -1,0 +1,250 @@
+"""Claims, volumes and what else storage decisions read, and which placed pods use what.
+
+    set/remove(kind, obj)    informers and snapshots say what there is; kinds are the API's plural names
+    count(template, ...)     the node table says which pods come and go
+    assume/revert            Reserve decided: until the API shows it, a claim has a node, a volume has a claim
+
+An assumed object counts until the API shows one with another resource version (kube-scheduler's assume caches).
+Nothing here decides; see ``volume_matching`` and the plugins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from coxswain.scheduler.template import Template
+
+Object = dict[str, Any]
+
+CLAIMS: Final = "persistentvolumeclaims"
+VOLUMES: Final = "persistentvolumes"
+CLASSES: Final = "storageclasses"
+CSI_NODES: Final = "csinodes"
+CSI_DRIVERS: Final = "csidrivers"
+CAPACITIES: Final = "csistoragecapacities"
+ATTACHMENTS: Final = "volumeattachments"
+KINDS: Final = (CLAIMS, VOLUMES, CLASSES, CSI_NODES, CSI_DRIVERS, CAPACITIES, ATTACHMENTS)
+
+SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
+_OLD_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
+
+
+class Disk(NamedTuple):
+    """A disk that a pod names directly; disks of one identity exclude each other unless all are read-only."""
+
+    kind: str
+    identity: tuple[str, ...]
+    monitors: frozenset[str]
+    read_only: bool
+
+    def conflicts(self, other: Disk) -> bool:
+        """Whether pods with these cannot share a node (``isVolumeConflict``)."""
+        if self.kind != other.kind or self.identity != other.identity:
+            return False
+        if self.kind == "rbd" and not self.monitors & other.monitors:
+            return False
+        # A disk of AWS is never shared.
+        return self.kind == "awsElasticBlockStore" or not (self.read_only and other.read_only)
+
+
+class Volumes:
+    """See the module's text. Objects are kept as given and never changed."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KINDS}
+        self._assumed: dict[str, dict[tuple[str, str], Object]] = {CLAIMS: {}, VOLUMES: {}}
+        self._by_class: dict[str, dict[str, Object]] = {}
+        self._attached: dict[str, dict[str, Object]] = {}
+        #: Grows with every change of an object.
+        self.epoch = 0
+        #: (namespace, claim) -> row -> placed pods that use it.
+        self.claim_users: dict[tuple[str, str], Counter[int]] = {}
+        #: (kind, identity) -> row -> disks of placed pods there, and how many each.
+        self.disks: dict[tuple[str, tuple[str, ...]], dict[int, Counter[Disk]]] = {}
+        #: row -> templates with volumes of the pods there, and how many each.
+        self.users: dict[int, Counter[Template]] = {}
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def set(self, kind: str, obj: Object) -> None:
+        """Add or replace an object."""
+        key = _key(obj)
+        known = self._objects[kind].get(key)
+        self._objects[kind][key] = obj
+        self.epoch += 1
+        if kind in self._assumed and not _same_version(known, obj):
+            self._assumed[kind].pop(key, None)
+        if kind == VOLUMES:
+            self._index(known, obj)
+        elif kind == ATTACHMENTS:
+            if known is not None:
+                self._attached.get(_node_of(known), {}).pop(key[1], None)
+            self._attached.setdefault(_node_of(obj), {})[key[1]] = obj
+
+    def remove(self, kind: str, obj: Object) -> None:
+        """Forget an object; unknown ones are none."""
+        key = _key(obj)
+        known = self._objects[kind].pop(key, None)
+        if known is None:
+            return
+        self.epoch += 1
+        if kind in self._assumed:
+            self._assumed[kind].pop(key, None)
+        if kind == VOLUMES:
+            self._index(known, None)
+        elif kind == ATTACHMENTS:
+            self._attached.get(_node_of(known), {}).pop(key[1], None)
+
+    def _index(self, old: Object | None, new: Object | None) -> None:
+        if old is not None:
+            self._by_class.get(class_of(old), {}).pop(old["metadata"]["name"], None)
+        if new is not None:
+            self._by_class.setdefault(class_of(new), {})[new["metadata"]["name"]] = new
+
+    def claim(self, namespace: str, name: str) -> Object | None:
+        """A claim, as assumed or as the API has it."""
+        key = (namespace, name)
+        return self._assumed[CLAIMS].get(key) or self._objects[CLAIMS].get(key)
+
+    def volume(self, name: str) -> Object | None:
+        """A volume, as assumed or as the API has it."""
+        key = ("", name)
+        return self._assumed[VOLUMES].get(key) or self._objects[VOLUMES].get(key)
+
+    def of_class(self, name: str) -> list[Object]:
+        """The volumes of a class, by name."""
+        assumed = self._assumed[VOLUMES]
+        volumes = self._by_class.get(name, {})
+        return [assumed.get(("", each)) or volumes[each] for each in sorted(volumes)]
+
+    def storage_class(self, name: str) -> Object | None:
+        return self._objects[CLASSES].get(("", name))
+
+    def csi_node(self, node_name: str) -> Object | None:
+        return self._objects[CSI_NODES].get(("", node_name))
+
+    def driver(self, name: str) -> Object | None:
+        return self._objects[CSI_DRIVERS].get(("", name))
+
+    def capacities(self) -> list[Object]:
+        return list(self._objects[CAPACITIES].values())
+
+    def attachments(self, node_name: str) -> list[Object]:
+        """VolumeAttachments of a node."""
+        return list(self._attached.get(node_name, {}).values())
+
+    # -- assumed ---------------------------------------------------------------------------------
+
+    def assume(self, kind: str, obj: Object) -> None:
+        """Let a changed copy of an object count until the API shows another version."""
+        self._assumed[kind][_key(obj)] = obj
+        self.epoch += 1
+
+    def revert(self, kind: str, obj: Object) -> None:
+        """Give up what was assumed of an object."""
+        if self._assumed[kind].pop(_key(obj), None) is not None:
+            self.epoch += 1
+
+    # -- pods ------------------------------------------------------------------------------------
+
+    def count(self, template: Template, row: int, sign: int) -> None:
+        """A placed pod with volumes came (1) to a row or left it (-1)."""
+        self._tally(self.users, row, template, sign)
+        for name in {name for name, _ in claims_of(template, with_ephemeral=False)}:
+            self._tally(self.claim_users, (template.namespace, name), row, sign)
+        for disk in disks_of(template):
+            rows = self.disks.setdefault((disk.kind, disk.identity), {})
+            self._tally(rows, row, disk, sign)
+            if not rows:
+                del self.disks[disk.kind, disk.identity]
+
+    @staticmethod
+    def _tally(index: dict[Any, Counter[Any]], key: Any, what: Any, sign: int) -> None:
+        counts = index.get(key)
+        if counts is None:
+            counts = index[key] = Counter()
+        counts[what] += sign
+        if not counts[what]:
+            del counts[what]
+            if not counts:
+                del index[key]
+
+
+def class_of(obj: Object) -> str:
+    """The storage class of a claim or a volume: the old annotation first, then the field."""
+    annotations = obj["metadata"].get("annotations") or {}
+    found: str = annotations.get(_OLD_CLASS) or (obj.get("spec") or {}).get("storageClassName") or ""
+    return found
+
+
+def claims_of(template: Template, *, with_ephemeral: bool = True) -> list[tuple[str, bool]]:
+    """(name, whether it is a generic ephemeral volume's) of the claims that a pod uses, in its order."""
+    found = []
+    for volume in template.spec.get("volumes") or ():
+        if (source := volume.get("persistentVolumeClaim")) is not None:
+            found.append((source.get("claimName") or "", False))
+        elif with_ephemeral and "ephemeral" in volume:
+            found.append((volume["ephemeral"]["claimName"], True))
+    return found
+
+
+def disks_of(template: Template) -> list[Disk]:
+    """The disks that a pod names directly and that exclude others."""
+    known: list[Disk] | None = template.parsed.get("disks")
+    if known is None:
+        known = template.parsed["disks"] = [
+            disk for volume in template.spec.get("volumes") or () if (disk := _disk(volume)) is not None
+        ]
+    return known
+
+
+def _disk(volume: Object) -> Disk | None:
+    if source := volume.get("gcePersistentDisk"):
+        return Disk("gcePersistentDisk", (source["pdName"],), frozenset(), bool(source.get("readOnly")))
+    if source := volume.get("awsElasticBlockStore"):
+        return Disk("awsElasticBlockStore", (source["volumeID"],), frozenset(), False)
+    if source := volume.get("iscsi"):
+        return Disk("iscsi", (source["iqn"],), frozenset(), bool(source.get("readOnly")))
+    if source := volume.get("rbd"):
+        identity = (source.get("pool") or "rbd", source["image"])
+        return Disk("rbd", identity, frozenset(source.get("monitors") or ()), bool(source.get("readOnly")))
+    return None
+
+
+def own_ephemeral(relevant: Object, metadata: Object) -> None:
+    """Write into the volumes of a pod's scheduling fields which claims its generic ephemeral volumes stand for.
+
+    Such a claim is named after the pod and must be owned by it, so pods with one share no template.
+    """
+    relevant["volumes"] = [
+        {
+            "name": volume["name"],
+            "ephemeral": {
+                "claimName": f"{metadata['name']}-{volume['name']}",
+                "podName": metadata["name"],
+                "podUID": metadata.get("uid") or "",
+            },
+        }
+        if "ephemeral" in volume
+        else volume
+        for volume in relevant["volumes"]
+    ]
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("namespace") or "", metadata["name"]
+
+
+def _node_of(attachment: Object) -> str:
+    name: str = attachment["spec"].get("nodeName") or ""
+    return name
+
+
+def _same_version(old: Object | None, new: Object) -> bool:
+    return (
+        old is not None
+        and old["metadata"].get("resourceVersion") == new["metadata"].get("resourceVersion") is not None
+    )
