@@ -197,12 +197,16 @@ class Pki:
         return self.directory / f"{file_name}.crt", self.directory / f"{file_name}.key"
 
 
-def server_context(serving: KeyPair, client_ca: KeyPair) -> ssl.SSLContext:
-    """TLS for the HTTPS door: client certificates are asked for, verified when shown, not demanded."""
+def server_context(serving: KeyPair, client_ca: KeyPair, more: Iterable[bytes] = ()) -> ssl.SSLContext:
+    """TLS for the HTTPS door: client certificates are asked for, verified when shown, not demanded.
+
+    ``more`` are further authorities of clients, PEM.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(serving.certificate_file, serving.key_file)
-    context.load_verify_locations(cadata=client_ca.certificate.decode())
+    for authority in (client_ca.certificate, *more):
+        context.load_verify_locations(cadata=authority.decode())
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -100,7 +100,7 @@ class Reviews(Protocol):
 class TokenMaker(Protocol):
     """Makes service-account tokens: the TokenRequest with its status filled in."""
 
-    def create(self, account: Object, request: Object) -> Object: ...
+    def create(self, account: Object, request: Object, warnings: list[str] | None = None) -> Object: ...
 
 
 @dataclass(slots=True)

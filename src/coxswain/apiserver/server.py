@@ -26,20 +26,14 @@ from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, EVENTS, ROL
 from coxswain.apiserver import bootstrap, pki
 from coxswain.apiserver.admission.default import default_chain
 from coxswain.apiserver.allocators import ServiceAllocator
-from coxswain.apiserver.authn.authenticator import Authenticator
-from coxswain.apiserver.authn.issuer import Issuer
-from coxswain.apiserver.authn.service_accounts import ServiceAccountTokens
-from coxswain.apiserver.authn.token_request import TokenMaker
-from coxswain.apiserver.authn.tokens import StaticTokens
-from coxswain.apiserver.authz.authorizer import Authorizer
-from coxswain.apiserver.authz.reviews import Reviews
 from coxswain.apiserver.bootstrap import BootstrapConfig, Item
 from coxswain.apiserver.customresources.controller import Controller as CustomResources
 from coxswain.apiserver.expiry import Expiry
 from coxswain.apiserver.health import Health
-from coxswain.apiserver.identity import pods_by_node
+from coxswain.apiserver.identity import Identity, assemble
 from coxswain.apiserver.kubelet_client import KubeletClient
 from coxswain.apiserver.pipeline import Pipeline
+from coxswain.apiserver.proxying.settings import ProxySettings
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
 from coxswain.apiserver.settings import ApiServerConfig
@@ -52,6 +46,7 @@ from coxswain.store.interface import Store
 if TYPE_CHECKING:
     from coxswain.apiserver.encryption.reloading import Encryption
     from coxswain.apiserver.grpc_door import GrpcDoor
+    from coxswain.apiserver.proxying.passages import Proxies
     from coxswain.apiserver.rest import RestServer
 
 log = logging.getLogger(__name__)
@@ -79,6 +74,7 @@ class ApiServer:
         self._rest: RestServer | None = None
         self._grpc: GrpcDoor | None = None
         self._tasks: Supervisor | None = None
+        self._identity: Identity | None = None
         self._ready = False
         self._encryption: Encryption | None = None
 
@@ -135,13 +131,10 @@ class ApiServer:
                 "the store holds objects that are no JSON: where they are encrypted, "
                 "--encryption-provider-config has to name the file with their keys"
             ) from None
-        authorizer = Authorizer(registry.lookup, pods_of=pods_by_node(registry))
-        issuer = Issuer(self.pki.service_account_key())
-        accounts = ServiceAccountTokens(issuer, registry.lookup)
-        tokens = StaticTokens.load(config.token_auth_file) if config.token_auth_file else None
-        authenticator = Authenticator(tokens=tokens, service_accounts=accounts)
+        identity = self._identity = assemble(config, self.pki, registry)
+        authorizer = identity.authorizer
         client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
-        self._kubelets = KubeletClient(_kubelet_tls(client))
+        self._kubelets = KubeletClient(_kubelet_tls(client, self.pki.ca.certificate, config.proxies))
         core = Core(
             self._storage,
             registry,
@@ -150,15 +143,15 @@ class ApiServer:
             ),
             authorizer,
             ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),
-            Reviews(authorizer, authenticator),
-            TokenMaker(accounts, registry.lookup),
+            identity.reviews,
+            identity.tokens,
             config.watch,
         )
-        self._pipeline = Pipeline(core, kubelets=self._kubelets)
+        self._pipeline = identity.pipeline(core, kubelets=self._kubelets)
         self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
         self._customs.start()
         if config.serving.port >= 0:
-            await self._open_doors(authenticator, issuer)
+            await self._open_doors(identity)
         await self._bootstrap()
         self._ready = True
         if config.serving.port >= 0:
@@ -188,23 +181,24 @@ class ApiServer:
         assert self._storage is not None
         await self._storage.compact_regularly(self.config.storage.compaction_interval)
 
-    async def _open_doors(self, authenticator: Authenticator, issuer: Issuer) -> None:
+    async def _open_doors(self, identity: Identity) -> None:
         from coxswain.apiserver.endpoints import Endpoints
         from coxswain.apiserver.rest import RestServer
 
         assert self.pki is not None
         config, serving = self.config, self.config.serving
         pair = self.pki.serving([serving.address, *_service_address(config.service_cidr)])
-        tls = pki.server_context(pair, self.pki.ca)
+        tls = pki.server_context(pair, self.pki.ca, identity.authorities)
         assert self._customs is not None
         customs = self._customs
         endpoints = Endpoints(
             self._health(),
             published=lambda: customs.published,
             address=f"{serving.address}:{serving.port}",
-            issuer=issuer,
+            issuer=identity.issuer,
         )
-        rest = RestServer(self.pipeline, endpoints, authenticator, serving, config.limits, tls)
+        rest = RestServer(self.pipeline, endpoints, identity.authenticator, serving, config.limits, tls)
+        rest.proxies = self._proxies()
         try:
             await rest.start()
         except OSError as error:
@@ -217,9 +211,18 @@ class ApiServer:
             from coxswain.apiserver.grpc_door import GrpcDoor
 
             self._grpc = GrpcDoor(
-                self.pipeline, authenticator, serving=pair, client_ca=self.pki.ca.certificate
+                self.pipeline, identity.authenticator, serving=pair, client_ca=self.pki.ca.certificate
             )
             self.grpc_port = await self._grpc.start(f"{serving.address}:{serving.grpc_port}")
+
+    def _proxies(self) -> Proxies:
+        from coxswain.apiserver.proxying.passages import Proxies
+
+        assert self._kubelets is not None
+        loopback = self.config.proxies.loopback
+        if loopback is None:
+            loopback = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
+        return Proxies(self.pipeline, self._kubelets, loopback=loopback)
 
     def _health(self) -> Health:
         health = Health()
@@ -318,6 +321,8 @@ class ApiServer:
             self._rest = None
         if self._kubelets is not None:
             await self._kubelets.close()
+        if self._identity is not None:
+            await self._identity.close()
         if self._pipeline is not None:
             await self._pipeline.core.admission.close()
         if self._storage is not None:
@@ -341,11 +346,17 @@ async def _open_store(config: ApiServerConfig) -> Store:
     return await SqliteStore.open(config.data_dir / "store.db")
 
 
-def _kubelet_tls(client: pki.KeyPair) -> ssl.SSLContext:
-    """TLS towards kubelets, which sign their own serving certificates: as in Kubernetes, not verified."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+def _kubelet_tls(client: pki.KeyPair, ca: bytes, settings: ProxySettings) -> ssl.SSLContext:
+    """TLS towards kubelets, whose certificates have to be good for their nodes' names."""
+    authority = settings.kubelet_certificate_authority
+    try:
+        trusted = authority.read_text() if authority is not None else ca.decode()
+        context = ssl.create_default_context(cadata=trusted)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"kubelet certificate authority {authority}: {error}") from None
+    if settings.kubelet_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     context.load_cert_chain(client.certificate_file, client.key_file)
     return context
 

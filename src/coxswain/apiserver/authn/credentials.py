@@ -23,6 +23,6 @@ class Identity(NamedTuple):
 
 def authenticated(user: UserInfo) -> UserInfo:
     """``user`` with the group that every authenticated user is in, at the end."""
-    if AUTHENTICATED in user.groups or user is ANONYMOUS:
+    if AUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
         return user
     return UserInfo(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)

@@ -24,12 +24,25 @@ _KINDS = {"Pod": PODS, "Secret": SECRETS, "Node": NODES}
 class TokenMaker:
     """Answers TokenRequests by what ``lookup`` has now."""
 
-    def __init__(self, accounts: ServiceAccountTokens, lookup: Lookup) -> None:
+    def __init__(
+        self,
+        accounts: ServiceAccountTokens,
+        lookup: Lookup,
+        *,
+        max_seconds: float = 0,
+        extend: bool = True,
+    ) -> None:
+        """``max_seconds`` bounds what is asked for (0: not at all); ``extend`` lets old kubelets' tokens live a year."""
         self._accounts = accounts
         self._lookup = lookup
+        self._max_seconds = int(max_seconds)
+        self._extend = extend
 
-    def create(self, account: Object, request: Object) -> Object:
-        """The answered TokenRequest for the ServiceAccount ``account``. Raises ``ApiError``."""
+    def create(self, account: Object, request: Object, warnings: list[str] | None = None) -> Object:
+        """The answered TokenRequest for the ServiceAccount ``account``. Raises ``ApiError``.
+
+        ``warnings`` takes what the client should be told.
+        """
         namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
         meta = request.get("metadata") or {}
         _check_metadata(meta, namespace, name)
@@ -38,6 +51,12 @@ class TokenMaker:
         seconds = spec.get("expirationSeconds")
         seconds = DEFAULT_SECONDS if seconds is None else int(seconds)
         _check_seconds(seconds)
+        if self._max_seconds and seconds > self._max_seconds:
+            if warnings is not None:
+                warnings.append(
+                    f"requested expiration of {seconds} seconds shortened to {self._max_seconds} seconds"
+                )
+            seconds = self._max_seconds
         now = int(clock.now())
         private: Object = {
             "namespace": namespace,
@@ -47,7 +66,8 @@ class TokenMaker:
         if ref:
             private.update(self._bind(account, namespace, ref))
         lifetime = seconds
-        if seconds == WARN_ONLY_SECONDS and ref and audiences == list(self._accounts.audiences):
+        extend = self._extend and seconds == WARN_ONLY_SECONDS and bool(ref)
+        if extend and audiences == list(self._accounts.audiences):
             private["warnafter"] = now + seconds
             lifetime = EXTENDED_SECONDS
         token = self._accounts.issuer.sign(

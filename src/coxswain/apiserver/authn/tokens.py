@@ -27,11 +27,7 @@ class StaticTokens:
     @classmethod
     def load(cls, path: Path) -> StaticTokens:
         """Read the file. Raises ``ConfigurationError`` that names the line."""
-        try:
-            with path.open(newline="", encoding="utf-8") as lines:
-                return cls(parse(lines, str(path)))
-        except OSError as error:
-            raise ConfigurationError(f"token file {path}: {error.strerror}") from None
+        return cls(dict(read_users(path, "token")))
 
     def authenticate(self, token: str) -> Identity | None:
         """The user of ``token``, or None."""
@@ -40,22 +36,31 @@ class StaticTokens:
         return None if user is None else Identity(user)
 
 
-def parse(lines: Iterable[str], source: str) -> dict[str, UserInfo]:
-    """Users by token from CSV lines; ``source`` is what errors name."""
-    users: dict[str, UserInfo] = {}
+def read_users(path: Path, secret: str) -> list[tuple[str, UserInfo]]:
+    """Secrets and users of a CSV file. Raises ``ConfigurationError``. ``secret`` says what the first column is."""
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            return parse(lines, str(path), secret)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{secret} file {path}: {why}") from None
+
+
+def parse(lines: Iterable[str], source: str, secret: str = "token") -> list[tuple[str, UserInfo]]:
+    """Secrets and users from CSV lines; ``source`` is what errors name. No error shows a secret."""
+    users: list[tuple[str, UserInfo]] = []
     for number, row in enumerate(csv.reader(lines), 1):
         if not row or row[0].lstrip().startswith("#"):
             continue
         cells = [cell.strip() for cell in row]
+        where = f"{secret} file {source}, line {number}"
         if len(cells) < 3:
-            raise ConfigurationError(
-                f"token file {source}, line {number}: want at least token, user name and user uid"
-            )
-        token, name, uid = cells[:3]
-        if not token or not name:
-            raise ConfigurationError(f"token file {source}, line {number}: empty token or user name")
+            raise ConfigurationError(f"{where}: want at least {secret}, user name and user uid")
+        first, name, uid = cells[:3]
+        if not first or not name:
+            raise ConfigurationError(f"{where}: empty {secret} or user name")
         groups = tuple(g.strip() for g in cells[3].split(",") if g.strip()) if len(cells) > 3 else ()
-        users[token] = UserInfo(name, groups, uid)
+        users.append((first, UserInfo(name, groups, uid)))
     return users
 
 

@@ -10,6 +10,8 @@ itself fails later with the parser's words.
 
 from __future__ import annotations
 
+from typing import Any
+
 from coxswain.api import fields, selectors
 from coxswain.api.names import Object
 from coxswain.api.selectors import FieldTerm, Requirement, SelectorError
@@ -70,7 +72,8 @@ def _fields_of(given: Object, problems: list[str]) -> str:
             return ""
     terms: list[FieldTerm] = []
     for requirement in given.get("requirements") or ():
-        operator, values = requirement.get("operator"), requirement.get("values") or ()
+        operator = requirement.get("operator")
+        values: list[Any] = requirement.get("values") or []
         if operator in ("In", "NotIn") and len(values) == 1:
             terms.append(
                 FieldTerm(str(requirement["key"]), "=" if operator == "In" else "!=", str(values[0]))

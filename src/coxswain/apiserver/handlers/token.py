@@ -25,7 +25,7 @@ async def create_token(core: Core, ctx: Context) -> Reply:
         raise errors.not_found(SERVICE_ACCOUNTS, ctx.name)
     admission = writing.admission_request(ctx, "CREATE", options, request, None)
     await writing.admit(core, admission)
-    return shaped_reply(ctx, 201, core.tokens.create(account, request))
+    return shaped_reply(ctx, 201, core.tokens.create(account, request, ctx.warnings))
 
 
 async def review(core: Core, ctx: Context) -> Reply:
