@@ -16,7 +16,6 @@ from coxswain.api.names import (
     PODS,
     ROLES,
     SERVICE_ACCOUNTS,
-    SERVICES,
     Object,
 )
 from coxswain.apiserver.admission.default import default_chain
@@ -24,7 +23,6 @@ from coxswain.apiserver.admission.defaults import INGRESS_CLASSES, INGRESSES, ST
 from coxswain.apiserver.admission.limit_ranger import LIMIT_RANGES
 from coxswain.apiserver.admission.priority import PRIORITY_CLASSES
 from coxswain.apiserver.admission.request import Request
-from coxswain.apiserver.admission.resource_quota import QUOTAS
 from coxswain.apiserver.admission.runtime_class import RUNTIME_CLASSES
 from coxswain.apiserver.authz import Authorizer
 from coxswain.base.errors import ConfigurationError
@@ -279,30 +277,6 @@ def test_limit_range_of_pods_claims_and_ratios(world: World) -> None:
         errors.Forbidden, match="maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi"
     ):
         world.send(PERSISTENT_VOLUME_CLAIMS, claim)
-
-
-def test_quota_counts_objects_and_compute(world: World) -> None:
-    hard = {"pods": "2", "requests.cpu": "1", "services.nodeports": "1", "count/configmaps": "1"}
-    world.lookup.put(QUOTAS, "q", "ns", spec={"hard": hard})
-    with pytest.raises(errors.Forbidden, match=r"must specify requests\.cpu for: c"):
-        world.pod()
-    resources = {"requests": {"cpu": "600m"}}
-    containers = [{"name": "c", "resources": resources}]
-    pod = world.pod(containers=containers)
-    world.lookup.put(PODS, "p1", "ns", spec=pod["spec"])
-    with pytest.raises(errors.Forbidden) as refused:
-        world.pod(containers=containers)
-    assert refused.value.message == (
-        'pods "p" is forbidden: exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=600m, '
-        "limited: requests.cpu=1"
-    )
-    ports = {"type": "NodePort", "ports": [{"port": 1}, {"port": 2}]}
-    with pytest.raises(errors.Forbidden, match=r"services\.nodeports=2"):
-        world.send(SERVICES, {"metadata": {"name": "s"}, "spec": ports})
-    world.send(CONFIGMAPS, {"metadata": {"name": "a"}})
-    world.lookup.put(CONFIGMAPS, "a", "ns")
-    with pytest.raises(errors.Forbidden, match="exceeded quota"):
-        world.send(CONFIGMAPS, {"metadata": {"name": "b"}})
 
 
 class TestNodeRestriction:

@@ -20,8 +20,10 @@ from coxswain.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from coxswain.apiserver.admission.node_restriction import NodeRestriction
 from coxswain.apiserver.admission.pod_security import PodSecurity
 from coxswain.apiserver.admission.priority import Priority
+from coxswain.apiserver.admission.quota import ResourceQuota
+from coxswain.apiserver.admission.quota.ledger import Ledger
+from coxswain.apiserver.admission.quota.plugin import QuotaWriter
 from coxswain.apiserver.admission.request import Plugin
-from coxswain.apiserver.admission.resource_quota import ResourceQuota
 from coxswain.apiserver.admission.runtime_class import RuntimeClass
 from coxswain.apiserver.admission.service_account import ServiceAccount
 from coxswain.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
@@ -64,7 +66,7 @@ def default_chain(
         DefaultIngressClass(lookup),
         *mutating,
         *validating,
-        ResourceQuota(lookup),
+        ResourceQuota(lookup, _ledger(lookup, registry)),
     ]
     known = {plugin.NAME for plugin in plugins}
     known |= {MutatingAdmissionWebhook.NAME, ValidatingAdmissionWebhook.NAME}
@@ -73,6 +75,13 @@ def default_chain(
         raise ConfigurationError(f"admission plugins that do not exist: {', '.join(sorted(unknown))}")
     kept = [plugin for plugin in plugins if plugin.NAME not in disable]
     return Chain([*kept, RbacEscalation(authorizer)], lookup)
+
+
+def _ledger(lookup: Lookup, registry: Registry | None) -> Ledger | None:
+    if registry is None:
+        return None
+    writer = QuotaWriter(registry)
+    return Ledger(lookup, writer, writer.catch_up)
 
 
 def _webhooks(
