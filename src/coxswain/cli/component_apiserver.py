@@ -16,10 +16,12 @@ OFF_ALONE = ("ServiceAccount",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from coxswain.cli.apiserver_flags import encryption
+    from coxswain.cli.apiserver_flags import encryption, identity, proxying
     from coxswain.cli.runner import add_log_flags
 
     encryption.add(parser)
+    identity.add(parser)
+    proxying.add(parser)
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="certificates, kubeconfigs and the store"
     )
@@ -64,7 +66,7 @@ async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
     from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
     from coxswain.cli import runner
-    from coxswain.cli.apiserver_flags import encryption
+    from coxswain.cli.apiserver_flags import encryption, identity, proxying
 
     data_dir = args.data_dir.expanduser().absolute()
     server = ApiServer(
@@ -78,6 +80,8 @@ async def _serve(args: argparse.Namespace) -> None:
             serving=ServingSettings(address=args.address, port=args.port, grpc_port=args.grpc_port),
             storage=StorageSettings(backend=args.store),
             encryption=encryption.settings(args),
+            identity=identity.settings(args),
+            proxies=proxying.settings(args),
         )
     )
     await server.start()
