@@ -1,6 +1,8 @@
 """``cox scheduler evaluate``: cluster snapshots in, every plugin's verdict and score out, one JSON line each.
 
-In:   {"id", "nodes", "pods", "namespaces", "services", "pending"}
+In:   {"id", "nodes", "pods", "namespaces", "services", "pending"}, and what storage needs: "persistentVolumes",
+      "persistentVolumeClaims", "storageClasses", "csiNodes", "csiDrivers", "csiStorageCapacities",
+      "volumeAttachments"
 Out:  {"id", "results": [{"pod", "preFilter"?, "filter": {node: {"code"} | {"plugin", "code", "reasons"}},
        "scores": {node: {plugin: weighted score}}, "total": {node: sum}}]}
 
@@ -20,6 +22,7 @@ from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plugins.registry import default_profile
 from coxswain.scheduler.template import Templates
 from coxswain.scheduler.verdict import Verdict, as_rows
+from coxswain.scheduler.volumes import KINDS
 
 _SUCCESS = {"code": "Success"}
 _EXCLUDED = {"code": "PreFilterExcluded"}
@@ -55,6 +58,10 @@ def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
         metadata = service["metadata"]
         selector = (service.get("spec") or {}).get("selector")
         table.facts.set_service(metadata.get("namespace") or "", metadata["name"], selector)
+    for key, objects in case.items():
+        if (kind := key.lower()) in KINDS:
+            for obj in objects or ():
+                table.volumes.set(kind, obj)
     for node in case["nodes"]:
         table.set_node(node)
     for obj in case.get("pods") or ():

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from coxswain.scheduler import requests
 from coxswain.scheduler.nodetree import NodeTree, zone_of
 from coxswain.scheduler.placed import ClusterFacts, PlacedPods
+from coxswain.scheduler.volumes import Volumes
 
 if TYPE_CHECKING:
     from coxswain.scheduler.pod import Pod
@@ -124,6 +125,7 @@ class NodeTable:
         #: How many placed pods have each priority.
         self.priorities: Counter[int] = Counter()
         self.facts = ClusterFacts()
+        self.volumes = Volumes()
         self.node_log = ChangeLog()
         self.pod_log = ChangeLog()
         #: Grows when the set of nodes or of their images changes: image spreading depends on all nodes.
@@ -326,6 +328,8 @@ class NodeTable:
             del self.priorities[pod.priority]
         self.requested[template.ids, row] += sign * template.amounts
         self.nonzero[:, row] += sign * template.ask[2:]
+        if "volumes" in template.spec:
+            self.volumes.count(template, row, sign)
         for ip, protocol, port in template.host_ports:
             rows = self.ports.setdefault((protocol, port), {})
             used = rows.setdefault(row, {})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coxswain.scheduler import requests
 from coxswain.scheduler.nodetable import CPU_ID, MEMORY_ID, PODS_ID, NodeTable
+from coxswain.scheduler.volumes import own_ephemeral
 
 #: Fields of a pod's spec that plugins read; all others do not distinguish templates.
 SPEC_FIELDS = (
@@ -36,6 +37,8 @@ VOLUME_SOURCES = (
     "gcePersistentDisk",
     "awsElasticBlockStore",
     "azureDisk",
+    "cinder",
+    "portworxVolume",
     "iscsi",
     "rbd",
     "csi",
@@ -90,6 +93,8 @@ class Templates:
         """The template of a pod (unassigned or placed: ``nodeName`` of a placed pod is left out by the caller)."""
         spec, metadata = pod["spec"], pod["metadata"]
         relevant = extract(spec)
+        if "volumes" in relevant:
+            own_ephemeral(relevant, metadata)
         key = orjson.dumps((metadata.get("namespace"), metadata.get("labels"), relevant))
         found = self._known.get(key)
         if found is None:

@@ -261,7 +261,7 @@ def all_bound(decision: Decision, volumes: Volumes, node_name: str) -> bool:
     for namespace, name in decision.waiting:
         claim = volumes.claim(namespace, name)
         if claim is None:
-            raise BinderError(f'could not find pvc {namespace}/{name}')
+            raise BinderError(f"could not find pvc {namespace}/{name}")
         if claim["spec"].get("volumeName") and fully_bound(claim):
             continue
         annotations = claim["metadata"].get("annotations") or {}
@@ -277,6 +277,5 @@ def all_bound(decision: Decision, volumes: Volumes, node_name: str) -> bool:
 
 
 def _is(one: Object, other: Object) -> bool:
-    return one["metadata"].get("uid") == other["metadata"].get("uid") and (
-        one["metadata"]["name"] == other["metadata"]["name"]
-    )
+    mine, theirs = one["metadata"], other["metadata"]
+    return bool(mine["name"] == theirs["name"] and mine.get("uid") == theirs.get("uid"))

@@ -142,6 +142,15 @@ class Volumes:
         self._assumed[kind][_key(obj)] = obj
         self.epoch += 1
 
+    def note_written(self, kind: str, obj: Object) -> None:
+        """What the API answered counts until an informer brings it, or something newer; informers may be first."""
+        known = self._objects[kind].get(_key(obj))
+        if known is not None and _same_version(known, obj):
+            self._assumed[kind].pop(_key(obj), None)
+        elif _key(obj) in self._assumed[kind]:
+            self._assumed[kind][_key(obj)] = obj
+        self.epoch += 1
+
     def revert(self, kind: str, obj: Object) -> None:
         """Give up what was assumed of an object."""
         if self._assumed[kind].pop(_key(obj), None) is not None:

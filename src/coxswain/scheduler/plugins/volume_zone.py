@@ -33,9 +33,7 @@ class Topology(NamedTuple):
 class VolumeZone:
     NAME: ClassVar[str] = "VolumeZone"
     SCOPE: ClassVar[Scope] = Scope.CLUSTER
-    EVENTS: ClassVar[Event] = (
-        Event.STORAGE_CLASS | Event.NODE_ADD | Event.NODE_LABEL | Event.PVC | Event.PV
-    )
+    EVENTS: ClassVar[Event] = Event.STORAGE_CLASS | Event.NODE_ADD | Event.NODE_LABEL | Event.PVC | Event.PV
 
     def needed(self, template: Template) -> bool:
         return bool(claims_of(template, with_ephemeral=False))
