@@ -89,6 +89,16 @@ def _clause(clause: str) -> Representation | None:
     return Representation(media_type, shape.removesuffix("List"), version)
 
 
+def check_streamable(representation: Representation, *, custom: bool = False) -> None:
+    """Watches come in JSON, and of built-in kinds in protobuf. Raises ``NotAcceptable`` for anything else."""
+    media_type = representation.media_type
+    if media_type == YAML or (custom and media_type == PROTOBUF and not representation.shape):
+        accepted = f"{JSON};stream=watch"
+        if not custom:
+            accepted += f", {PROTOBUF};stream=watch"
+        raise errors.NotAcceptable(f"only the following media types are accepted: {accepted}")
+
+
 def encode(obj: Object, media_type: str, *, pretty: bool = False) -> bytes:
     """``obj`` in a media type that ``negotiate`` gave."""
     if media_type == PROTOBUF:

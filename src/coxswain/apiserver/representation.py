@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 
 from coxswain.api.names import Object
-from coxswain.apiserver.negotiation import EMPTY, JSON, Representation, encode
+from coxswain.apiserver.negotiation import EMPTY, JSON, PROTOBUF, Representation, encode
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.request import Context, Reply
 from coxswain.apiserver.watchcache import Item
@@ -163,5 +163,37 @@ def _render(entry: Entry, shape_: str, version: str, include_object: str) -> Ren
         if conversion is not None:
             obj = conversion.from_storage(obj)
         return orjson.dumps(shape(entry, representation, obj, query))
+
+    return render
+
+
+def protobuf_for(entry: Entry, representation: Representation) -> Render | None:
+    """What turns stored JSON into a watcher's protobuf; None for watches in JSON.
+
+    The same for all who ask alike, and it remembers the latest: an event is encoded once.
+    """
+    if representation.media_type != PROTOBUF:
+        return None
+    return _protobuf(entry, representation.shape, representation.version)
+
+
+#: How many encoded events are remembered for each way of asking.
+_ENCODED_EVENTS = 64
+
+
+@lru_cache(maxsize=256)
+def _protobuf(entry: Entry, shape_: str, version: str) -> Render:
+    from coxswain.api import protobuf
+
+    representation = Representation(JSON, shape_, version)
+
+    @lru_cache(maxsize=_ENCODED_EVENTS)
+    def render(raw: bytes) -> bytes:
+        obj: Object = orjson.loads(raw)
+        if obj.get("kind") == "Status":
+            return protobuf.encode(obj)
+        if entry.conversion is not None and obj.get("apiVersion") != entry.gvk.api_version:
+            obj = entry.conversion.from_storage(obj)
+        return protobuf.encode(shape(entry, representation, obj))
 
     return render

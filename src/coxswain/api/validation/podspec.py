@@ -135,6 +135,8 @@ def _validate_rarer_fields(spec: Object, facts: PodFacts, path: str, errors: Err
     _validate_windows_host_process(spec, path, errors)
     if get("hostUsers") is False:
         _validate_host_users(spec, path, errors)
+    if get("hostnameOverride") is not None:
+        _validate_hostname_override(spec, path, errors)
     for field in ("serviceAccountName", "nodeName"):
         if get(field):
             report(dns_subdomain(spec[field]), f"{path}.{field}", spec[field], errors)
@@ -145,8 +147,6 @@ def _validate_rarer_fields(spec: Object, facts: PodFacts, path: str, errors: Err
     for field in ("hostname", "subdomain"):
         if get(field):
             report(dns_label(spec[field]), f"{path}.{field}", spec[field], errors)
-    if get("hostnameOverride") is not None:
-        _validate_hostname_override(spec, path, errors)
     if get("tolerations"):
         validate_tolerations(spec["tolerations"], f"{path}.tolerations", errors)
     for position, alias in enumerate(get("hostAliases") or ()):

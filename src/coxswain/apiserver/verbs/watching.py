@@ -20,9 +20,10 @@ import orjson
 from coxswain.api import errors
 from coxswain.api.fields import Errors, forbidden, not_supported
 from coxswain.api.names import Object
+from coxswain.apiserver.negotiation import JSON, PROTOBUF, Representation, check_streamable
 from coxswain.apiserver.options import flag, number
 from coxswain.apiserver.registry import Entry
-from coxswain.apiserver.representation import Render, render_for
+from coxswain.apiserver.representation import Render, protobuf_for, render_for
 from coxswain.apiserver.request import Context, Core
 from coxswain.apiserver.selecting import scope_of
 from coxswain.apiserver.verbs.reading import parse_revision, reach, select
@@ -37,12 +38,29 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 class WatchSession:
     """A running watch. ``close`` it when the client has gone; it ends itself when its time is up."""
 
-    def __init__(self, core: Core, entry: Entry, watcher: Watcher, render: Render | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        entry: Entry,
+        watcher: Watcher,
+        render: Render | None,
+        encode: Render | None = None,
+        shape: str = "",
+    ) -> None:
+        """``render`` makes what is shown of stored JSON; ``encode``, if given, the protobuf form of that."""
         self.watcher = watcher
+        self.content_type = JSON if encode is None else f"{PROTOBUF};stream=watch"
+        self._encode = encode
+        self._shape = shape
         self._core = core
         self._entry = entry
         self._render = render
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def _rendered(self) -> tuple[str, ...]:
+        """Kinds of events whose own bytes (not the cache's) are rendered: a bookmark is no row of a table."""
+        return ("ADDED",) if self._shape == "Table" else ("ADDED", "BOOKMARK")
 
     @property
     def cache(self) -> ResourceCache:
@@ -64,14 +82,28 @@ class WatchSession:
         revision = self._core.storage.revision
         self.watcher.send("BOOKMARK", bookmark(self._entry, revision, initial_events_end=initial_events_end))
 
+    def _protobuf(self, deliveries: Sequence[Delivery]) -> bytes:
+        from coxswain.api import protobuf
+
+        assert self._encode is not None
+        frame, encode = protobuf.frame_encoded_event, self._encode
+        return b"".join(
+            [
+                frame(kind, encode(event.raw(kind) if event is not None else raw))
+                for kind, event, raw in deliveries
+            ]
+        )
+
     def lines(self, deliveries: Sequence[Delivery]) -> bytes:
-        """Deliveries as lines of JSON, ready for the wire."""
+        """Deliveries as lines of JSON (or frames of protobuf), ready for the wire."""
+        if self._encode is not None:
+            return self._protobuf(deliveries)
         render = self._render
         return b"".join(
             [
                 event.frame(kind, render)
                 if event is not None
-                else watch_frame(kind, render(raw) if render and kind == "ADDED" else raw)
+                else watch_frame(kind, render(raw) if render and kind in self._rendered else raw)
                 for kind, event, raw in deliveries
             ]
         )
@@ -109,6 +141,7 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
     """Start a watch. Raises ``ApiError``: ``Expired`` when its revision is too long ago."""
     query, entry = ctx.query, ctx.entry
     _check_options(query)
+    check_streamable(ctx.representation, custom=entry.custom)
     scope = scope_of(entry.selectable, entry.namespaced, ctx.namespace, ctx.name, query)
     version = query.get("resourceVersion") or ""
     initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
@@ -118,8 +151,10 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
     else:
         revision = parse_revision(version)
     watcher = Watcher(scope, limit=queue_limit, bookmarks=flag(query, "allowWatchBookmarks"))
-    render = render_for(entry, ctx.representation, query.get("includeObject") or "")
-    session = WatchSession(core, entry, watcher, render)
+    representation = ctx.representation
+    render = render_for(entry, representation, query.get("includeObject") or "")
+    encode = protobuf_for(entry, representation)
+    session = WatchSession(core, entry, watcher, render, encode, representation.shape)
     cache = session.cache
     if initial or (initial is None and version in ("", "0")):
         watcher.preload([Delivery("ADDED", None, item.raw) for item in select(cache, scope)])
@@ -133,6 +168,15 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
         cache.subscribe(watcher, revision)
     session.start_timer(timeout if timeout > 0 else _default_timeout(core))
     return session
+
+
+def watch_error(representation: Representation, status: Object) -> tuple[str, bytes]:
+    """The content type and only event of a watch that cannot be."""
+    if representation.media_type != PROTOBUF:
+        return JSON, watch_frame("ERROR", orjson.dumps(status))
+    from coxswain.api import protobuf
+
+    return f"{PROTOBUF};stream=watch", protobuf.frame_event("ERROR", status)
 
 
 def _default_timeout(core: Core) -> float:
@@ -210,4 +254,4 @@ def send_bookmarks(core: Core, entries: Sequence[Entry]) -> None:
                 watcher.send("BOOKMARK", raw)
 
 
-__all__ = ["EventStream", "WatchSession", "bookmark", "open_watch", "send_bookmarks"]
+__all__ = ["EventStream", "WatchSession", "bookmark", "open_watch", "send_bookmarks", "watch_error"]
