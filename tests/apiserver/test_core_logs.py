@@ -1,4 +1,4 @@
-"""Logs and proxies: what the API server asks a kubelet, over a real socket, and what it passes on."""
+"""Logs: what the API server asks a kubelet, over a real socket, and what it passes on."""
 
 from __future__ import annotations
 
@@ -79,13 +79,6 @@ async def test_log_requests_that_cannot_be_served_are_refused() -> None:
             assert answer.code == code
             assert words in answer.body.decode()
         assert (await c.call("get", PODS, "gone", subresource="log")).code == 404
-
-
-async def test_nodes_are_proxied_to_their_kubelet() -> None:
-    async with _with_kubelet() as c:
-        answer = await c.call("get", NODES, "n1", subresource="proxy", path="healthz")
-        assert answer.body.decode().splitlines()[:2] == ["GET", "/healthz"]
-        assert (await c.call("get", NODES, "n2", subresource="proxy")).code == 404
 
 
 def test_a_node_without_an_address_cannot_be_reached() -> None:

@@ -1,14 +1,15 @@
-"""How the API server reaches kubelets and, for ``proxy`` subresources, pods and services: plain HTTP(S).
+"""How the API server reaches kubelets, pods, services and extension servers: plain HTTP(S) requests from one pool.
 
-The kubelet of a node listens on the node's InternalIP at ``status.daemonEndpoints.kubeletEndpoint.port``;
-the API server shows it a client certificate. Answers are streamed: logs may be followed for ever.
+The kubelet of a node listens on the node's InternalIP at ``status.daemonEndpoints.kubeletEndpoint.port``; the API
+server shows it a client certificate, and the kubelet's own has to be good for the node's name. Answers are streamed: logs
+may be followed for ever.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,11 +38,13 @@ _HOP_HEADERS = frozenset(
         "upgrade",
     }
 )
+#: What aiohttp would add by itself to a request that is somebody else's.
+_NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 @dataclass(slots=True)
 class StreamReply:
-    """An answer whose body comes in pieces."""
+    """An answer whose body comes in pieces. ``headers`` may have several items of one name."""
 
     code: int
     body: AsyncIterator[bytes]
@@ -70,23 +73,63 @@ class KubeletClient:
     """A pool of connections; made on first use, so that start-up does not pay for it."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
-        """``tls`` carries the client certificate; None speaks plain HTTP."""
-        self._tls = tls
+        """``tls``, towards kubelets, carries the client certificate; None speaks plain HTTP to them."""
+        self.tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._plain: set[tuple[str, int]] = set()
 
+    def is_plain(self, host: str, port: int) -> bool:
+        """Whether this kubelet is known to speak plain HTTP."""
+        return self.tls is None or (host, port) in self._plain
+
+    def may_be_plain(self, host: str) -> bool:
+        """Whether a kubelet there may speak plain HTTP: in development, on this machine only."""
+        return self.tls is not None and _is_loopback(host)
+
+    def note_plain(self, host: str, port: int) -> None:
+        """This kubelet speaks plain HTTP."""
+        self._plain.add((host, port))
+
     async def kubelet(self, node: Object, path: str, query: Mapping[str, str]) -> StreamReply:
         """GET ``path`` of a node's kubelet. Raises ``ServiceUnavailable``."""
+        from urllib.parse import quote, urlencode
+
         host, port = kubelet_address(node)
-        scheme = "http" if self._tls is None or (host, port) in self._plain else "https"
-        try:
-            return await self.request("GET", scheme, host, port, path, query)
-        except errors.ServiceUnavailable:
-            # A kubelet of a development cluster may speak plain HTTP, on this machine only.
-            if scheme == "http" or not _is_loopback(host):
-                raise
-        reply = await self.request("GET", "http", host, port, path, query)
-        self._plain.add((host, port))
+        target = quote(path) + (f"?{urlencode(query)}" if query else "")
+        return await self.ask_kubelet("GET", node["metadata"]["name"], host, port, target)
+
+    async def ask_kubelet(
+        self,
+        method: str,
+        node: str,
+        host: str,
+        port: int,
+        target: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> StreamReply:
+        """Any request to the kubelet of ``node``. Raises ``ServiceUnavailable``."""
+        fields = list(headers)
+        if not self.is_plain(host, port):
+            try:
+                return await self.request(
+                    method,
+                    "https",
+                    host,
+                    port,
+                    target,
+                    tls=self.tls,
+                    server_name=node,
+                    headers=fields,
+                    body=body,
+                )
+            except errors.ServiceUnavailable:
+                if not self.may_be_plain(host):
+                    raise
+        reply = await self.request(method, "http", host, port, target, headers=fields, body=body)
+        if self.tls is not None:
+            self.note_plain(host, port)
         return reply
 
     async def request(
@@ -95,34 +138,50 @@ class KubeletClient:
         scheme: str,
         host: str,
         port: int,
-        path: str,
-        query: Mapping[str, str],
+        target: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+        headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> StreamReply:
-        """Any request to any address. Raises ``ServiceUnavailable``."""
+        """Any request to any address; ``target`` is path and query as they go over the wire.
+
+        Raises ``ServiceUnavailable``.
+        """
         import aiohttp
+        from multidict import CIMultiDict
         from yarl import URL
 
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT)
-            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        url = URL.build(scheme=scheme, host=host, port=port, path=path, query=query)
-        kept = {name: value for name, value in (headers or {}).items() if name.lower() not in _HOP_HEADERS}
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT),
+                # Followed logs and watches hold their connections: no bound, or they would starve each other.
+                connector=aiohttp.TCPConnector(limit=0),
+                # What one user's answer sets must not go along with the next user's request.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=_NOT_OURS,
+            )
+        shown = f"[{host}]" if ":" in host else host
+        url = URL(f"{scheme}://{shown}:{port}{target}", encoded=True)
+        kept = [(name, value) for name, value in headers if name.lower() not in _HOP_HEADERS]
         try:
             response = await self._session.request(
                 method,
                 url,
-                headers=kept,
+                headers=CIMultiDict(kept),
                 data=body or None,
-                ssl=self._tls if self._tls is not None else True,
+                ssl=tls if tls is not None else True,
+                server_hostname=server_name or None if tls is not None else None,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            message = f"error trying to reach service: {error}"
+            message = f"error trying to reach service: {error or 'the connection timed out'}"
             raise errors.ServiceUnavailable(message) from None
-        passed = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_HEADERS}
+        passed: CIMultiDict[str] = CIMultiDict(
+            (name, value) for name, value in response.headers.items() if name.lower() not in _HOP_HEADERS
+        )
         return StreamReply(response.status, _body(response), passed)
 
     async def close(self) -> None:
@@ -134,7 +193,7 @@ class KubeletClient:
 
 async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
-        async for chunk in response.content.iter_chunked(_CHUNK):
+        async for chunk in response.content.iter_any():
             yield chunk
     finally:
         response.close()
