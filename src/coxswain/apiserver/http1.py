@@ -190,6 +190,12 @@ class Connection(asyncio.Protocol):
             log.warning("more than %d connections: refusing one", self._limits.max_connections)
             self._transport.abort()
 
+    @property
+    def peer(self) -> str:
+        """The client's address; empty where it has none."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._closing = True

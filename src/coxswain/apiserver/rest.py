@@ -30,6 +30,7 @@ from coxswain.apiserver.kubelet_client import StreamReply
 from coxswain.apiserver.negotiation import JSON, PROTOBUF, negotiate
 from coxswain.apiserver.pending import Pending
 from coxswain.apiserver.pipeline import Pipeline, internal
+from coxswain.apiserver.proxying.passages import Passage, Proxies
 from coxswain.apiserver.request import Reply, not_served, wrong_method
 from coxswain.apiserver.routes import Route, is_true, parse_path, parse_query, verb_of
 from coxswain.apiserver.settings import LimitSettings, ServingSettings
@@ -41,7 +42,7 @@ from coxswain.client.interface import Call, UserInfo
 log = logging.getLogger(__name__)
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-_LONG_SUBRESOURCES = frozenset({"log", "proxy", "exec", "attach", "portforward"})
+_LONG_SUBRESOURCES = frozenset({"log"})
 _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
 _NO_RESOURCE = GVR("", "", "")
 
@@ -106,6 +107,8 @@ class RestServer:
         self._writing = 0
         self._stopping = False
         self.port = serving.port
+        #: Answers what nodes, pods, services and extension servers are asked.
+        self.proxies: Proxies | None = None
 
     async def start(self) -> None:
         """Listen; ``port`` is then the real one. Raises ``OSError`` when the port is taken."""
@@ -150,6 +153,10 @@ class RestServer:
                 raise _refusal(request, self._serving)
             target = exchange.target = resolve(request.method, request.target)
             user = self._authenticate(request)
+            if self.proxies is not None and self.proxies.concerns(target):
+                passage = self.proxies.passage(request, target, user)
+                self._streams.add(self._begin(exchange, self._elsewhere(exchange, passage)))
+                return
             if target.route is None:
                 self._answer(exchange, self._non_resource(request, target, user))
             elif target.verb == "watch":
@@ -354,11 +361,37 @@ class RestServer:
         finally:
             self._streams.discard(task)
 
+    async def _elsewhere(self, exchange: Exchange, passage: Passage) -> None:
+        """What somebody else answers: whole, piece by piece, or by taking the connection over."""
+        task = asyncio.current_task()
+        assert task is not None
+        exchange.request.on_lost = task.cancel
+        try:
+            reply = await passage
+            if isinstance(reply, StreamReply):
+                await self._pass_on(exchange, reply)
+            elif reply is not None:
+                self._answer(exchange, reply)
+            else:
+                self._observe(exchange, 101)
+        except ConnectionError:
+            log.debug("a client left while its request was passed on")
+        except Exception as error:
+            self._fail(exchange, error)
+        finally:
+            self._streams.discard(task)
+
     async def _pass_on(self, exchange: Exchange, reply: StreamReply) -> None:
         request = exchange.request
         complete = False
         try:
-            stream = request.start_stream(status_line(reply.code) + _lines(reply.headers))
+            head = status_line(reply.code) + _lines(reply.headers)
+            if reply.code in (204, 304):
+                complete = True
+                request.respond(head, b"")
+                self._observe(exchange, reply.code)
+                return
+            stream = request.start_stream(head)
             async for chunk in reply.body:
                 stream.write(chunk)
                 await stream.drain()

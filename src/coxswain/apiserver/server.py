@@ -34,6 +34,7 @@ from coxswain.apiserver.identity import Identity, assemble
 from coxswain.apiserver.kubelet_client import KubeletClient
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying.settings import ProxySettings
+from coxswain.apiserver.proxying.settings import ProxySettings
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
 from coxswain.apiserver.settings import ApiServerConfig

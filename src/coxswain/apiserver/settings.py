@@ -8,6 +8,7 @@ from typing import Literal
 
 from coxswain.apiserver.authn.settings import IdentitySettings
 from coxswain.apiserver.encryption.settings import EncryptionSettings
+from coxswain.apiserver.proxying.settings import ProxySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +91,5 @@ class ApiServerConfig:
     watch: WatchSettings = field(default_factory=WatchSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
+    proxies: ProxySettings = field(default_factory=ProxySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
