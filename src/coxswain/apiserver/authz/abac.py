@@ -127,9 +127,15 @@ def _policy(line: bytes, where: str) -> Policy:
         raise ConfigurationError(f"{where}: no spec")
     if version != _VERSIONS[0]:
         return _unversioned(spec, where)
-    texts = [_text(spec, name, where) for name in ("user", "group")]
-    more = [_text(spec, name, where) for name in ("apiGroup", "resource", "namespace", "nonResourcePath")]
-    return Policy(*texts, _flag(spec, where), *more)
+    return Policy(
+        user=_text(spec, "user", where),
+        group=_text(spec, "group", where),
+        readonly=_flag(spec, where),
+        api_group=_text(spec, "apiGroup", where),
+        resource=_text(spec, "resource", where),
+        namespace=_text(spec, "namespace", where),
+        path=_text(spec, "nonResourcePath", where),
+    )
 
 
 def _unversioned(spec: dict[str, Any], where: str) -> Policy:

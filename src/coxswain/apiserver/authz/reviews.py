@@ -13,9 +13,10 @@ from typing import Any
 from coxswain.api import errors, fields
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.authn.authenticator import Authenticator
+from coxswain.apiserver.authz import selectors
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.authz.authorizer import Authorizer
-from coxswain.apiserver.authz.rbac import Grant
+from coxswain.apiserver.authz.rules import Rule
 from coxswain.base import clock
 from coxswain.client.interface import UserInfo
 
@@ -89,10 +90,17 @@ class Reviews:
         return self._answer(obj, spec, user)
 
     def _answer(self, obj: Object, spec: Object, subject: UserInfo) -> Object:
-        decision = self._authorizer.authorize(_attributes(spec, subject))
+        attributes, problems = _attributes(spec, subject)
+        decision = self._authorizer.authorize(attributes)
         status: Object = {"allowed": decision.allowed}
+        if decision.denied:
+            status["denied"] = True
         if decision.reason:
             status["reason"] = decision.reason
+        if decision.error:
+            problems.insert(0, decision.error)
+        if problems:
+            status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         obj["spec"] = spec
         obj["status"] = status
         return obj
@@ -101,18 +109,18 @@ class Reviews:
         namespace = str((obj.get("spec") or {}).get("namespace") or "")
         if not namespace:
             raise errors.BadRequest("no namespace on request")
-        grants, problems = self._authorizer.rbac.grants(user, namespace)
+        rules, problems = self._authorizer.rules(user, namespace)
         status: Object = {
-            "resourceRules": [_resource_rule(grant) for grant in grants if grant.rule.resources],
+            "resourceRules": [_resource_rule(rule) for rule in rules if rule.resources],
             "nonResourceRules": [
-                {"verbs": list(grant.rule.verbs), "nonResourceURLs": list(grant.rule.non_resource_urls)}
-                for grant in grants
-                if grant.rule.non_resource_urls
+                {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.non_resource_urls)}
+                for rule in rules
+                if rule.non_resource_urls
             ],
             "incomplete": bool(problems),
         }
         if problems:
-            status["evaluationError"] = "; ".join(problems)
+            status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         return {
             "kind": "SelfSubjectRulesReview",
             "apiVersion": f"{AUTHORIZATION}/v1",
@@ -140,11 +148,10 @@ class Reviews:
         except errors.Unauthorized as error:
             obj["status"] = {"user": {}, "error": str(error)}
             return obj
-        obj["status"] = {
-            "authenticated": True,
-            "user": user_info(found.user),
-            "audiences": list(found.audiences),
-        }
+        status: Object = {"authenticated": True, "user": user_info(found.user)}
+        if found.audiences:
+            status["audiences"] = list(found.audiences)
+        obj["status"] = status
         return obj
 
 
@@ -167,12 +174,14 @@ def _subject(spec: Object) -> UserInfo:
     )
 
 
-def _attributes(spec: Object, subject: UserInfo) -> Attributes:
+def _attributes(spec: Object, subject: UserInfo) -> tuple[Attributes, list[str]]:
+    """The question that a review asks, and what of its selectors is not understood."""
     resource: Any = spec.get("resourceAttributes")
     if resource is None:
         path = spec["nonResourceAttributes"]
-        return Attributes(subject, path.get("verb", ""), path=path.get("path", ""), is_resource=False)
-    return Attributes(
+        return Attributes(subject, path.get("verb", ""), path=path.get("path", ""), is_resource=False), []
+    field_text, label_text, problems = selectors.from_review(resource)
+    attributes = Attributes(
         subject,
         resource.get("verb", ""),
         resource.get("group", ""),
@@ -181,7 +190,10 @@ def _attributes(spec: Object, subject: UserInfo) -> Attributes:
         resource.get("subresource", ""),
         resource.get("namespace", ""),
         resource.get("name", ""),
+        field_selector=field_text,
+        label_selector=label_text,
     )
+    return attributes, problems
 
 
 def _access_problems(spec: Object) -> fields.Errors:
@@ -192,7 +204,7 @@ def _access_problems(spec: Object) -> fields.Errors:
     if resource is None and path is None:
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         return [fields.invalid("spec.resourceAttributes", None, why)]
-    return []
+    return [] if resource is None else selectors.problems_of(resource)
 
 
 def _raise_if(problems: fields.Errors, kind: str) -> None:
@@ -211,8 +223,7 @@ def _prune(value: Object) -> Object:
     return pruned
 
 
-def _resource_rule(grant: Grant) -> Object:
-    rule = grant.rule
+def _resource_rule(rule: Rule) -> Object:
     found: Object = {"verbs": list(rule.verbs)}
     if rule.api_groups:
         found["apiGroups"] = list(rule.api_groups)
