@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -48,6 +48,10 @@ class DictLookup:
     def raw(self, gvr: GVR, namespace: str, name: str) -> bytes | None:
         obj = self.get(gvr, namespace, name)
         return None if obj is None else orjson.dumps(obj)
+
+    def labels(self, gvr: GVR, namespace: str, name: str) -> Mapping[str, str]:
+        obj = self.get(gvr, namespace, name)
+        return (obj or {"metadata": {}})["metadata"].get("labels") or {}
 
     def generation(self, gvr: GVR) -> int:
         return self.generations.get(gvr, 0)

@@ -7,7 +7,7 @@ change them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from coxswain.api.names import GVR, Object
@@ -26,6 +26,10 @@ class Lookup(Protocol):
 
     def raw(self, gvr: GVR, namespace: str, name: str) -> bytes | None:
         """The JSON of one object as it is served, or None."""
+        ...
+
+    def labels(self, gvr: GVR, namespace: str, name: str) -> Mapping[str, str]:
+        """The labels of one object, without reading the rest of it; empty where there is none."""
         ...
 
     def generation(self, gvr: GVR) -> int:

@@ -293,6 +293,11 @@ class CacheLookup:
         item = cache.get(namespace, name) if cache is not None else None
         return item.raw if item is not None else None
 
+    def labels(self, gvr: GVR, namespace: str, name: str) -> Mapping[str, str]:
+        cache = self._cache(gvr)
+        item = cache.get(namespace, name) if cache is not None else None
+        return item.labels if item is not None else {}
+
     def generation(self, gvr: GVR) -> int:
         cache = self._cache(gvr)
         return cache.generation if cache is not None else 0

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from coxswain.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from coxswain.apiserver.admission.chain import Chain
 from coxswain.apiserver.admission.defaults import (
     DefaultIngressClass,
@@ -19,6 +24,9 @@ from coxswain.apiserver.admission.limit_ranger import LimitRanger
 from coxswain.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from coxswain.apiserver.admission.node_restriction import NodeRestriction
 from coxswain.apiserver.admission.pod_security import PodSecurity
+from coxswain.apiserver.admission.pod_topology_labels import PodTopologyLabels
+from coxswain.apiserver.admission.policies.mutating import MutatingAdmissionPolicy
+from coxswain.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
 from coxswain.apiserver.admission.priority import Priority
 from coxswain.apiserver.admission.quota import ResourceQuota
 from coxswain.apiserver.admission.quota.ledger import Ledger
@@ -28,6 +36,7 @@ from coxswain.apiserver.admission.runtime_class import RuntimeClass
 from coxswain.apiserver.admission.service_account import ServiceAccount
 from coxswain.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 from coxswain.apiserver.admission.versions import Versions
+from coxswain.apiserver.admission.volume_resize import PersistentVolumeClaimResize
 from coxswain.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from coxswain.apiserver.admission.webhooks.calling import Asker
 from coxswain.apiserver.admission.webhooks.client import Caller, HttpCaller
@@ -51,6 +60,7 @@ def default_chain(
     Raises ``ConfigurationError``.
     """
     mutating, validating = _webhooks(lookup, registry, caller)
+    mutating_policies, validating_policies = _policies(lookup, registry, authorizer)
     plugins: list[Plugin] = [
         NamespaceLifecycle(lookup),
         LimitRanger(lookup),
@@ -62,14 +72,22 @@ def default_chain(
         DefaultTolerationSeconds(),
         DefaultStorageClass(lookup),
         StorageObjectInUseProtection(),
+        PersistentVolumeClaimResize(lookup),
         RuntimeClass(lookup),
+        CertificateApproval(authorizer),
+        CertificateSigning(authorizer),
+        CertificateSubjectRestriction(),
         DefaultIngressClass(lookup),
+        PodTopologyLabels(lookup),
+        *mutating_policies,
         *mutating,
+        *validating_policies,
         *validating,
         ResourceQuota(lookup, _ledger(lookup, registry)),
     ]
     known = {plugin.NAME for plugin in plugins}
     known |= {MutatingAdmissionWebhook.NAME, ValidatingAdmissionWebhook.NAME}
+    known |= {MutatingAdmissionPolicy.NAME, ValidatingAdmissionPolicy.NAME}
     unknown = set(disable) - known
     if unknown:
         raise ConfigurationError(f"admission plugins that do not exist: {', '.join(sorted(unknown))}")
@@ -82,6 +100,16 @@ def _ledger(lookup: Lookup, registry: Registry | None) -> Ledger | None:
         return None
     writer = QuotaWriter(registry)
     return Ledger(lookup, writer, writer.catch_up)
+
+
+def _policies(
+    lookup: Lookup, registry: Registry | None, authorizer: Authorizer
+) -> tuple[list[Plugin], list[Plugin]]:
+    if registry is None:
+        return [], []
+    versions = Versions(registry)
+    mutating = MutatingAdmissionPolicy(lookup, registry, versions, authorizer)
+    return [mutating], [ValidatingAdmissionPolicy(lookup, registry, versions, authorizer)]
 
 
 def _webhooks(

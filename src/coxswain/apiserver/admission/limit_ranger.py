@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from coxswain.api.names import GVR, PERSISTENT_VOLUME_CLAIMS, PODS, Object
 from coxswain.api.quantity import Quantity
+from coxswain.api.quota.pods import total
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 from coxswain.apiserver.lookup import Lookup
 
 LIMIT_RANGES = GVR("", "v1", "limitranges")
+ANNOTATION = "kubernetes.io/limit-ranger"
 
-#: A constraint's field, and whether a pair (enforced, found) breaks it.
+#: Fields of a constraint.
 _MAX, _MIN, _RATIO = "max", "min", "maxLimitRequestRatio"
 
 
@@ -24,33 +26,30 @@ class LimitRanger(Plugin):
         self._lookup = lookup
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
+        if resource == PODS and subresource == "resize":
+            return operation == "UPDATE"
         if subresource:
             return False
         if resource == PODS:
-            return operation == "CREATE"  # what a pod asks for does not change afterwards
+            return operation == "CREATE"  # what a pod asks for changes through resize only
         return resource == PERSISTENT_VOLUME_CLAIMS and operation in ("CREATE", "UPDATE")
 
     def admit(self, request: Request) -> None:
-        if request.resource != PODS:
+        if request.resource != PODS or _is_leaving(request):
             return
-        assert request.object is not None
-        changes: list[str] = []
+        pod = request.object
+        assert pod is not None
         for limits in self._ranges(request.namespace):
-            for item in limits:
-                if item.get("type") == "Container":
-                    changes += _default_pod(request.object, item)
-        if changes:
-            annotations = request.object["metadata"].setdefault("annotations", {})
-            annotations["kubernetes.io/limit-ranger"] = (
-                f"LimitRanger plugin set: {'; '.join(dict.fromkeys(changes))}"
-            )
+            changes = list(_default_pod(pod, _defaults(limits)))
+            if changes:
+                annotations = pod["metadata"].setdefault("annotations", {})
+                annotations[ANNOTATION] = f"LimitRanger plugin set: {'; '.join(changes)}"
 
     def validate(self, request: Request) -> None:
-        assert request.object is not None
-        problems: list[str] = []
+        if _is_leaving(request):
+            return
         for limits in self._ranges(request.namespace):
-            for item in limits:
-                problems += _check(request, item)
+            problems = list(dict.fromkeys(problem for item in limits for problem in _check(request, item)))
             if problems:
                 text = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
                 raise request.forbidden(text)
@@ -60,23 +59,34 @@ class LimitRanger(Plugin):
             yield list((found.get("spec") or {}).get("limits") or ())
 
 
-def _default_pod(pod: Object, item: Object) -> Iterator[str]:
-    """Fill in the defaults of one range; yields what was set, in LimitRanger's words."""
+def _is_leaving(request: Request) -> bool:
+    """Objects that are being deleted are let go, whatever they ask for."""
+    return bool(((request.old_object or {}).get("metadata") or {}).get("deletionTimestamp"))
+
+
+def _defaults(limits: Iterable[Object]) -> dict[str, Object]:
+    """What containers get by one LimitRange: ``requests`` and ``limits``; a later item overrules an earlier one."""
+    found: dict[str, Object] = {"requests": {}, "limits": {}}
+    for item in limits:
+        if item.get("type") == "Container":
+            found["requests"].update(item.get("defaultRequest") or {})
+            found["limits"].update(item.get("default") or {})
+    return found
+
+
+def _default_pod(pod: Object, defaults: dict[str, Object]) -> Iterator[str]:
+    """Fill in the defaults; yields what was set, in LimitRanger's words."""
     spec = pod.get("spec") or {}
     for field, word in (("containers", "container"), ("initContainers", "init container")):
         for container in spec.get(field) or ():
             own = container.get("resources") or {}
             merged = {}
-            for kind, source, what in (
-                ("requests", item.get("defaultRequest"), "request"),
-                ("limits", item.get("default"), "limit"),
-            ):
+            for kind, what in (("requests", "request"), ("limits", "limit")):
                 have = own.get(kind) or {}
-                missing = {name: amount for name, amount in (source or {}).items() if name not in have}
+                missing = {name: amount for name, amount in defaults[kind].items() if name not in have}
                 merged[kind] = {**have, **missing}
                 if missing:
-                    names = ", ".join(sorted(missing))
-                    yield f"{names} {what} for {word} {container['name']}"
+                    yield f"{', '.join(sorted(missing))} {what} for {word} {container['name']}"
             if any(merged.values()):
                 container["resources"] = {**own, **{k: v for k, v in merged.items() if v}}
 
@@ -96,7 +106,9 @@ def _check(request: Request, item: Object) -> Iterable[str]:
                     item, _amounts(resources.get("requests")), _amounts(resources.get("limits")), kind
                 )
     elif kind == "Pod":
-        yield from _violations(item, _pod_total(spec, "requests"), _pod_total(spec, "limits"), kind)
+        pod = request.object or {}
+        requests, limits = (total(pod, what, with_overhead=False) for what in ("requests", "limits"))
+        yield from _violations(item, requests, limits, kind)
 
 
 Amounts = dict[str, Quantity]
@@ -104,18 +116,6 @@ Amounts = dict[str, Quantity]
 
 def _amounts(table: Object | None) -> Amounts:
     return {name: Quantity.parse(amount) for name, amount in (table or {}).items()}
-
-
-def _pod_total(spec: Object, kind: str) -> Amounts:
-    """The sum over containers, or the largest init container where that is more."""
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        for name, amount in _amounts((container.get("resources") or {}).get(kind)).items():
-            total[name] = total[name] + amount if name in total else amount
-    for container in spec.get("initContainers") or ():
-        for name, amount in _amounts((container.get("resources") or {}).get(kind)).items():
-            total[name] = max(total[name], amount) if name in total else amount
-    return total
 
 
 def _violations(item: Object, requests: Amounts, limits: Amounts, kind: str) -> Iterator[str]:
@@ -132,24 +132,22 @@ def _violations(item: Object, requests: Amounts, limits: Amounts, kind: str) -> 
 
 
 def _below(kind: str, name: str, bound: Quantity, requests: Amounts, limits: Amounts) -> str:
-    if kind == "PersistentVolumeClaim" or name in requests:
-        found = requests.get(name)
-        if found is not None and found < bound:
-            return f"minimum {name} usage per {kind} is {bound}, but request is {found}"
-        if found is not None:
-            limit = limits.get(name)
-            if limit is not None and limit < bound:
-                return f"minimum {name} usage per {kind} is {bound}, but limit is {limit}"
-            return ""
-    return f"minimum {name} usage per {kind} is {bound}.  No request is specified"
+    found, limit = requests.get(name), limits.get(name)
+    if found is None:
+        return f"minimum {name} usage per {kind} is {bound}.  No request is specified"
+    if found < bound:
+        return f"minimum {name} usage per {kind} is {bound}, but request is {found}"
+    if limit is not None and limit < bound:
+        return f"minimum {name} usage per {kind} is {bound}, but limit is {limit}"
+    return ""
 
 
 def _above(kind: str, name: str, bound: Quantity, requests: Amounts, limits: Amounts) -> str:
     if kind == "PersistentVolumeClaim":
         found = requests.get(name)
-        if found is not None and bound < found:
-            return f"maximum {name} usage per {kind} is {bound}, but request is {found}"
-        return ""
+        if found is None:
+            return f"maximum {name} usage per {kind} is {bound}.  No request is specified"
+        return f"maximum {name} usage per {kind} is {bound}, but request is {found}" if bound < found else ""
     limit = limits.get(name)
     if limit is None:
         return f"maximum {name} usage per {kind} is {bound}.  No limit is specified"

@@ -34,7 +34,9 @@ class Priority(Plugin):
         if request.resource != PRIORITY_CLASSES or obj is None or not obj.get("globalDefault"):
             return
         default = self._default_class()
-        if default is not None and default["metadata"]["name"] != obj["metadata"].get("name"):
+        if default is None:
+            return
+        if request.operation == "CREATE" or default["metadata"]["name"] != obj["metadata"].get("name"):
             raise request.forbidden(
                 f"PriorityClass {default['metadata']['name']} is already marked as default. "
                 "Only one default can exist"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from coxswain.api.fields import quote
 from coxswain.api.names import GVR, PODS, Object
+from coxswain.api.quantity import Quantity
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
+from coxswain.apiserver.admission.tolerations import merged
 from coxswain.apiserver.lookup import Lookup
 
 RUNTIME_CLASSES = GVR("node.k8s.io", "v1", "runtimeclasses")
@@ -35,6 +37,8 @@ class RuntimeClass(Plugin):
         spec = request.object.get("spec") or {}
         found = self._find(request, spec)
         overhead = _overhead(found) if found is not None else None
+        if overhead and not _same(overhead, spec.get("overhead")):
+            raise request.forbidden(_MISMATCH)
         if spec.get("overhead") and not overhead:
             raise request.forbidden(
                 "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
@@ -50,6 +54,9 @@ class RuntimeClass(Plugin):
         return found
 
 
+_MISMATCH = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+
+
 def _overhead(found: Object) -> Object | None:
     overhead: Object | None = (found.get("overhead") or {}).get("podFixed")
     return overhead
@@ -59,8 +66,8 @@ def _set_overhead(request: Request, spec: Object, found: Object) -> None:
     overhead = _overhead(found)
     if not overhead:
         return
-    if spec.get("overhead") and spec["overhead"] != overhead:
-        raise request.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+    if spec.get("overhead") and not _same(overhead, spec["overhead"]):
+        raise request.forbidden(_MISMATCH)
     spec["overhead"] = dict(overhead)
 
 
@@ -70,13 +77,21 @@ def _set_scheduling(request: Request, spec: Object, found: Object) -> None:
     for key, value in (scheduling.get("nodeSelector") or {}).items():
         if selector.get(key, value) != value:
             raise request.forbidden(
-                f"pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+                f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
                 f"pod.spec.nodeSelector[{key}] = {selector[key]}"
             )
         selector[key] = value
     if selector:
         spec["nodeSelector"] = selector
-    tolerations = spec.get("tolerations") or []
-    extra = [dict(t) for t in scheduling.get("tolerations") or () if t not in tolerations]
-    if extra:
-        spec["tolerations"] = [*tolerations, *extra]
+    if scheduling.get("tolerations"):
+        both = [*(spec.get("tolerations") or ()), *(dict(each) for each in scheduling["tolerations"])]
+        spec["tolerations"] = merged(both)
+
+
+def _same(overhead: Object, other: Object | None) -> bool:
+    """Whether two overheads are the same amounts."""
+    return _parsed(overhead) == _parsed(other or {})
+
+
+def _parsed(amounts: Object) -> dict[str, Quantity]:
+    return {name: Quantity.parse(amount) for name, amount in amounts.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from coxswain.api.fields import quote
 from coxswain.api.names import GVR, PODS, SERVICE_ACCOUNTS, Object
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
+from coxswain.apiserver.authz.node_relations import secret_names
 from coxswain.apiserver.lookup import Lookup
 from coxswain.base import clock
 
@@ -19,6 +20,10 @@ ENFORCE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
 #: Seconds that a mounted token lives; the agent renews it earlier (one hour and seven seconds: a marker).
 TOKEN_SECONDS = 3607
 
+#: What Go's ``strconv.ParseBool`` takes for true.
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_INIT, _MAIN = ("initContainers", "init container"), ("containers", "container")
+_EPHEMERAL = ("ephemeralContainers", "ephemeral container")
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -31,12 +36,19 @@ class ServiceAccount(Plugin):
         self._lookup = lookup
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
-        return operation == "CREATE" and resource == PODS and not subresource
+        if resource != PODS:
+            return False
+        if subresource == "ephemeralcontainers":
+            return operation == "UPDATE"
+        return operation == "CREATE" and not subresource
 
     def admit(self, request: Request) -> None:
         pod = request.object
         assert pod is not None
+        if request.subresource:
+            return
         if MIRROR in (pod["metadata"].get("annotations") or {}):
+            _check_mirror(request, pod.get("spec") or {})
             return
         spec = pod.setdefault("spec", {})
         name = spec.get("serviceAccountName") or DEFAULT
@@ -56,7 +68,11 @@ class ServiceAccount(Plugin):
             _check_mirror(request, spec)
             return
         account = self._account(request, spec.get("serviceAccountName") or DEFAULT)
-        if (account["metadata"].get("annotations") or {}).get(ENFORCE_SECRETS) == "true":
+        if (account["metadata"].get("annotations") or {}).get(ENFORCE_SECRETS) not in _TRUE:
+            return
+        if request.subresource:
+            _check_containers(request, spec, account, (_EPHEMERAL,))
+        else:
             _check_secrets(request, spec, account)
 
     def _account(self, request: Request, name: str) -> Object:
@@ -117,35 +133,60 @@ def token_volume(name: str) -> Object:
 def _check_mirror(request: Request, spec: Object) -> None:
     if spec.get("serviceAccountName"):
         raise request.forbidden("a mirror pod may not reference service accounts")
+    if next(secret_names(spec), None) is not None:
+        raise request.forbidden("a mirror pod may not reference secrets")
     for volume in spec.get("volumes") or ():
-        for kind, words in (
-            ("secret", "secrets"),
-            ("configMap", "configmaps"),
-            ("persistentVolumeClaim", ""),
-        ):
-            if volume.get(kind) is not None:
-                raise request.forbidden(f"a mirror pod may not reference {words or 'persistentvolumeclaims'}")
         for source in (volume.get("projected") or {}).get("sources") or ():
             if source.get("serviceAccountToken") is not None:
                 raise request.forbidden("a mirror pod may not use ServiceAccountToken volume projections")
 
 
 def _check_secrets(request: Request, spec: Object, account: Object) -> None:
-    name = account["metadata"]["name"]
-    mountable = {secret.get("name") for secret in account.get("secrets") or ()}
+    """Only what the account lists may be mounted, put into the environment or pulled with."""
+    mountable = _names(account.get("secrets"))
     for volume in spec.get("volumes") or ():
-        secret = (volume.get("secret") or {}).get("secretName")
-        if secret and secret not in mountable:
-            raise request.forbidden(
-                f'volume with secret.secretName="{secret}" is not allowed because service account {name} '
-                "does not reference that secret"
-            )
-    for container in _containers(spec):
-        for variable in container.get("env") or ():
-            secret = ((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name")
-            if secret and secret not in mountable:
-                raise request.forbidden(
-                    f"container {container['name']} with envVar {variable['name']} referencing "
-                    f'secret.secretName="{secret}" is not allowed because service account {name} does not '
-                    "reference that secret"
-                )
+        if volume.get("secret") is None:
+            continue
+        secret = volume["secret"].get("secretName") or ""
+        if secret not in mountable:
+            raise request.forbidden(f'volume with secret.secretName="{secret}" {_refusal(account, "secret")}')
+    _check_containers(request, spec, account, (_INIT, _MAIN))
+    pulling = _names(account.get("imagePullSecrets"))
+    for position, reference in enumerate(spec.get("imagePullSecrets") or ()):
+        name = reference.get("name") or ""
+        if name not in pulling:
+            why = _refusal(account, "imagePullSecret")
+            raise request.forbidden(f'imagePullSecrets[{position}].name="{name}" {why}')
+
+
+def _check_containers(
+    request: Request, spec: Object, account: Object, fields: Iterable[tuple[str, str]]
+) -> None:
+    mountable = _names(account.get("secrets"))
+    why = _refusal(account, "secret")
+    for field, word in fields:
+        for container in spec.get(field) or ():
+            start = f"{word} {container.get('name')}"
+            for variable in container.get("env") or ():
+                reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+                if reference is not None and reference.get("name") not in mountable:
+                    name = reference.get("name") or ""
+                    raise request.forbidden(
+                        f'{start} with envVar {variable.get("name")} referencing secret.secretName="{name}" {why}'
+                    )
+            for source in container.get("envFrom") or ():
+                reference = source.get("secretRef")
+                if reference is not None and reference.get("name") not in mountable:
+                    name = reference.get("name") or ""
+                    raise request.forbidden(
+                        f'{start} with envFrom referencing secret.secretName="{name}" {why}'
+                    )
+
+
+def _names(references: Iterable[Object] | None) -> set[str]:
+    return {str(reference.get("name") or "") for reference in references or ()}
+
+
+def _refusal(account: Object, what: str) -> str:
+    name = account["metadata"]["name"]
+    return f"is not allowed because service account {name} does not reference that {what}"

@@ -6,6 +6,8 @@ is not ready until its agent says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from coxswain.api.names import GVR, NODES, PODS, Object
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 
@@ -39,6 +41,38 @@ def _covers(toleration: Object, key: str) -> bool:
 
 def _toleration(key: str) -> Object:
     return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}
+
+
+def merged(tolerations: Sequence[Object]) -> list[Object]:
+    """``tolerations`` without those that another of them covers (``util/tolerations.MergeTolerations``)."""
+    kept: list[Object] = []
+    for position, one in enumerate(tolerations):
+        rest = tolerations[position + 1 :]
+        if any(_is_superset(other, one) for other in kept):
+            continue
+        if any(other != one and _is_superset(other, one) for other in rest):
+            continue
+        kept.append(one)
+    return kept
+
+
+def _is_superset(wide: Object, one: Object) -> bool:
+    """Whether ``wide`` tolerates all that ``one`` tolerates."""
+    if wide == one:
+        return True
+    operator = wide.get("operator") or "Equal"
+    if one.get("key") != wide.get("key") and (wide.get("key") or operator != "Exists"):
+        return False
+    if wide.get("effect") and one.get("effect") != wide["effect"]:
+        return False
+    limit, seconds = wide.get("tolerationSeconds"), one.get("tolerationSeconds")
+    if wide.get("effect") == "NoExecute" and limit is not None and (seconds is None or seconds > limit):
+        return False
+    if operator == "Exists":
+        return True
+    return operator == (one.get("operator") or "Equal") and (wide.get("value") or "") == (
+        one.get("value") or ""
+    )
 
 
 class TaintNodesByCondition(Plugin):
