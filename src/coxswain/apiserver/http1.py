@@ -7,6 +7,9 @@ Guarantees:
   ``respond``, ``Stream.end`` or ``take_over``. What was pipelined behind it waits, up to a bound, then unread.
 - A request that is too long (head: ``max_head_bytes``, body: ``max_body_bytes``) or is no HTTP reaches the
   handler with ``failure`` set; its connection closes after the answer, once the client had time to read it.
+- Memory is bounded: a connection holds a few pipelined requests (``_PIPELINED``, ``_PIPELINED_BYTES``) besides the one
+  at work, all bodies together ``max_buffered_bytes`` (large ones are refused beyond it), and answers that nobody
+  reads ``max_unread_bytes`` (the connections that have stood still the longest are cut off).
 - Nobody waits for ever: one timer of the server sweeps all connections for idle ones, for heads and bodies
   that do not arrive, for requests past their ``deadline`` and for readers that take nothing any more.
 """
@@ -29,11 +32,15 @@ from coxswain.base import clock
 
 log = logging.getLogger(__name__)
 
-Failure = Literal["malformed", "method", "head", "body", "slow"]
+Failure = Literal["malformed", "method", "head", "body", "slow", "busy"]
 
 _SWEEP_SECONDS = 1.0
 #: Requests that may wait behind the one at work before nothing more is read from their connection.
 _PIPELINED = 64
+#: The same in bytes of their bodies.
+_PIPELINED_BYTES = 1 << 20
+#: Bodies up to this size are taken even when all of them together are too much.
+_SMALL_BODY = 32 << 10
 #: Seconds that a refused client gets to stop sending and read why.
 _LINGER_SECONDS = 2.0
 _JOIN_BELOW = 64 << 10
@@ -54,6 +61,10 @@ class HttpLimits:
     body_timeout: float = 60.0
     unread_timeout: float = 120.0
     """How long a client may read nothing of an answer that waits for it."""
+    max_buffered_bytes: int = 256 << 20
+    """Request bodies of all connections."""
+    max_unread_bytes: int = 1 << 30
+    """Answers of all connections that wait to be read."""
 
 
 def status_line(code: int) -> bytes:
@@ -165,6 +176,11 @@ class Connection(asyncio.Protocol):
         self._refused = False
         self._linger_until = 0.0
         self._unheeded = False
+        #: Bytes of bodies that wait in the queue, and of those held in all (as the server counts them).
+        self._queued_bytes = 0
+        self._held = 0
+        self._counted_unread = 0
+        self._local: bool | None = None
         #: What came behind a request to upgrade, whose parser has stopped (None: no such request).
         self._leftover: bytes | None = None
         self._begin()
@@ -173,7 +189,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._in_head = False
         self._head_bytes = 0
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._body_bytes = 0
         self._owes_continue = False
 
@@ -196,8 +212,19 @@ class Connection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if isinstance(name, tuple) else ""
 
+    @property
+    def local(self) -> bool:
+        """Whether the client is on this machine."""
+        if self._local is None:
+            peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+            host = peer[0] if isinstance(peer, tuple) else ""
+            self._local = host.startswith("127.") or host in ("::1", "")
+        return self._local
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._hold(-self._held)
+        self._count_unread(0)
         self._closing = True
         self._transport = None
         self._queue.clear()
@@ -211,9 +238,12 @@ class Connection(asyncio.Protocol):
         self._paused = True
         self._unread = 0
         self.touched = self._loop.time()
+        if self._transport is not None:
+            self._count_unread(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._count_unread(0)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._advance()
@@ -247,6 +277,14 @@ class Connection(asyncio.Protocol):
         self._advance()
         self._flush()
 
+    def _count_unread(self, waiting: int) -> None:
+        self._server.unread += waiting - self._counted_unread
+        self._counted_unread = waiting
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._server.buffered += size
+
     # -- the parser
 
     def on_message_begin(self) -> None:
@@ -265,7 +303,8 @@ class Connection(asyncio.Protocol):
         # Trailers come here, too, and mean nothing.
         if self._in_head and self._request is not None:
             self._request.fields.append((name.lower(), value))
-            self._count_head(len(name) + len(value))
+            # The line's colon, blank and end, too: many short headers are not free.
+            self._count_head(len(name) + len(value) + 4)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -292,10 +331,20 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._owes_continue = False
-        self._body.append(data)
-        self._body_bytes += len(data)
+        if not self._body:
+            self._body = data
+        else:
+            # Not a list of pieces: chunks of one byte would take fifty times their size.
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += data
+        size = len(data)
+        self._body_bytes += size
+        self._hold(size)
         if self._body_bytes > self._limits.max_body_bytes:
             self._refuse("body")
+        elif self._server.buffered > self._limits.max_buffered_bytes and self._body_bytes > _SMALL_BODY:
+            self._refuse("busy")
 
     def on_message_complete(self) -> None:
         # The parser says what came behind a request to upgrade when it is done with the data: until then it waits.
@@ -306,8 +355,8 @@ class Connection(asyncio.Protocol):
         self._request = None
         body = self._body
         if body:
-            request.body = body[0] if len(body) == 1 else b"".join(body)
-            self._body = []
+            request.body = bytes(body)
+            self._body = b""
         self._enqueue(request)
 
     def _continue(self) -> None:
@@ -324,6 +373,7 @@ class Connection(asyncio.Protocol):
             return
         self._refused = True
         request = self._request or Request(self)
+        self._hold(-self._body_bytes)
         self._begin()
         request.failure = failure
         request.keep_alive = False
@@ -331,9 +381,13 @@ class Connection(asyncio.Protocol):
 
     def _enqueue(self, request: Request) -> None:
         self._queue.append(request)
-        self._heed(len(self._queue) <= _PIPELINED)
+        self._queued_bytes += len(request.body)
+        self._heed_queue()
         if not self._corked or len(self._queue) == 1:
             self._advance()
+
+    def _heed_queue(self) -> None:
+        self._heed(len(self._queue) <= _PIPELINED and self._queued_bytes <= _PIPELINED_BYTES)
 
     def _heed(self, heed: bool) -> None:
         """Read what the client sends, or do not."""
@@ -352,8 +406,9 @@ class Connection(asyncio.Protocol):
         try:
             while self._active is None and self._queue and not (self._paused or self._closing):
                 request = self._active = self._queue.popleft()
+                self._queued_bytes -= len(request.body)
                 if self._unheeded:
-                    self._heed(len(self._queue) <= _PIPELINED)
+                    self._heed_queue()
                 self._server.handler(request)
         finally:
             self._advancing = False
@@ -366,6 +421,9 @@ class Connection(asyncio.Protocol):
             return
         self._active = None
         request.on_lost = None
+        if request.body:
+            self._hold(-len(request.body))
+            request.body = b""
         if self._closing or self._transport is None:
             return
         if not request.keep_alive or self._server.stopping:
@@ -461,6 +519,8 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._active = self._transport = None
         self._server.connections.discard(self)
+        self._hold(-self._held)
+        self._count_unread(0)
         transport.set_protocol(protocol)
         if self._unheeded:
             transport.resume_reading()
@@ -475,6 +535,11 @@ class Connection(asyncio.Protocol):
             await self._drained
 
     # -- the sweep
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client to read, as last counted."""
+        return self._counted_unread
 
     @property
     def busy(self) -> bool:
@@ -508,6 +573,7 @@ class Connection(asyncio.Protocol):
 
     def _stuck(self, transport: asyncio.Transport, now: float) -> bool:
         waiting = transport.get_write_buffer_size()
+        self._count_unread(waiting)
         if waiting != self._unread:
             self._unread = waiting
             self.touched = now
@@ -541,6 +607,9 @@ class HttpServer:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.stopping = False
+        #: Bytes of request bodies held, and of answers unread, by all connections.
+        self.buffered = 0
+        self.unread = 0
         self.date = b""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -557,7 +626,20 @@ class HttpServer:
         now = self.loop.time()
         for connection in tuple(self.connections):
             connection.sweep(now)
+        if self.unread > self.limits.max_unread_bytes:
+            self._cut_off_readers()
         self._timer = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _cut_off_readers(self) -> None:
+        """Make room: those go first that have read nothing for the longest time."""
+        readers = [connection for connection in self.connections if connection.unread]
+        left = self.unread
+        for connection in sorted(readers, key=lambda one: one.touched):
+            if left <= self.limits.max_unread_bytes:
+                break
+            left -= connection.unread
+            log.info("a client that reads too slowly was cut off: too much waits to be read")
+            connection.drop()
 
     async def stop(self, grace: float) -> None:
         """Let running requests end, up to ``grace`` seconds, and close all connections. Idempotent."""

@@ -1,42 +1,50 @@
 """The HTTPS door: HTTP requests into ``Call``s, ``Reply``s into HTTP responses, watches into chunks.
 
-    TLS (h1) -> authenticate -> impersonate -> in-flight limit -> pipeline | endpoints -> response
+    TLS (h1) -> authenticate -> impersonate -> audit -> fairness -> pipeline | endpoints -> response
 
 ``http1`` speaks HTTP; here is what the requests mean. What the cache can answer at once is answered at once,
-without a task. Watches are written straight to the transport, one chunk for a run of events: nobody waits for
-a watcher, and one whose connection holds back more than ``buffer_bytes`` is cut off. Every failure is answered
-with a Status; a bug is logged and answered with 500.
+without a task, unless others wait for the same priority level. Long lists begin a few at a time (``pacing``), and
+keep their seats until the client has read them. Every failure is answered with a Status; a bug is logged and
+answered with 500.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import GVR
-from coxswain.apiserver import metrics
+from coxswain.apiserver import compressing, metrics
 from coxswain.apiserver.authn.impersonation import impersonated
 from coxswain.apiserver.authz.attributes import Attributes
+from coxswain.apiserver.deadlines import allowed_seconds
+from coxswain.apiserver.endpoints import TEXT as PLAIN_TEXT
 from coxswain.apiserver.endpoints import Endpoints
-from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, Stream, status_line
+from coxswain.apiserver.fairness.controller import Flow, Gate, too_many
+from coxswain.apiserver.fairness.inflight import InFlightLimits
+from coxswain.apiserver.fairness.queueset import Ticket
+from coxswain.apiserver.fairness.width import NARROW, Width, list_bytes
+from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, status_line
 from coxswain.apiserver.kubelet_client import StreamReply
-from coxswain.apiserver.negotiation import JSON, PROTOBUF, negotiate
+from coxswain.apiserver.negotiation import JSON, negotiate
+from coxswain.apiserver.pacing import Pacer
 from coxswain.apiserver.pending import Pending
 from coxswain.apiserver.pipeline import Pipeline, internal
 from coxswain.apiserver.proxying.passages import Passage, Proxies
+from coxswain.apiserver.pump import Pump
 from coxswain.apiserver.request import Reply, not_served, wrong_method
 from coxswain.apiserver.routes import Route, is_true, parse_path, parse_query, verb_of
 from coxswain.apiserver.settings import LimitSettings, ServingSettings
-from coxswain.apiserver.verbs.watching import WatchSession
+from coxswain.apiserver.verbs.watching import WatchSession, watch_error
 from coxswain.apiserver.verbs.writing import new_uid
-from coxswain.apiserver.watchcache import watch_frame
 from coxswain.client.interface import Call, UserInfo
 
 log = logging.getLogger(__name__)
@@ -45,6 +53,13 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _LONG_SUBRESOURCES = frozenset({"log"})
 _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
 _NO_RESOURCE = GVR("", "", "")
+#: Bytes of lists that begin in one turn of the loop: some milliseconds' worth.
+_PACE_BYTES = 8 << 20
+#: Lists of at least this many bytes are paced, and hold their seats until they are read.
+_LONG_LIST = 256 << 10
+
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Authenticator(Protocol):
@@ -70,12 +85,14 @@ class Target(NamedTuple):
 class Exchange:
     """A request being answered, and what the metrics say of it."""
 
-    __slots__ = ("request", "started", "target")
+    __slots__ = ("flow", "request", "started", "target", "ticket")
 
     def __init__(self, request: Request, started: float) -> None:
         self.request = request
         self.started = started
         self.target: Target | None = None
+        self.flow: Flow | None = None
+        self.ticket: Ticket | None = None
 
 
 class RestServer:
@@ -89,8 +106,9 @@ class RestServer:
         serving: ServingSettings,
         limits: LimitSettings,
         tls: ssl.SSLContext | None,
+        gate: Gate | None = None,
     ) -> None:
-        """``tls`` None serves plain HTTP: for tests only."""
+        """``tls`` None serves plain HTTP: for tests only. ``gate`` None: the plain limits of ``limits`` hold."""
         self._pipeline = pipeline
         self._endpoints = endpoints
         self._authenticator = authenticator
@@ -100,11 +118,11 @@ class RestServer:
         self._loop = asyncio.get_running_loop()
         self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
-        self._watches: set[_Pump] = set()
+        self._watches: set[Pump] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading = 0
-        self._writing = 0
+        self._gate = gate or InFlightLimits(limits.max_in_flight, limits.max_mutating_in_flight)
+        self._pacer = Pacer(self._loop, _PACE_BYTES)
         self._stopping = False
         self.port = serving.port
         #: Answers what nodes, pods, services and extension servers are asked.
@@ -118,12 +136,18 @@ class RestServer:
             max_head_bytes=serving.max_header_bytes,
             max_connections=serving.max_connections,
             idle_timeout=serving.idle_timeout,
+            head_timeout=serving.head_timeout,
+            body_timeout=serving.body_timeout,
+            unread_timeout=serving.unread_timeout,
+            max_buffered_bytes=serving.max_buffered_bytes,
+            max_unread_bytes=serving.max_unread_bytes,
         )
         server = HttpServer(self.accept, limits)
         self._listener = await self._loop.create_server(
             server, serving.address, serving.port, ssl=self._tls, backlog=1024
         )
         server.start()
+        self._gate.start()
         self._server = server
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -139,6 +163,7 @@ class RestServer:
             pump.session.watcher.end()
         for task in tuple(self._streams):
             task.cancel()
+        self._gate.stop()
         server, self._server = self._server, None
         if server is not None:
             await server.stop(self._serving.shutdown_grace)
@@ -155,20 +180,26 @@ class RestServer:
             user = self._authenticate(request)
             if self.proxies is not None and self.proxies.concerns(target):
                 passage = self.proxies.passage(request, target, user)
-                self._streams.add(self._begin(exchange, self._elsewhere(exchange, passage)))
+                self._streams.add(self._begin(exchange, partial(self._elsewhere, exchange, passage)))
                 return
-            if target.route is None:
-                self._answer(exchange, self._non_resource(request, target, user))
-            elif target.verb == "watch":
-                self._begin(exchange, self._watch(exchange, target.route, target.query, user))
-            elif target.verb is None:
+            if b"content-encoding" in request.headers:
+                _refuse_encoding(request)
+            route, verb = target.route, target.verb
+            if route is None:
+                flow = exchange.flow = self._gate.flow(user, request.method.lower(), path=target.path)
+                self._in_turn(exchange, flow, partial(self._non_resource, request, target, user))
+            elif verb is None:
                 raise wrong_method()
-            elif target.route.subresource in _LONG_SUBRESOURCES:
-                self._streams.add(self._begin(exchange, self._stream(exchange, target.route, target, user)))
+            elif route.subresource in _LONG_SUBRESOURCES and verb != "watch":
+                work = partial(self._stream, exchange, route, target, user)
+                self._streams.add(self._begin(exchange, work))
             else:
-                self._limited(exchange, target.route, target.verb, target.query, user)
+                exchange.flow = self._gate.flow(
+                    user, verb, route.resource, route.subresource, route.namespace
+                )
+                self._fairly(exchange, exchange.flow, target, user)
         except Pending as pending:
-            self._begin(exchange, self._again(exchange, pending))
+            self._begin(exchange, partial(self._again, exchange, pending))
         except Exception as error:
             self._fail(exchange, error)
 
@@ -201,39 +232,112 @@ class RestServer:
         self._pipeline.authorize(Attributes(user, method.lower(), path=path, is_resource=False))
         if method not in ("GET", "HEAD"):
             raise wrong_method() if self._endpoints.answer(path, {}, "", False) else not_served()
+        if path.startswith("/debug/") and (text := self._gate.debug(path)) is not None:
+            return Reply(200, text.encode(), PLAIN_TEXT)
         accept = request.header(b"accept")
         reply = self._endpoints.answer(path, target.query, accept, _pretty(request, target.query))
         if reply is None:
             raise not_served()
         return reply
 
-    def _limited(
-        self, exchange: Exchange, route: Route, verb: str, query: Mapping[str, str], user: UserInfo
-    ) -> None:
-        """A request that counts against the limits of what is in progress."""
-        request, limits = exchange.request, self._limits
+    # -- turns
+
+    def _in_turn(self, exchange: Exchange, flow: Flow, answer: Callable[[], Reply]) -> None:
+        """Answer at once, unless others wait already."""
+        if not flow.saturated:
+            flow.served += 1
+            self._answer(exchange, answer())
+            return
+
+        def answer_late() -> None:
+            try:
+                self._answer(exchange, answer())
+            except Exception as error:
+                self._fail(exchange, error)
+            self._finish(exchange)
+
+        self._admit(exchange, flow, NARROW, lambda: self._loop.call_soon(answer_late))
+
+    def _fairly(self, exchange: Exchange, flow: Flow, target: Target, user: UserInfo) -> None:
+        """A request for a resource: now, in its turn, or not at all."""
+        route, verb, query = target.route, target.verb, target.query
+        assert route is not None and verb is not None
+        request = exchange.request
         if self._stopping:
             raise errors.ServiceUnavailable("the API server is shutting down", retry_after=1)
+        if verb == "watch":
+            size = self._list_bytes(route, query) if query.get("resourceVersion") in (None, "", "0") else 0
+            self._heavy(exchange, flow, size, partial(self._watch, exchange, route, query, user))
+            return
+        request.deadline = exchange.started + allowed_seconds(query, self._limits.request_timeout)
         call = _call(request, route, verb, query)
         agent, pretty = request.header(b"user-agent"), _pretty(request, query)
         if verb in _WRITES:
-            if self._writing >= limits.max_mutating_in_flight:
-                raise _too_many()
-            request.deadline = exchange.started + limits.request_timeout
-            self._writing += 1
-            self._begin(exchange, self._write(exchange, call, user, agent, pretty))
+            width = self._width_of_write(route, flow)
+            work = partial(self._write, exchange, call, user, agent, pretty)
+            self._admit(exchange, flow, width, partial(self._begin, exchange, work))
             return
-        if self._reading >= limits.max_in_flight:
-            raise _too_many()
-        reply = self._pipeline.answer_now(call, user, user_agent=agent, pretty=pretty)
-        if reply is not None:
-            self._answer(exchange, reply)
-            return
-        self._reading += 1
-        self._begin(exchange, self._read(exchange, call, user, agent, pretty))
+        if not flow.saturated:
+            reply = self._pipeline.answer_now(call, user, user_agent=agent, pretty=pretty)
+            if reply is not None:
+                flow.served += 1
+                self._answer(exchange, reply)
+                return
+        size = self._list_bytes(route, query) if verb == "list" else 0
+        self._heavy(exchange, flow, size, partial(self._read, exchange, call, user, agent, pretty, size))
 
-    def _begin(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = exchange.request.task = self._loop.create_task(work)
+    def _heavy(self, exchange: Exchange, flow: Flow, size: int, work: Work) -> None:
+        """Admit what shows about ``size`` bytes of objects."""
+        begin = partial(self._begin, exchange, work)
+        if size < _LONG_LIST:
+            self._admit(exchange, flow, NARROW, begin)
+            return
+        if self._server is not None and self._server.unread > self._serving.max_unread_bytes:
+            raise _too_many()
+        width = self._gate.width_of_list(size, flow)
+        self._admit(exchange, flow, width, partial(self._pacer.submit, size, begin))
+
+    def _admit(self, exchange: Exchange, flow: Flow, width: Width, begin: Callable[[], object]) -> None:
+        """Begin, now or in its turn. Raises ``TooManyRequests``."""
+        try:
+            ticket = flow.admit(width, exchange.started, begin, partial(self._turn_away, exchange))
+        except errors.TooManyRequests:
+            metrics.REJECTED.inc()
+            raise
+        exchange.ticket = ticket
+        if ticket.started is None:
+            exchange.request.on_lost = partial(self._gate.cancel, ticket, flow)
+
+    def _turn_away(self, exchange: Exchange) -> None:
+        """It waited too long."""
+        self._fail(exchange, _too_many())
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Give the seats back."""
+        ticket, flow = exchange.ticket, exchange.flow
+        if ticket is not None and flow is not None:
+            exchange.ticket = None
+            self._gate.finish(ticket, flow)
+
+    def _list_bytes(self, route: Route, query: Mapping[str, str]) -> int:
+        entry = self._pipeline.core.registry.get(route.resource)
+        if entry is None or entry.cache is None:
+            return 0
+        return list_bytes(entry.cache, route.namespace if entry.namespaced else "", route.name, query)
+
+    def _width_of_write(self, route: Route, flow: Flow) -> Width:
+        entry = self._pipeline.core.registry.get(route.resource)
+        if entry is None or entry.cache is None or flow.level.exempt:
+            return NARROW
+        watchers = entry.cache.audience(route.namespace if entry.namespaced else "")
+        return self._gate.width_of_write(watchers, flow) if watchers else NARROW
+
+    # -- work
+
+    def _begin(self, exchange: Exchange, work: Work) -> asyncio.Task[None]:
+        request = exchange.request
+        request.on_lost = None
+        task = request.task = self._loop.create_task(work())
         # The loop itself does not keep tasks alive.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -251,22 +355,45 @@ class RestServer:
         except Exception as error:
             self._fail(exchange, error)
         finally:
-            self._writing -= 1
+            self._finish(exchange)
 
-    async def _read(self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool) -> None:
-        # Reads wait for nothing but the cache, which bounds that itself.
+    async def _read(
+        self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool, size: int
+    ) -> None:
+        request = exchange.request
         try:
             reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
             assert isinstance(reply, Reply)
-            self._answer(exchange, reply)
+            if size >= _LONG_LIST:
+                await self._answer_long(exchange, reply)
+            else:
+                self._answer(exchange, reply)
+        except asyncio.CancelledError:
+            if not request.expired:
+                raise
+            self._fail(exchange, _took_too_long())
         except Exception as error:
             self._fail(exchange, error)
         finally:
-            self._reading -= 1
+            self._finish(exchange)
+
+    async def _answer_long(self, exchange: Exchange, reply: Reply) -> None:
+        """A long list: perhaps compressed; its seats are taken until the client has read it."""
+        request, serving = exchange.request, self._serving
+        more = b""
+        far = serving.gzip_loopback or not request.connection.local
+        if far and 0 < serving.gzip_min_bytes <= len(reply.body) and compressing.accepts_gzip(request):
+            reply.body = await compressing.compressed(reply.body)
+            more = compressing.HEADERS
+        self._answer(exchange, reply, more)
+        with contextlib.suppress(ConnectionError):
+            await request.connection.drain()
 
     # -- answers
 
     def _answer(self, exchange: Exchange, reply: Reply, more: bytes = b"") -> None:
+        if exchange.flow is not None:
+            more += exchange.flow.headers
         for warning in reply.warnings:
             more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
         exchange.request.respond(_head(reply.code, reply.content_type, more), reply.body)
@@ -311,26 +438,31 @@ class RestServer:
                 "watch", route.resource, route.namespace, route.name, route.subresource, query, accept=accept
             )
             agent = request.header(b"user-agent")
-            session = await self._pipeline.open_watch(call, user, user_agent=agent)
+            try:
+                session = await self._pipeline.open_watch(call, user, user_agent=agent)
+            finally:
+                self._finish(exchange)
         except errors.Expired as error:
             # A revision that is gone is told inside of the watch, as Kubernetes does.
-            stream = request.start_stream(_head(200, JSON))
-            stream.write(watch_frame("ERROR", orjson.dumps(error.status())))
+            content_type, frame = watch_error(negotiate(accept), error.status())
+            stream = request.start_stream(_head(200, content_type, _flow_headers(exchange)))
+            stream.write(frame)
             stream.end()
         except ConnectionError:
             return
         except Exception as error:
             self._fail(exchange, error)
         else:
-            self._pump(request, session)
+            self._pump(exchange, session)
 
-    def _pump(self, request: Request, session: WatchSession) -> None:
+    def _pump(self, exchange: Exchange, session: WatchSession) -> None:
+        request = exchange.request
         try:
-            stream = request.start_stream(_head(200, JSON))
+            stream = request.start_stream(_head(200, session.content_type, _flow_headers(exchange)))
         except ConnectionError:
             session.close()
             return
-        pump = _Pump(session, stream, self._pipeline.core.watch.buffer_bytes, self._watches.discard)
+        pump = Pump(session, stream, self._pipeline.core.watch.buffer_bytes, self._watches.discard)
         self._watches.add(pump)
         request.on_lost = pump.finish
         pump.start()
@@ -407,60 +539,6 @@ class RestServer:
                 request.connection.drop()
 
 
-class _Pump:
-    """Moves what a watcher has queued to its connection, until one of them ends."""
-
-    def __init__(
-        self,
-        session: WatchSession,
-        stream: Stream,
-        buffer_bytes: int,
-        on_end: Callable[[_Pump], object],
-    ) -> None:
-        self.session = session
-        self._stream = stream
-        self._transport = stream.transport
-        self._limit = buffer_bytes
-        self._on_end = on_end
-        self._ended = False
-
-    def start(self) -> None:
-        """Write what is queued, and from now on whatever comes."""
-        metrics.WATCHERS.inc()
-        self.session.watcher.on_ready = self._flush
-        self._flush()
-
-    def finish(self) -> None:
-        """The watch has ended, or the connection is lost. Idempotent."""
-        if self._ended:
-            return
-        self._ended = True
-        self.session.watcher.on_ready = None
-        self.session.close()
-        metrics.WATCHERS.dec()
-        self._on_end(self)
-        self._stream.end()
-
-    def _flush(self) -> None:
-        watcher, transport = self.session.watcher, self._transport
-        if self._ended:
-            return
-        if transport.is_closing():
-            self.finish()
-            return
-        if watcher.queue:
-            self._stream.write(self.session.lines(watcher.drain()))
-            waiting = transport.get_write_buffer_size()
-            if waiting > self._limit:
-                watcher.end(f"the watcher left {waiting} bytes unread")
-        if watcher.failure is not None:
-            log.info("a watcher was cut off: %s", watcher.failure)
-            transport.abort()
-            self.finish()
-        elif watcher.ended:
-            self.finish()
-
-
 # -- requests
 
 
@@ -502,13 +580,8 @@ def _pretty(request: Request, query: Mapping[str, str]) -> bool:
 
 
 def _watch_accept(accept: str) -> str:
-    """Watches are served as JSON; a client that takes protobuf streams only is refused."""
-    cleaned = accept.replace(";stream=watch", "")
-    if negotiate(cleaned).media_type == PROTOBUF:
-        raise errors.NotAcceptable(
-            "only the following media types are accepted: application/json;stream=watch"
-        )
-    return cleaned
+    """What a watch may look like; every media type of a stream is one of an object, too."""
+    return accept.replace(";stream=watch", "")
 
 
 # -- refusals
@@ -521,6 +594,10 @@ def _refusal(request: Request, serving: ServingSettings) -> errors.ApiError:
     if request.failure == "head":
         message = f"Request header fields too large: limit is {serving.max_header_bytes}"
         return errors.ApiError(message, code=431)
+    if request.failure == "busy":
+        return errors.TooManyRequests(
+            "too much is being sent at one time, please try again later", retry_after=1
+        )
     if request.failure == "slow":
         return errors.ApiError("the request did not arrive in time", code=408)
     if request.failure == "method":
@@ -528,9 +605,18 @@ def _refusal(request: Request, serving: ServingSettings) -> errors.ApiError:
     return errors.BadRequest("the request could not be understood")
 
 
+def _refuse_encoding(request: Request) -> None:
+    """Packed bodies are not taken: nothing can be a bomb that is not unpacked. Raises ``UnsupportedMediaType``."""
+    encoding = request.header(b"content-encoding").strip().lower()
+    if request.body and encoding not in ("", "identity"):
+        raise errors.UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted content encodings include: identity"
+        )
+
+
 def _too_many() -> errors.TooManyRequests:
     metrics.REJECTED.inc()
-    return errors.TooManyRequests("too many requests, please try again later", retry_after=1)
+    return too_many()
 
 
 def _took_too_long() -> errors.Timeout:
@@ -552,6 +638,10 @@ def _head(code: int, content_type: str, more: bytes = b"") -> bytes:
         )
         _openings[code, content_type] = opening
     return b"%b%b\r\n%b" % (opening, new_uid().encode(), more)
+
+
+def _flow_headers(exchange: Exchange) -> bytes:
+    return exchange.flow.headers if exchange.flow is not None else b""
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

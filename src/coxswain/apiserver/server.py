@@ -34,11 +34,11 @@ from coxswain.apiserver.identity import Identity, assemble
 from coxswain.apiserver.kubelet_client import KubeletClient
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying.settings import ProxySettings
-from coxswain.apiserver.proxying.settings import ProxySettings
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
 from coxswain.apiserver.settings import ApiServerConfig
 from coxswain.apiserver.storage import Storage
+from coxswain.base import clock
 from coxswain.base.errors import ConfigurationError, ResourceUnavailable
 from coxswain.base.tasks import Supervisor
 from coxswain.client.interface import Backend, Call, UserInfo
@@ -46,6 +46,7 @@ from coxswain.store.interface import Store
 
 if TYPE_CHECKING:
     from coxswain.apiserver.encryption.reloading import Encryption
+    from coxswain.apiserver.fairness.controller import Fairness
     from coxswain.apiserver.grpc_door import GrpcDoor
     from coxswain.apiserver.proxying.passages import Proxies
     from coxswain.apiserver.rest import RestServer
@@ -77,6 +78,7 @@ class ApiServer:
         self._tasks: Supervisor | None = None
         self._identity: Identity | None = None
         self._ready = False
+        self._leaving = False
         self._encryption: Encryption | None = None
 
     # -- what composers use
@@ -198,7 +200,9 @@ class ApiServer:
             address=f"{serving.address}:{serving.port}",
             issuer=identity.issuer,
         )
-        rest = RestServer(self.pipeline, endpoints, identity.authenticator, serving, config.limits, tls)
+        rest = RestServer(
+            self.pipeline, endpoints, identity.authenticator, serving, config.limits, tls, self._fairness()
+        )
         rest.proxies = self._proxies()
         try:
             await rest.start()
@@ -225,6 +229,16 @@ class ApiServer:
             loopback = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
         return Proxies(self.pipeline, self._kubelets, loopback=loopback)
 
+    def _fairness(self) -> Fairness | None:
+        """Who is served first, where that is switched on."""
+        config = self.config
+        if not config.fairness.enabled:
+            return None
+        from coxswain.apiserver.fairness.controller import Fairness
+
+        seats = config.limits.max_in_flight + config.limits.max_mutating_in_flight
+        return Fairness(config.fairness, self.pipeline.core.registry.lookup, seats)
+
     def _health(self) -> Health:
         health = Health()
         health.add("ping", lambda: None)
@@ -233,6 +247,7 @@ class ApiServer:
         if self._encryption is not None:
             health.add("kms-providers", self._encryption.problem)
         health.add("watch-cache", self._cache_problem, ("readyz",))
+        health.add("shutdown", self._end_near, ("readyz",))
         return health
 
     def _store_problem(self) -> str | None:
@@ -241,6 +256,9 @@ class ApiServer:
     def _cache_problem(self) -> str | None:
         assert self._storage is not None
         return None if self._storage.healthy else "the watch cache does not follow the store"
+
+    def _end_near(self) -> str | None:
+        return "process is shutting down" if self._leaving else None
 
     def _start_problem(self) -> str | None:
         return None if self._ready else "not finished"
@@ -309,7 +327,13 @@ class ApiServer:
             )
 
     async def stop(self) -> None:
-        """End watches, finish running requests, close the store. Idempotent."""
+        """End watches, finish running requests, close the store. Idempotent.
+
+        First ``/readyz`` says so, for as long as ``shutdown_delay``, while everything is still served.
+        """
+        if self._rest is not None and not self._leaving:
+            self._leaving = True
+            await clock.sleep(self.config.serving.shutdown_delay)
         self._ready = False
         if self._tasks is not None:
             await self._tasks.close()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from coxswain.apiserver.authn.settings import IdentitySettings
 from coxswain.apiserver.encryption.settings import EncryptionSettings
+from coxswain.apiserver.fairness.settings import FairnessSettings
 from coxswain.apiserver.proxying.settings import ProxySettings
 
 
@@ -29,6 +30,24 @@ class ServingSettings:
     """Seconds that an idle keep-alive connection stays open."""
     max_connections: int = 10_000
     """Connections served at one time; more are refused."""
+    head_timeout: float = 32.0
+    """Seconds that a request head may take to arrive, as kube-apiserver's ReadHeaderTimeout."""
+    body_timeout: float = 60.0
+    """Seconds that a whole request may take to arrive."""
+    unread_timeout: float = 120.0
+    """Seconds that a client may read nothing of an answer that waits for it."""
+    max_buffered_bytes: int = 256 << 20
+    """Bytes of request bodies that all connections together may hold; beyond it large bodies get 429."""
+    max_unread_bytes: int = 1 << 30
+    """Bytes of answers that clients have not read yet, together; beyond it new lists get 429, and after a second
+    the connections that have stood still the longest are cut off."""
+    gzip_min_bytes: int = 128 << 10
+    """Lists of this many bytes are compressed for clients that accept gzip, as in Kubernetes; 0: never."""
+    gzip_loopback: bool = False
+    """Whether clients on this machine get compressed answers, too: for them it only costs time."""
+    shutdown_delay: float = 0.0
+    """Seconds between ``/readyz`` turning 500 and the end of accepting requests when the server stops, for load
+    balancers to notice; kube-apiserver's --shutdown-delay-duration."""
     shutdown_grace: float = 2.0
     """Seconds that running requests get to finish when the server stops."""
 
@@ -64,11 +83,11 @@ class LimitSettings:
     """How much is done at one time."""
 
     max_in_flight: int = 400
-    """Reading requests in progress; more get 429 (watches not counted)."""
+    """Reading requests in progress; more get 429. With fairness on, reads and writes share the sum of both."""
     max_mutating_in_flight: int = 200
     """Writing requests in progress; more get 429."""
     request_timeout: float = 60.0
-    """Seconds that a request may take (watches, logs and proxies excepted)."""
+    """Seconds that a request may take (watches, logs and proxies excepted); less with ``?timeout=``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,7 @@ class ApiServerConfig:
     storage: StorageSettings = field(default_factory=StorageSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    fairness: FairnessSettings = field(default_factory=FairnessSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     proxies: ProxySettings = field(default_factory=ProxySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)

@@ -353,6 +353,14 @@ class ResourceCache:
             if not group:
                 del self._watchers[watcher.bucket]
 
+    def audience(self, namespace: str) -> int:
+        """About how many watch what happens in ``namespace`` (those of single objects not counted)."""
+        groups = self._watchers
+        if not groups:
+            return 0
+        everywhere = len(groups.get(("", ""), ()))
+        return everywhere + len(groups.get(("namespace", namespace), ())) if namespace else everywhere
+
     def watchers(self) -> list[Watcher]:
         """Everyone who watches, in no order."""
         return [watcher for group in self._watchers.values() for watcher in group]

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import Callable
 from typing import Protocol
 
 from coxswain.api import errors
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.bootstrap import FLOW_SCHEMAS, PRIORITY_LEVELS
-from coxswain.apiserver.fairness import shares
+from coxswain.apiserver.fairness import dump, metrics, shares
+from coxswain.apiserver.fairness.level import Level
 from coxswain.apiserver.fairness.matching import Digest, Schema, compile_schema, in_order
-from coxswain.apiserver.fairness.queueset import QueueSet, Ticket
+from coxswain.apiserver.fairness.queueset import Ticket
 from coxswain.apiserver.fairness.settings import FairnessSettings
 from coxswain.apiserver.fairness.sharding import deal, flow_hash
-from coxswain.apiserver.fairness.shares import Bounds
 from coxswain.apiserver.fairness.width import NARROW, Estimator, Width
 from coxswain.apiserver.lookup import Lookup
 from coxswain.client.interface import UserInfo
@@ -34,10 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Kinds of requests that are remembered before all are forgotten.
 _REMEMBERED = 16_384
-_UNLIMITED = 1 << 40
+#: Seats of whom nothing bounds.
+UNLIMITED = 1 << 40
 _NO_RESOURCE = GVR("", "", "")
-#: Every fairness at work: what ``/metrics`` shows.
-RUNNING: weakref.WeakSet[Fairness] = weakref.WeakSet()
 
 
 class Changing(Lookup, Protocol):
@@ -46,49 +44,50 @@ class Changing(Lookup, Protocol):
     def on_change(self, gvr: GVR, changed: Callable[[], None]) -> None: ...
 
 
-class Level:
-    """A priority level at work, and what became of its requests by flow schema."""
+class Gate(Protocol):
+    """Decides when a request may begin: ``Fairness``, or the plain limits of ``inflight``."""
 
-    def __init__(self, name: str, uid: str, spec: Object) -> None:
-        self.name = name
-        self.uid = uid
-        self.bounds = Bounds(0, 0, 0)
-        self.queues = QueueSet(seats=0)
-        self.deck = self.hand = self.length = 0
-        self.exempt = False
-        self.dispatched: dict[str, int] = {}
-        self.rejected: dict[tuple[str, str], int] = {}
-        self.timer: asyncio.TimerHandle | None = None
-        self.specify(spec)
+    def flow(
+        self,
+        user: UserInfo,
+        verb: str,
+        resource: GVR = ...,
+        subresource: str = "",
+        namespace: str = "",
+        path: str = "",
+    ) -> Flow: ...
 
-    def specify(self, spec: Object) -> None:
-        """Take what the object says."""
-        self.exempt = spec.get("type") == "Exempt"
-        response = shares.concurrency(spec).get("limitResponse") or {}
-        queuing = response.get("queuing") or {} if response.get("type") == "Queue" else {}
-        self.deck = (queuing.get("queues") or 64) if queuing else 0
-        self.hand = (queuing.get("handSize") or 8) if queuing else 0
-        self.length = (queuing.get("queueLengthLimit") or 50) if queuing else 0
+    def finish(self, ticket: Ticket, flow: Flow) -> None: ...
 
-    def reject(self, schema: str, reason: str) -> None:
-        """Count a refusal."""
-        key = (schema, reason)
-        self.rejected[key] = self.rejected.get(key, 0) + 1
+    def cancel(self, ticket: Ticket, flow: Flow) -> None: ...
+
+    def watch_over(self, level: Level) -> None: ...
+
+    def width_of_list(self, size: int, flow: Flow) -> Width: ...
+
+    def width_of_write(self, watchers: int, flow: Flow) -> Width: ...
+
+    def debug(self, path: str) -> str | None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Flow:
     """Requests of one user (or namespace) for one kind of thing: which level, which queues."""
 
-    __slots__ = ("fairness", "hand", "headers", "level", "schema", "served")
+    __slots__ = ("gate", "hand", "headers", "level", "schema", "served")
 
-    def __init__(self, fairness: Fairness, schema: Schema, level: Level, flow: str) -> None:
-        self.fairness = fairness
-        self.schema = schema.name
+    def __init__(
+        self, gate: Gate, level: Level, schema: str, hand: tuple[int, ...] = (), headers: bytes = b""
+    ) -> None:
+        """``headers``: what answers say of it, ready to be sent."""
+        self.gate = gate
         self.level = level
-        self.hand = deal(flow_hash(schema.name, flow), level.deck, level.hand) if level.deck else ()
-        self.headers = (
-            f"X-Kubernetes-PF-FlowSchema-UID: {schema.uid}\r\nX-Kubernetes-PF-PriorityLevel-UID: {level.uid}\r\n"
-        ).encode()
+        self.schema = schema
+        self.hand = hand
+        self.headers = headers
         #: Requests answered at once, without a ticket.
         self.served = 0
 
@@ -113,7 +112,7 @@ class Flow:
             level.dispatched[self.schema] = level.dispatched.get(self.schema, 0) + 1
             begin()
         else:
-            self.fairness.watch_over(level)
+            self.gate.watch_over(level)
         return ticket
 
 
@@ -139,11 +138,11 @@ class Fairness:
     def start(self) -> None:
         """Begin to lend seats regularly."""
         self._adjusting = self._loop.call_later(self.settings.adjust_interval, self._adjust)
-        RUNNING.add(self)
+        metrics.RUNNING.add(self)
 
     def stop(self) -> None:
         """Stop the timers. Idempotent."""
-        RUNNING.discard(self)
+        metrics.RUNNING.discard(self)
         for timer in (self._adjusting, *(level.timer for level in self.levels.values())):
             if timer is not None:
                 timer.cancel()
@@ -175,9 +174,17 @@ class Fairness:
         for schema in self.schemas:
             level = self.levels.get(schema.level)
             if level is not None and schema.matches(digest):
-                return Flow(self, schema, level, schema.flow(digest))
+                return self._flow(schema, level, schema.flow(digest))
         # Nobody asks without a group, but whoever does is caught here.
-        return Flow(self, self.schemas[-1], self.levels["catch-all"], digest.user.name)
+        return self._flow(self.schemas[-1], self.levels["catch-all"], digest.user.name)
+
+    def _flow(self, schema: Schema, level: Level, flow: str) -> Flow:
+        hand = deal(flow_hash(schema.name, flow), level.deck, level.hand) if level.deck else ()
+        headers = (
+            f"X-Kubernetes-PF-FlowSchema-UID: {schema.uid}\r\n"
+            f"X-Kubernetes-PF-PriorityLevel-UID: {level.uid}\r\n"
+        )
+        return Flow(self, level, schema.name, hand, headers.encode())
 
     def _forget(self) -> None:
         for flow in self.flows.values():
@@ -279,7 +286,7 @@ class Fairness:
         )
         for level, seats in zip(levels, current, strict=True):
             queues = level.queues
-            seats = _UNLIMITED if level.exempt else seats
+            seats = UNLIMITED if level.exempt else seats
             started = queues.configure(seats=seats, queues=level.deck, length=level.length, now=now)
             _begin(level, started)
 
@@ -290,6 +297,10 @@ class Fairness:
     def width_of_write(self, watchers: int, flow: Flow) -> Width:
         """Seats of a write that ``watchers`` are told of."""
         return NARROW if flow.level.exempt else self.estimator.of_write(watchers, flow.level.bounds.nominal)
+
+    def debug(self, path: str) -> str | None:
+        """The text of a debugging path (see ``dump``), or None."""
+        return dump.answer(self, path)
 
 
 def too_many() -> errors.TooManyRequests:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from coxswain.apiserver.fairness.controller import Fairness
+if TYPE_CHECKING:
+    from coxswain.apiserver.fairness.controller import Fairness
 
 PREFIX = "/debug/api_priority_and_fairness/"
 PATHS = tuple(PREFIX + name for name in ("dump_priority_levels", "dump_queues", "dump_requests"))

@@ -5,13 +5,28 @@ Several servers in one process add up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from coxswain.apiserver.fairness.controller import RUNNING, Level
+from coxswain.apiserver.fairness.level import Level
 from coxswain.base.metrics import REGISTRY
+
+
+class Counting(Protocol):
+    """What is shown of a fairness."""
+
+    @property
+    def levels(self) -> Mapping[str, Level]: ...
+
+    def settle_counts(self) -> None: ...
+
+
+#: Every fairness at work.
+RUNNING: weakref.WeakSet[Counting] = weakref.WeakSet()
 
 _PREFIX = "apiserver_flowcontrol_"
 _LEVEL = ("priority_level",)

@@ -40,16 +40,6 @@ class Estimator:
     def __init__(self, settings: FairnessSettings) -> None:
         self._settings = settings
 
-    def list_bytes(self, cache: ResourceCache, namespace: str, name: str, query: Mapping[str, str]) -> int:
-        """About how many bytes a list (or the initial events of a watch) shows."""
-        if name or query.get("fieldSelector", "").startswith("metadata.name="):
-            return 0
-        objects = cache.count(namespace) if namespace else len(cache)
-        limit = query.get("limit", "")
-        if limit and limit.isascii() and limit.isdigit() and 0 < len(limit) < 10:
-            objects = min(objects, int(limit) or objects)
-        return objects * average_size(cache) if objects else 0
-
     def of_list(self, size: int, nominal: int) -> Width:
         """The width of a list of ``size`` bytes."""
         settings = self._settings
@@ -67,6 +57,17 @@ class Estimator:
         seats = math.ceil(watchers / settings.watchers_per_seat)
         narrowed = min(seats, most_seats(nominal, settings.max_mutating_seats))
         return Width(narrowed, seats * settings.event_duration / narrowed)
+
+
+def list_bytes(cache: ResourceCache, namespace: str, name: str, query: Mapping[str, str]) -> int:
+    """About how many bytes a list (or the initial events of a watch) shows."""
+    if name or query.get("fieldSelector", "").startswith("metadata.name="):
+        return 0
+    objects = cache.count(namespace) if namespace else len(cache)
+    limit = query.get("limit", "")
+    if limit and limit.isascii() and limit.isdigit() and len(limit) < 10:
+        objects = min(objects, int(limit) or objects)
+    return objects * average_size(cache) if objects else 0
 
 
 def average_size(cache: ResourceCache) -> int:
