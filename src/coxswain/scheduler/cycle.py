@@ -215,7 +215,7 @@ class Cycle:
             and not verdict.has_cluster_plugins
             and verdict.fit_number > 0
             and all(
-                type(w.plugin) in BATCHED_SCORES
+                type(w.plugin) in BATCHED_SCORES and getattr(w.plugin, "batchable", True)
                 for w in verdict.scores
                 if w.plugin.SCOPE is not Scope.CLUSTER
             )

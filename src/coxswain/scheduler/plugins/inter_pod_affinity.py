@@ -18,6 +18,7 @@ from coxswain.api.selectors import Selector, label_selector_from
 from coxswain.scheduler.framework import (
     UNRESOLVABLE,
     UNSCHEDULABLE,
+    Change,
     Codes,
     Event,
     Normalization,
@@ -37,7 +38,7 @@ _REASONS: Final = {
     2: Rejection(UNSCHEDULABLE, (REASON_ANTI,)),
     3: Rejection(UNSCHEDULABLE, (REASON_EXISTING,)),
 }
-#: What required affinity of a placed pod is worth when it matches the pod to place.
+#: What required affinity of a placed pod is worth by default when it matches the pod to place.
 HARD_POD_AFFINITY_WEIGHT: Final = 1
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -88,8 +89,8 @@ class Terms:
     anti: list[Term]
     #: Preferred terms of both kinds; those of anti-affinity have negative weights.
     preferred: list[Term]
-    #: What placed pods of this template add to the score of pods that they mean.
-    pull: list[Term]
+    #: Required affinity as a preference that placed pods of this template have.
+    hard: list[Term]
 
 
 def _term(raw: dict[str, Any], namespace: str, weight: int = 0) -> Term:
@@ -122,8 +123,8 @@ def terms_of(template: Template) -> Terms:
         away = template.affinity.get("podAntiAffinity") or {}
         space = template.namespace
         preferred = [*_preferred(near, space, 1), *_preferred(away, space, -1)]
-        hard = _required(near, space, HARD_POD_AFFINITY_WEIGHT)
-        known = Terms(_required(near, space), _required(away, space), preferred, [*preferred, *hard])
+        hard = _required(near, space, 1)
+        known = Terms(_required(near, space), _required(away, space), preferred, hard)
         template.parsed["InterPodAffinity"] = known
     return known
 
@@ -131,11 +132,35 @@ def terms_of(template: Template) -> Terms:
 class InterPodAffinity:
     NAME: ClassVar[str] = "InterPodAffinity"
     SCOPE: ClassVar[Scope] = Scope.CLUSTER
-    EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_LABEL | Event.POD_ADD | Event.POD_DELETE
+    EVENTS: ClassVar[Event] = (
+        Event.NODE_ADD | Event.NODE_LABEL | Event.POD_ADD | Event.POD_DELETE | Event.POD_LABEL
+    )
     NORMALIZE: ClassVar[Normalization] = "own"
+
+    def __init__(
+        self, hard_weight: int = HARD_POD_AFFINITY_WEIGHT, *, ignore_preferred_of_others: bool = False
+    ) -> None:
+        """``hard_weight`` 0..100; ``ignore_preferred_of_others``: unless the pod itself has affinity, too."""
+        self._hard_weight = hard_weight
+        self._ignore_preferred_of_others = ignore_preferred_of_others
 
     def needed(self, template: Template) -> bool:
         return True
+
+    def _pulls(self, template: Template) -> Callable[[Terms], Iterable[tuple[Term, int]]]:
+        """What placed pods add to the score of ``template``, by term."""
+        own = template.affinity
+        deaf = self._ignore_preferred_of_others and not (own.get("podAffinity") or own.get("podAntiAffinity"))
+
+        def pulls(terms: Terms) -> Iterable[tuple[Term, int]]:
+            if not deaf:
+                for term in terms.preferred:
+                    yield term, term.weight
+            if self._hard_weight:
+                for term in terms.hard:
+                    yield term, self._hard_weight
+
+        return pulls
 
     def scoring(self, template: Template) -> bool:
         return True
@@ -150,7 +175,24 @@ class InterPodAffinity:
         return any(
             term.remembered(template, table.facts)
             for group in table.placed.opinionated
-            for term in (*terms_of(group.template).pull, *terms_of(group.template).anti)
+            for terms in (terms_of(group.template),)
+            for term in (*terms.preferred, *terms.hard, *terms.anti)
+        )
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A pod that is wanted near came, one that is wanted away (or wants to be) left, or a node changed."""
+        if change.event not in (Event.POD_ADD, Event.POD_DELETE, Event.POD_LABEL):
+            return True
+        other = (change.new or change.old).template
+        mine, theirs = terms_of(template), terms_of(other)
+        if change.event is not Event.POD_DELETE and any(
+            term.matches(other, table.facts) for term in mine.affinity
+        ):
+            return True
+        if change.event is Event.POD_ADD:
+            return False
+        return any(term.matches(other, table.facts) for term in mine.anti) or any(
+            term.matches(template, table.facts) for term in theirs.anti
         )
 
     # -- filter ----------------------------------------------------------------------------------
@@ -233,7 +275,7 @@ class InterPodAffinity:
         total = np.zeros(len(rows), np.int64)
         for term in terms_of(template).preferred:
             total += term.weight * self._in_domain(term.key, self._pods([term], table), table, rows)
-        pulls = self._opinions(template, table, lambda terms: ((term, term.weight) for term in terms.pull))
+        pulls = self._opinions(template, table, self._pulls(template))
         for key, weights in pulls.items():
             total += self._in_domain(key, weights, table, rows)
         return total

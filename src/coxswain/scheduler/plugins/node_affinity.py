@@ -8,6 +8,7 @@ import numpy as np
 
 from coxswain.scheduler.framework import (
     UNRESOLVABLE,
+    Change,
     Codes,
     Event,
     Narrowed,
@@ -21,6 +22,7 @@ from coxswain.scheduler.selection import match_node_selector, match_term, requir
 from coxswain.scheduler.template import Template
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
+REASON_ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
 REASON_CONFLICT = "pod affinity terms conflict"
 
 
@@ -30,7 +32,18 @@ class NodeAffinity:
     EVENTS: ClassVar[Event] = Event.NODE_ADD | Event.NODE_LABEL
     NORMALIZE: ClassVar[Normalization] = "default"
 
+    def __init__(self, added: dict[str, Any] | None = None) -> None:
+        """``added``: node affinity that every pod of the profile has besides its own."""
+        added = added or {}
+        required = added.get("requiredDuringSchedulingIgnoredDuringExecution")
+        self._enforced = {"affinity": {"nodeAffinity": added}} if required is not None else None
+        self._preferences: list[dict[str, Any]] = (
+            added.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+        )
+
     def needed(self, template: Template) -> bool:
+        if self._enforced is not None:
+            return True
         return "nodeSelector" in template.spec or required_terms(template.spec) is not None
 
     def narrow(self, template: Template, table: NodeTable) -> Narrowed:
@@ -51,10 +64,18 @@ class NodeAffinity:
         return frozenset(names) if names else Rejection(UNRESOLVABLE, (REASON_CONFLICT,))
 
     def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
-        return (~match_node_selector(template.spec, table, rows)).view(np.uint8)
+        codes = (~match_node_selector(template.spec, table, rows)).view(np.uint8)
+        if self._enforced is not None:
+            codes[~match_node_selector(self._enforced, table, rows)] = 2
+        return codes
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
-        return Rejection(UNRESOLVABLE, (REASON,))
+        return Rejection(UNRESOLVABLE, (REASON_ENFORCED if code == 2 else REASON,))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A node that matches (and did not before)."""
+        row = table.row_of.get(change.new.name) if change.new is not None else None
+        return row is None or not self.filter(template, table, np.array([row], np.int32)).any()
 
     def scoring(self, template: Template) -> bool:
         return bool(self._preferred(template))
@@ -68,7 +89,7 @@ class NodeAffinity:
             scores[match_term(term["preference"], table, rows)] += term["weight"]
         return scores
 
-    @staticmethod
-    def _preferred(template: Template) -> list[dict[str, Any]]:
+    def _preferred(self, template: Template) -> list[dict[str, Any]]:
         affinity = template.affinity.get("nodeAffinity") or {}
-        return affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+        own = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+        return [*self._preferences, *own] if self._preferences else own

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Rejection, Scope
+from coxswain.scheduler.framework import UNRESOLVABLE, Change, Codes, Event, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.template import Template
 
@@ -26,3 +26,7 @@ class NodeName:
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         return Rejection(UNRESOLVABLE, (REASON,))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """The node of that name."""
+        return change.new is None or change.new.name == template.node_name

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNSCHEDULABLE, Codes, Event, Rejection, Scope
+from coxswain.scheduler.framework import UNSCHEDULABLE, Change, Codes, Event, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.template import Template
 
@@ -32,3 +32,10 @@ class NodePorts:
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         return Rejection(UNSCHEDULABLE, (REASON,))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A pod that leaves frees one of the ports."""
+        if change.event is not Event.POD_DELETE:
+            return True
+        freed = {(port.protocol, port.port) for port in change.old.template.host_ports}
+        return any((port.protocol, port.port) in freed for port in template.host_ports)

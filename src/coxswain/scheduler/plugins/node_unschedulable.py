@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Rejection, Scope
+from coxswain.scheduler.framework import UNRESOLVABLE, Change, Codes, Event, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
 from coxswain.scheduler.selection import tolerates
 from coxswain.scheduler.template import Template
@@ -28,3 +28,7 @@ class NodeUnschedulable:
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         return Rejection(UNRESOLVABLE, (REASON,))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A node that is not cordoned (any more)."""
+        return change.new is None or not change.new.unschedulable

@@ -6,7 +6,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Codes, Event, Normalization, Rejection, Scope, Scores
+from coxswain.scheduler.framework import (
+    UNRESOLVABLE,
+    Change,
+    Codes,
+    Event,
+    Normalization,
+    Rejection,
+    Scope,
+    Scores,
+)
 from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
 from coxswain.scheduler.selection import by_taint_set, untolerated
 from coxswain.scheduler.template import Template
@@ -35,6 +44,11 @@ class TaintToleration:
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         return Rejection(UNRESOLVABLE, (REASON,))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A node whose taints are tolerated."""
+        tolerations = template.spec.get("tolerations") or ()
+        return change.new is None or not untolerated(change.new.taints, tolerations, _HARD)
 
     def scoring(self, template: Template) -> bool:
         return True
