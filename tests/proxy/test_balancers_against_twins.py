@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import ipvs_twins as twins
-
 from coxswain._native import balance_hash
 from coxswain.proxy.balancers import ALGORITHMS
+from proxy import ipvs_twins as twins
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in ALGORITHMS if name not in ("mh", "lblcr", "lblc")),
