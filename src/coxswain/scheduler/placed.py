@@ -102,6 +102,8 @@ class ClusterFacts:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     #: namespace -> service name -> selector.
     services: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    #: (kind, namespace, name) -> selector of ReplicationControllers (a map), ReplicaSets and StatefulSets.
+    workloads: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     #: Grows with every change, so that what was derived can be kept.
     epoch: int = 0
 
@@ -125,6 +127,35 @@ class ClusterFacts:
     def remove_service(self, namespace: str, name: str) -> None:
         if self.services.get(namespace, {}).pop(name, None) is not None:
             self.epoch += 1
+
+    def set_workload(self, kind: str, namespace: str, name: str, selector: dict[str, Any] | None) -> None:
+        """A controller's selector; None: it is gone."""
+        key = (kind, namespace, name)
+        if self.workloads.get(key) != selector:
+            if selector is None:
+                del self.workloads[key]
+            else:
+                self.workloads[key] = selector
+            self.epoch += 1
+
+    def default_selector(self, template: Template) -> dict[str, Any]:
+        """What selects the peers of such pods, as a label selector; empty if nothing does (``DefaultSelector``)."""
+        labels = self.service_selector(template.namespace, template.labels)
+        kind, name = template.owner
+        selector = self.workloads.get((kind, template.namespace, name), {}) if kind else {}
+        expressions: list[dict[str, Any]] = []
+        if kind == "ReplicationController":
+            labels |= selector
+        elif selector:
+            wanted = selector.get("matchLabels") or {}
+            expressions = [{"key": k, "operator": "In", "values": [v]} for k, v in wanted.items()]
+            expressions += selector.get("matchExpressions") or []
+        found: dict[str, Any] = {}
+        if labels:
+            found["matchLabels"] = labels
+        if expressions:
+            found["matchExpressions"] = expressions
+        return found
 
     def service_selector(self, namespace: str, labels: dict[str, str]) -> dict[str, str]:
         """The selectors of all services that select such pods, merged (kube-scheduler ``DefaultSelector``)."""

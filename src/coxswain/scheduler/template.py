@@ -45,6 +45,9 @@ VOLUME_SOURCES = (
 )
 
 
+_SPREADING_OWNERS = ("ReplicationController", "ReplicaSet", "StatefulSet")
+
+
 class HostPort(NamedTuple):
     """A port wanted on the node itself; ``ip`` 0.0.0.0 is every address."""
 
@@ -68,6 +71,8 @@ class Template:
     host_ports: tuple[HostPort, ...]
     #: Normalized names of the images of all containers, init containers first.
     images: tuple[str, ...]
+    #: Kind and name of the controller that default spreading asks for a selector; empty for others.
+    owner: tuple[str, str] = ("", "")
     #: What plugins keep for this template, by plugin name.
     parsed: dict[str, Any] = field(default_factory=dict)
 
@@ -95,7 +100,8 @@ class Templates:
         relevant = extract(spec)
         if "volumes" in relevant:
             own_ephemeral(relevant, metadata)
-        key = orjson.dumps((metadata.get("namespace"), metadata.get("labels"), relevant))
+        owner = owner_of(metadata)
+        key = orjson.dumps((metadata.get("namespace"), metadata.get("labels"), relevant, owner))
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self._limit:
@@ -103,8 +109,17 @@ class Templates:
             found = build(
                 metadata.get("namespace") or "", metadata.get("labels") or {}, relevant, self._table
             )
+            found.owner = owner
             self._known[key] = found
         return found
+
+
+def owner_of(metadata: dict[str, Any]) -> tuple[str, str]:
+    """The controller of a pod, if it is of a kind that default spreading knows."""
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller") and owner.get("kind") in _SPREADING_OWNERS:
+            return owner["kind"], owner["name"]
+    return "", ""
 
 
 def extract(spec: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 DoNotSchedule: the pods of a domain, with this one, may exceed those of the emptiest domain by ``maxSkew`` at
 most. ScheduleAnyway: fewer matching pods in the node's domains are better. A pod without constraints of its own
-that services select is spread over hosts and zones (kube-scheduler's system defaults).
+that services or its controller select is spread over hosts and zones (kube-scheduler's system defaults), or as
+the profile's ``defaultConstraints`` say.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -19,6 +21,7 @@ from coxswain.scheduler.framework import (
     MAX_SCORE,
     UNRESOLVABLE,
     UNSCHEDULABLE,
+    Change,
     Codes,
     Event,
     Normalization,
@@ -34,6 +37,10 @@ REASON = "node(s) didn't match pod topology spread constraints"
 REASON_LABEL = REASON + " (missing required label)"
 HOSTNAME: Final = "kubernetes.io/hostname"
 ZONE: Final = "topology.kubernetes.io/zone"
+SYSTEM_DEFAULTS: Final[tuple[dict[str, Any], ...]] = (
+    {"maxSkew": 3, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"},
+    {"maxSkew": 5, "topologyKey": ZONE, "whenUnsatisfiable": "ScheduleAnyway"},
+)
 _NO_LABEL, _SKEWED = 1, 2
 _HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
@@ -77,11 +84,25 @@ class PodTopologySpread:
     NAME: ClassVar[str] = "PodTopologySpread"
     SCOPE: ClassVar[Scope] = Scope.CLUSTER
     EVENTS: ClassVar[Event] = (
-        Event.NODE_ADD | Event.NODE_LABEL | Event.NODE_TAINT | Event.POD_ADD | Event.POD_DELETE
+        Event.NODE_ADD
+        | Event.NODE_LABEL
+        | Event.NODE_TAINT
+        | Event.POD_ADD
+        | Event.POD_DELETE
+        | Event.POD_LABEL
     )
     NORMALIZE: ClassVar[Normalization] = "own"
 
+    def __init__(self, defaults: Sequence[dict[str, Any]] | None = None) -> None:
+        """``defaults``: constraints of pods that state none; None: hosts and zones, as a preference."""
+        self._defaults = SYSTEM_DEFAULTS if defaults is None else tuple(defaults)
+        self._system = defaults is None
+        self._hard_defaults = any(raw["whenUnsatisfiable"] == "DoNotSchedule" for raw in self._defaults)
+        self._key = f"{self.NAME}.{id(self)}"
+
     def needed(self, template: Template) -> bool:
+        if self._hard_defaults and "topologySpreadConstraints" not in template.spec:
+            return True
         return bool(self._constraints(template, "DoNotSchedule"))
 
     def scoring(self, template: Template) -> bool:
@@ -91,7 +112,27 @@ class PodTopologySpread:
         return 0
 
     def relevant(self, template: Template, table: NodeTable) -> bool:
-        return self.needed(template) or bool(self._soft(template, table))
+        return bool(self._hard(template, table) or self._soft(template, table))
+
+    def helps(self, template: Template, change: Change, table: NodeTable) -> bool:
+        """A matching pod came, left or changed its labels; or a node that has the topology keys."""
+        constraints = self._hard(template, table)
+        if change.event in (Event.POD_ADD, Event.POD_DELETE, Event.POD_LABEL):
+            return any(
+                pod is not None
+                and pod.template.namespace == template.namespace
+                and any(constraint.selector.matches(pod.template.labels) for constraint in constraints)
+                for pod in (change.old, change.new)
+            )
+        nodes = [node for node in (change.old, change.new) if node is not None]
+        return not nodes or any(
+            all(constraint.key in node.labels for constraint in constraints) for node in nodes
+        )
+
+    def _hard(self, template: Template, table: NodeTable) -> list[Constraint]:
+        if "topologySpreadConstraints" in template.spec or not self._hard_defaults:
+            return self._constraints(template, "DoNotSchedule")
+        return self._of_defaults(template, table, "DoNotSchedule")
 
     def _constraints(self, template: Template, action: str) -> list[Constraint]:
         known = template.parsed.get(self.NAME)
@@ -110,16 +151,18 @@ class PodTopologySpread:
     def _soft(self, template: Template, table: NodeTable) -> list[Constraint]:
         if "topologySpreadConstraints" in template.spec:
             return self._constraints(template, "ScheduleAnyway")
-        epoch, found = template.parsed.get("PodTopologySpread.default", (-1, []))
+        return self._of_defaults(template, table, "ScheduleAnyway")
+
+    def _of_defaults(self, template: Template, table: NodeTable, action: str) -> list[Constraint]:
+        """Default constraints with what selects the pod's peers; none if nothing does."""
+        epoch, found = template.parsed.get(self._key, (-1, {}))
         if epoch != table.facts.epoch:
-            selector = table.facts.service_selector(template.namespace, template.labels)
-            found = [
-                _parse({"maxSkew": skew, "topologyKey": key, "labelSelector": {"matchLabels": selector}}, {})
-                for skew, key in ((3, HOSTNAME), (5, ZONE))
-                if selector
-            ]
-            template.parsed["PodTopologySpread.default"] = (table.facts.epoch, found)
-        result: list[Constraint] = found
+            selector = table.facts.default_selector(template)
+            found = {"DoNotSchedule": [], "ScheduleAnyway": []}
+            for raw in self._defaults if selector else ():
+                found[raw["whenUnsatisfiable"]].append(_parse({**raw, "labelSelector": selector}, {}))
+            template.parsed[self._key] = (table.facts.epoch, found)
+        result: list[Constraint] = found[action]
         return result
 
     # -- counting --------------------------------------------------------------------------------
@@ -164,7 +207,7 @@ class PodTopologySpread:
     # -- filter ----------------------------------------------------------------------------------
 
     def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
-        constraints = self._constraints(template, "DoNotSchedule")
+        constraints = self._hard(template, table)
         codes = np.zeros(len(rows), np.uint8)
         labelled = self._labelled(constraints, table)
         for constraint in constraints:
@@ -197,7 +240,7 @@ class PodTopologySpread:
         constraints = self._soft(template, table)
         if not constraints:
             return np.zeros(len(rows), np.int64)
-        every_key = "topologySpreadConstraints" in template.spec
+        every_key = "topologySpreadConstraints" in template.spec or not self._system
         scored = np.ones(len(rows), np.bool_)
         counted = np.ones(len(table), np.bool_)
         if every_key:
