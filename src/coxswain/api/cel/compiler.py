@@ -142,6 +142,8 @@ class Compiler:
 
     def _select(self, node: Node, env: Env) -> Made:
         path = path_of(node)
+        if path and path in env:
+            return self._ident(Node("ident", node.offset, path), env)
         if path and path.partition(".")[0] not in env and (made := self._type_name(path)) is not None:
             return made
         inner = self.compile(node.args[0], env)

@@ -6,11 +6,11 @@ Errors of one side of ``&&``, ``||`` and of elements in ``all`` and ``exists`` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from coxswain.api.cel.costs import IDENT, NEW_LIST, NEW_MAP, Meter
-from coxswain.api.cel.values import NOTHING, EvaluationError, Optional, is_number, overload
+from coxswain.api.cel.values import NOTHING, EvaluationError, Optional, Struct, is_number, overload
 
 Scope: TypeAlias = dict[str, Any]
 Run: TypeAlias = Callable[[Scope], Any]
@@ -67,6 +67,26 @@ class Lazy:
         return value
 
 
+class LazyFields:
+    """An object whose fields are worked out when they are asked for, each once."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, Lazy]) -> None:
+        self._fields = fields
+
+    def get(self, name: str) -> Any:
+        """A field's value."""
+        found = self._fields.get(name)
+        if found is None:
+            raise EvaluationError(f"no such key: {name}")
+        return found.value()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return name in self._fields
+
+
 def select(inner: Run, key: str, scope: Scope) -> Any:
     """``value.key``."""
     value = inner(scope)
@@ -75,8 +95,12 @@ def select(inner: Run, key: str, scope: Scope) -> Any:
         if key in value:
             return value[key]
         raise EvaluationError(f"no such key: {key}")
+    if type(value) is LazyFields:
+        return value.get(key)
     if type(value) is Optional:
         return _field(value.value, key) if value.present else NOTHING
+    if type(value) is Struct:
+        return select(lambda _: value.fields, key, scope)
     raise overload(value)
 
 
@@ -100,6 +124,10 @@ def present(inner: Run, key: str, scope: Scope) -> bool:
     value = inner(scope)
     if type(value) is Optional:
         value = value.value if value.present else {}
+    if type(value) is LazyFields:
+        return value.has(key)
+    if type(value) is Struct:
+        value = value.fields
     if type(value) is not dict:
         raise overload(value)
     return key in value

@@ -25,8 +25,7 @@ from coxswain.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from coxswain.apiserver.admission.node_restriction import NodeRestriction
 from coxswain.apiserver.admission.pod_security import PodSecurity
 from coxswain.apiserver.admission.pod_topology_labels import PodTopologyLabels
-from coxswain.apiserver.admission.policies.mutating import MutatingAdmissionPolicy
-from coxswain.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
+from coxswain.apiserver.admission.policies.plugins import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from coxswain.apiserver.admission.priority import Priority
 from coxswain.apiserver.admission.quota import ResourceQuota
 from coxswain.apiserver.admission.quota.ledger import Ledger

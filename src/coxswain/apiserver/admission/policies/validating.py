@@ -1,0 +1,270 @@
+"""ValidatingAdmissionPolicy: expressions that have to be true of a request.
+
+Each binding says what is done where one is not: Deny refuses, Warn tells the client, Audit notes it. What cannot be
+evaluated or configured is decided by the failure policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from coxswain.api import errors
+from coxswain.api.names import GVR, Object
+from coxswain.apiserver.admission.policies import authorization
+from coxswain.apiserver.admission.policies.compiled import Binding, Expression, Policy, Source, Validation
+from coxswain.apiserver.admission.policies.evaluation import (
+    Evaluation,
+    EvaluationFailedError,
+    OutOfBudgetError,
+    conditions_hold,
+    namespace_object,
+)
+from coxswain.apiserver.admission.policies.matching import Matcher, Seen
+from coxswain.apiserver.admission.policies.parameters import ParameterError, Parameters
+from coxswain.apiserver.admission.request import Operation, Request
+from coxswain.apiserver.admission.versions import Versions
+from coxswain.apiserver.admission.webhooks.review import admission_request
+from coxswain.apiserver.authz.authorizer import Authorizer
+from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.registry import Registry
+
+_MAX_MESSAGE: Final = 5 * 1024
+_MAX_ANNOTATION: Final = 10 * 1024
+_MAX_FAILURES: Final = 50
+_FAILURES: Final = "validation.policy.admission.k8s.io/validation_failure"
+_CODES: Final = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """A validation that does not hold (or could not be told), and what is said."""
+
+    message: str
+    reason: str = ""
+    index: int = 0
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the policies say of one request."""
+
+    denied: list[tuple[Policy, Binding | None, _Denial]] = field(default_factory=list)
+    failures: list[Object] = field(default_factory=list)
+
+
+class Values:
+    """The variables of a request, made when the first policy wants them."""
+
+    def __init__(self, matcher: Matcher, authorizer: Authorizer, request: Request) -> None:
+        self._matcher = matcher
+        self._authorizer = authorizer
+        self._request = request
+        self._shared: dict[str, Any] | None = None
+
+    def of(self, seen: Seen, obj: Object | None, param: Object | None) -> dict[str, Any]:
+        """The variables as a policy sees them. Raises ``ApiError``."""
+        request = self._request
+        if self._shared is None:
+            self._shared = {
+                "namespaceObject": namespace_object(self._matcher.namespace(request)),
+                **authorization.variables(self._authorizer, request),
+            }
+        return {
+            **self._shared,
+            "object": obj,
+            "oldObject": self._matcher.shown(seen, request, request.old_object),
+            "request": admission_request(seen.resource, seen.kind, request),
+            "params": param,
+        }
+
+
+class ValidatingPolicies:
+    """See the module's text."""
+
+    def __init__(
+        self, lookup: Lookup, registry: Registry, versions: Versions, authorizer: Authorizer
+    ) -> None:
+        self._source = Source(lookup, "validatingadmissionpolicies")
+        self._versions = versions
+        self._matcher = Matcher(lookup, versions)
+        self._parameters = Parameters(lookup, registry)
+        self._authorizer = authorizer
+
+    def concern(self, operation: Operation, resource: GVR, subresource: str) -> bool:
+        """Whether some policy may be about such requests."""
+        others = self._versions.equivalents(resource)
+        return bool(self._source.concerned(operation, resource, subresource, others))
+
+    def validate(self, request: Request) -> None:
+        """Raises ``ApiError`` for what a policy denies."""
+        others = self._versions.equivalents(request.resource)
+        policies = self._source.concerned(request.operation, request.resource, request.subresource, others)
+        if not policies:
+            return
+        outcome = _Outcome()
+        values = Values(self._matcher, self._authorizer, request)
+        for policy in policies:
+            self._judge(policy, request, values, outcome)
+        if outcome.failures:
+            request.annotations[_FAILURES] = orjson.dumps(outcome.failures[:_MAX_FAILURES]).decode()
+        if outcome.denied:
+            raise _refusal(request, *outcome.denied[0])
+
+    def _judge(self, policy: Policy, request: Request, values: Values, outcome: _Outcome) -> None:
+        def misconfigured(binding: Binding | None, why: str) -> None:
+            if not policy.fails_open:
+                what = "policy" if binding is None else "binding"
+                denial = _Denial(f"failed to configure {what}: {why}")
+                outcome.denied.append((policy, binding, denial))
+
+        try:
+            seen = self._matcher.match(policy.criteria, request)
+            if seen is None:
+                return
+            self._parameters.check(policy)
+        except (errors.ApiError, ParameterError) as error:
+            misconfigured(None, _text(error))
+            return
+        notes: dict[str, list[str]] = {}
+        for binding in policy.bindings:
+            self._bound(policy, binding, seen, request, values, outcome, notes, misconfigured)
+        for key, texts in notes.items():
+            request.annotations[f"{policy.name}/{key}"] = ", ".join(texts)
+
+    def _bound(
+        self,
+        policy: Policy,
+        binding: Binding,
+        seen: Seen,
+        request: Request,
+        values: Values,
+        outcome: _Outcome,
+        notes: dict[str, list[str]],
+        misconfigured: Callable[[Binding | None, str], None],
+    ) -> None:
+        try:
+            if binding.criteria is not None and self._matcher.match(binding.criteria, request) is None:
+                return
+            params = self._parameters.collect(policy, binding, request.namespace)
+            obj = self._matcher.shown(seen, request, request.object) if params else None
+        except (errors.ApiError, ParameterError) as error:
+            misconfigured(binding, _text(error))
+            return
+        for param in params:
+            seen_values = values.of(seen, obj, param)
+            for denial in _validations(policy, seen_values):
+                _act(policy, binding, denial, request, outcome)
+            for key, text, problem in _annotations(policy, seen_values):
+                if problem:
+                    outcome.denied.append((policy, binding, _Denial(problem)))
+                elif text not in notes.setdefault(key, []):
+                    notes[key].append(text)
+
+
+def _text(error: Exception) -> str:
+    return error.message if isinstance(error, errors.ApiError) else str(error)
+
+
+def _act(policy: Policy, binding: Binding, denial: _Denial, request: Request, outcome: _Outcome) -> None:
+    for action in binding.actions:
+        if action == "Deny":
+            outcome.denied.append((policy, binding, denial))
+        elif action == "Warn":
+            request.warnings.append(
+                f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding "
+                f"'{binding.name}': {denial.message}"
+            )
+        elif action == "Audit":
+            outcome.failures.append(
+                {
+                    "message": denial.message,
+                    "policy": policy.name,
+                    "binding": binding.name,
+                    "expressionIndex": denial.index,
+                    "validationActions": list(binding.actions),
+                }
+            )
+
+
+def _refusal(request: Request, policy: Policy, binding: Binding | None, denial: _Denial) -> errors.ApiError:
+    bound = f" with binding '{binding.name}'" if binding is not None else ""
+    message = f"ValidatingAdmissionPolicy '{policy.name}'{bound} denied request: {denial.message}"
+    error = request.forbidden(message)
+    reason = denial.reason or "Invalid"
+    details = {**(error.details or {}), "causes": [{"message": message}]}
+    return errors.ApiError(error.message, details=details, code=_CODES.get(reason, 422), reason=reason)
+
+
+# -- what expressions say
+
+
+def _validations(policy: Policy, values: dict[str, Any]) -> list[_Denial]:
+    """What does not hold, or could not be told under failure policy Fail."""
+    try:
+        if not conditions_hold(policy, values):
+            return []
+    except EvaluationFailedError as failure:
+        return [_Denial(str(failure))]
+    evaluation = Evaluation(policy, values)
+    found: list[tuple[int, Validation, Any, str]] = []
+    try:
+        for index, validation in enumerate(policy.validations):
+            try:
+                found.append((index, validation, evaluation.value(validation.check), ""))
+            except OutOfBudgetError:
+                raise
+            except EvaluationFailedError as failure:
+                found.append((index, validation, None, str(failure)))
+    except OutOfBudgetError as failure:
+        return [] if policy.fails_open else [_Denial(str(failure))]
+    denials = []
+    for index, validation, value, problem in found:
+        if problem:
+            if not policy.fails_open:
+                denials.append(_Denial(problem, "", index))
+        elif value is not True:
+            denials.append(_Denial(_message(validation, evaluation), validation.reason, index))
+    return denials
+
+
+def _message(validation: Validation, evaluation: Evaluation) -> str:
+    if validation.message is not None:
+        try:
+            made = evaluation.value(validation.message)
+        except EvaluationFailedError:
+            made = None
+        text = made.strip() if isinstance(made, str) else ""
+        if text and len(text.encode()) <= _MAX_MESSAGE and "\n" not in text:
+            return text
+    return validation.words or f"failed expression: {validation.check.text.strip()}"
+
+
+def _annotations(policy: Policy, values: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, text and problem of each audit annotation that has something to say."""
+    if not policy.annotations:
+        return
+    try:
+        if not conditions_hold(policy, values):
+            return
+    except EvaluationFailedError:
+        return
+    evaluation = Evaluation(policy, values)
+    for annotation in policy.annotations:
+        yield from _annotation(policy, annotation, evaluation)
+
+
+def _annotation(
+    policy: Policy, annotation: Expression, evaluation: Evaluation
+) -> Iterator[tuple[str, str, str]]:
+    try:
+        value = evaluation.value(annotation)
+    except EvaluationFailedError as failure:
+        if not policy.fails_open:
+            yield annotation.name, "", str(failure)
+        return
+    if isinstance(value, str) and value.strip():
+        yield annotation.name, value.strip().encode()[:_MAX_ANNOTATION].decode(errors="ignore"), ""
