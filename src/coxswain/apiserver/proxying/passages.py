@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from coxswain.api import errors
 from coxswain.api.names import NODES, PODS, SERVICES
+from coxswain.apiserver.admission.connecting import admit_connection
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.http1 import Request
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
@@ -100,7 +101,7 @@ class Proxies:
             return self._extensions.passage(request, target, user)
         self._authorize(request, route, user)
         self._check(request, route)
-        return self._connect(request, target.path, route)
+        return self._connect(request, target.path, route, user)
 
     # -- who may
 
@@ -125,10 +126,11 @@ class Proxies:
 
     # -- what happens
 
-    async def _connect(self, request: Request, whole: str, route: Route) -> Answer:
+    async def _connect(self, request: Request, whole: str, route: Route, user: UserInfo) -> Answer:
         core = self._pipeline.core
         await core.storage.catch_up()
         query = request.target.partition(b"?")[2].partition(b"#")[0].decode("latin-1")
+        query = await self._admit(whole, route, user, query)
         if route.subresource in _STREAMED:
             location = self._places.stream(route.namespace, route.name, route.subresource, query)
             if not headers.is_upgrade(request.headers):
@@ -142,6 +144,24 @@ class Proxies:
             return await self._upgrade(request, location)
         prefix = whole[: len(whole) - len(path)]
         return await self._pass_on(request, location, prefix)
+
+    async def _admit(self, whole: str, route: Route, user: UserInfo, query: str) -> str:
+        """Let admission judge the connection; the query to go on with. Raises ``ApiError``."""
+        entry = self._pipeline.core.registry.get(route.resource)
+        served = entry.resource.subresource(route.subresource) if entry is not None else None
+        assert served is not None
+        path = "" if route.subresource in _STREAMED else behind(whole, 5 if not route.namespace else 7)
+        return await admit_connection(
+            self._pipeline.core.admission,
+            user,
+            served.kind,
+            route.resource,
+            route.namespace,
+            route.name,
+            route.subresource,
+            query,
+            path,
+        )
 
     async def _upgrade(self, request: Request, location: Location) -> Reply | None:
         fields = headers.passed_on(request.fields, request.connection.peer)
