@@ -27,10 +27,10 @@ class Target:
         context.verify_mode = ssl.CERT_NONE
         return await asyncio.open_connection("127.0.0.1", self.port, ssl=context)
 
-    def head(self, method: str, path: str, length: int = 0) -> bytes:
+    def head(self, method: str, path: str, length: int = 0, content_type: str = "") -> bytes:
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {self.token}"]
-        if method == "POST":
-            lines += ["Content-Type: application/json", f"Content-Length: {length}"]
+        if length:
+            lines += [f"Content-Type: {content_type or 'application/json'}", f"Content-Length: {length}"]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -38,21 +38,77 @@ class Refused(Exception):
     """The server did not answer 2xx."""
 
 
-async def create_all(target: Target, path: str, bodies: Sequence[bytes], connections: int = 32) -> None:
-    """POST every body to ``path``; raises ``Refused`` unless each is answered with 201."""
-    pending = iter(bodies)
+@dataclass(frozen=True)
+class Answer:
+    """A 2xx answer; ``seconds`` from the first byte sent to the last received."""
+
+    body: bytes
+    seconds: float
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._target = target
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, target: Target) -> Connection:
+        return cls(target, *await target.connect())
+
+    async def say(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> Answer:
+        """One request. Raises ``Refused`` unless it is answered with 2xx."""
+        started = time.monotonic()
+        self._writer.write(self._target.head(method, path, len(body), content_type) + body)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        rest = await self._reader.readexactly(_content_length(head))
+        if not head.startswith(b"HTTP/1.1 2"):
+            raise Refused(head.split(b"\r\n", 1)[0].decode() + " " + rest[:300].decode())
+        return Answer(rest, time.monotonic() - started)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def say(target: Target, method: str, path: str, body: bytes = b"", content_type: str = "") -> Answer:
+    """One request on a connection of its own."""
+    connection = await Connection.open(target)
+    try:
+        return await connection.say(method, path, body, content_type)
+    finally:
+        connection.close()
+
+
+async def say_all(
+    target: Target, requests: Sequence[tuple[str, str, bytes]], *, connections: int, content_type: str = ""
+) -> list[Answer]:
+    """The answers to all ``requests`` (method, path, body), in their order. Raises ``Refused``."""
+    answers: list[Answer | None] = [None] * len(requests)
+    pending = iter(enumerate(requests))
 
     async def worker() -> None:
-        reader, writer = await target.connect()
-        for body in pending:
-            writer.write(target.head("POST", path, len(body)) + body)
-            head = await reader.readuntil(b"\r\n\r\n")
-            rest = await reader.readexactly(_content_length(head))
-            if not head.startswith(b"HTTP/1.1 201"):
-                raise Refused(head.split(b"\r\n", 1)[0].decode() + " " + rest[:300].decode())
-        writer.close()
+        connection = await Connection.open(target)
+        try:
+            for number, (method, path, body) in pending:
+                answers[number] = await connection.say(method, path, body, content_type)
+        finally:
+            connection.close()
 
     await asyncio.gather(*(worker() for _ in range(connections)))
+    return [answer for answer in answers if answer is not None]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` percent of ``values`` do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+
+
+async def create_all(target: Target, path: str, bodies: Sequence[bytes], connections: int = 32) -> None:
+    """POST every body to ``path``. Raises ``Refused`` unless each is answered with 2xx."""
+    await say_all(target, [("POST", path, body) for body in bodies], connections=connections)
 
 
 def _content_length(head: bytes) -> int:

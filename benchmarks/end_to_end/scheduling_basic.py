@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,9 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.end_to_end.process import COX, api_server, ended
 from benchmarks.end_to_end.rest_load import Counter, Target, count_events, create_all
 
-TOKEN = "benchmark"
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -69,47 +68,15 @@ def node(number: int) -> bytes:
 @contextmanager
 def cluster(directory: str) -> Iterator[Target]:
     """An API server and a scheduler in ``directory``."""
-    tokens = Path(directory, "tokens.csv")
-    tokens.write_text(f'{TOKEN},benchmark,1,"system:masters"\n')
-    cox = [sys.executable, "-m", "coxswain.cli.main"]
-    reader, writer = os.pipe()
-    log_file = Path(directory, "log")
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT)
-    server = subprocess.Popen(
-        [
-            *cox,
-            "apiserver",
-            f"--data-dir={directory}/api",
-            "--port=0",
-            f"--token-auth-file={tokens}",
-            # New nodes would be tainted as not ready, and no controller runs to see that they are.
-            "--disable-admission-plugins=TaintNodesByCondition",
-            f"--ready-fd={writer}",
-        ],
-        pass_fds=(writer,),
-        stdout=log,
-        stderr=log,
-    )
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        url = pipe.readline().strip()
-    if not url:
-        raise SystemExit(log_file.read_text())
-    scheduler = subprocess.Popen(
-        [*cox, "scheduler", f"--kubeconfig={directory}/api/scheduler.kubeconfig"], stdout=log, stderr=log
-    )
-    try:
-        yield Target(int(url.rpartition(":")[2]), TOKEN)
-    finally:
-        for name, process in (("scheduler", scheduler), ("API server", server)):
-            usage = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-            seconds = (int(usage[11]) + int(usage[12])) / os.sysconf("SC_CLK_TCK")
-            resident = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096 >> 20
-            print(f"{name}: {seconds:.1f} s CPU, {resident} MiB", file=sys.stderr)
-            process.terminate()
-        for process in (scheduler, server):
-            process.wait(20)
-        os.close(log)
+    # New nodes would be tainted as not ready, and no controller runs to see that they are.
+    with api_server(directory, ["--disable-admission-plugins=TaintNodesByCondition"]) as server:
+        kubeconfig = server.data_dir / "scheduler.kubeconfig"
+        with Path(directory, "scheduler.log").open("wb") as log:
+            scheduler = subprocess.Popen(
+                [*COX, "scheduler", f"--kubeconfig={kubeconfig}"], stdout=log, stderr=log
+            )
+        with ended(scheduler, "scheduler"):
+            yield server.target
 
 
 async def measure(target: Target, nodes: int, before: int, pods: int) -> float:

@@ -1,0 +1,76 @@
+"""Coxswain's own processes as the benchmarks start them: what they cost, and that they end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.end_to_end.rest_load import Target
+
+TOKEN = "benchmark"
+COX = (sys.executable, "-m", "coxswain.cli.main")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running API server."""
+
+    target: Target
+    pid: int
+    data_dir: Path
+
+    def resident(self) -> int:
+        """MiB of resident memory."""
+        return resident(self.pid)
+
+
+def resident(pid: int) -> int:
+    """MiB of resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 >> 20
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    usage = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(usage[11]) + int(usage[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def api_server(directory: str, extra: Sequence[str] = ()) -> Iterator[Server]:
+    """An API server alone with the durable store, in ``directory``; its log is there too."""
+    tokens = Path(directory, "tokens.csv")
+    tokens.write_text(f'{TOKEN},benchmark,1,"system:masters"\n')
+    reader, writer = os.pipe()
+    log = Path(directory, "apiserver.log")
+    data_dir = Path(directory, "api")
+    command = [*COX, "apiserver", f"--data-dir={data_dir}", "--port=0", f"--token-auth-file={tokens}"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, *extra, f"--ready-fd={writer}"], pass_fds=(writer,), stdout=out, stderr=out
+        )
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        url = pipe.readline().strip()
+    if not url:
+        raise SystemExit(log.read_text())
+    with ended(process, "API server"):
+        yield Server(Target(int(url.rpartition(":")[2]), TOKEN), process.pid, data_dir)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes], name: str) -> Iterator[None]:
+    """End ``process`` on the way out, and say what it cost."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            print(
+                f"{name}: {cpu_seconds(process.pid):.1f} s CPU, {resident(process.pid)} MiB", file=sys.stderr
+            )
+            process.terminate()
+        process.wait(30)
