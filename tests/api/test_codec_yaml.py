@@ -186,7 +186,10 @@ def test_an_apply_patch_stays_as_it_was_sent() -> None:
             b"[1]",
             "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array",
         ),
-        (b"a: 1\na: 2", "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:"),
+        (
+            b"a: 1\na: 2",
+            "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:",
+        ),
     ],
 )
 def test_a_broken_apply_patch_says_why(body: bytes, message: str) -> None:

@@ -19,11 +19,11 @@ from coxswain.api.names import (
     SERVICES,
     Object,
 )
+from coxswain.api.quota.names import source_of
 from coxswain.base import clock
 from coxswain.controllers.resourcequota import objects
 from coxswain.controllers.resourcequota.controller import DESCRIPTOR, RESOURCE_QUOTAS
 from coxswain.controllers.resourcequota.decide import RESYNC, new_status, usage
-from coxswain.api.quota.names import source_of
 from fakeapi import FakeApi
 
 MISSING = object()

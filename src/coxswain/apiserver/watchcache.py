@@ -27,6 +27,7 @@ from sortedcontainers import SortedList
 from coxswain.api import errors
 from coxswain.api.codec import splice_resource_version
 from coxswain.api.names import Object
+from coxswain.apiserver.bell import Bell
 from coxswain.apiserver.watchers import Delivery, Watcher
 from coxswain.store.interface import Change, Entry
 
@@ -172,6 +173,7 @@ class ResourceCache:
         self._index: dict[str, dict[str, Item]] = {}
         self._index_position = spec.field_names.index(spec.indexed) if spec.indexed else -1
         self._watchers: dict[tuple[str, str], set[Watcher]] = {}
+        self._bell = Bell()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -343,6 +345,7 @@ class ResourceCache:
                 raise too_old(revision, self.floor)
             for event in self._since(revision):
                 watcher.offer(event, self)
+        watcher.bell = self._bell
         self._watchers.setdefault(watcher.bucket, set()).add(watcher)
 
     def unsubscribe(self, watcher: Watcher) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from coxswain.apiserver.bell import Bell
     from coxswain.apiserver.watchcache import Event, Item, ResourceCache
 
 
@@ -76,6 +77,8 @@ class Watcher:
         self.after = 0
         self.queue: deque[Delivery] = deque()
         self.on_ready: Callable[[], None] | None = None
+        #: What wakes it together with the other watchers of its resource.
+        self.bell: Bell | None = None
         self.failure: str | None = None
         self.ended = False
         self._limit = limit
@@ -137,7 +140,10 @@ class Watcher:
     def _announce(self) -> None:
         if self.on_ready is not None and not self._announced:
             self._announced = True
-            asyncio.get_running_loop().call_soon(self._ready)
+            if self.bell is not None:
+                self.bell.add(self._ready)
+            else:
+                asyncio.get_running_loop().call_soon(self._ready)
 
     def _ready(self) -> None:
         self._announced = False
