@@ -540,6 +540,16 @@ async def test_match_conditions(tmp_path: Path) -> None:
         assert len(server.asked) == 1
 
 
+async def test_match_conditions_may_ask_the_authorizer(tmp_path: Path) -> None:
+    async with world(tmp_path) as (running, server):
+        client = server.on("/v", lambda review: ALLOW)
+        check = "!authorizer.group('').resource('secrets').check('delete').allowed()"
+        conditions = [{"name": "weak", "expression": check}]
+        await configure(running, VALIDATING, hook("v.b.c", client, matchConditions=conditions))
+        await running.do("create", CONFIGMAPS, body=configmap("a"))
+        assert not server.asked
+
+
 class Hanging:
     """A caller that never gets an answer."""
 

@@ -58,7 +58,7 @@ def default_chain(
 
     Raises ``ConfigurationError``.
     """
-    mutating, validating = _webhooks(lookup, registry, caller)
+    mutating, validating = _webhooks(lookup, registry, authorizer, caller)
     mutating_policies, validating_policies = _policies(lookup, registry, authorizer)
     plugins: list[Plugin] = [
         NamespaceLifecycle(lookup),
@@ -112,7 +112,7 @@ def _policies(
 
 
 def _webhooks(
-    lookup: Lookup, registry: Registry | None, caller: Caller | None
+    lookup: Lookup, registry: Registry | None, authorizer: Authorizer, caller: Caller | None
 ) -> tuple[list[Plugin], list[Plugin]]:
     if registry is None:
         return [], []
@@ -120,7 +120,7 @@ def _webhooks(
     from coxswain.apiserver.verbs.writing import new_uid
 
     versions = Versions(registry)
-    matcher = Matcher(lookup, versions)
+    matcher = Matcher(lookup, versions, authorizer)
     asker = Asker(lookup, caller or HttpCaller(), new_uid)
     mutating = MutatingAdmissionWebhook(lookup, versions, matcher, asker)
     return [mutating], [ValidatingAdmissionWebhook(lookup, versions, matcher, asker)]

@@ -1,7 +1,7 @@
 """Match conditions: CEL expressions that all have to be true before a webhook is asked.
 
 Variables are ``object``, ``oldObject``, ``request`` (the AdmissionRequest) and ``authorizer``. One that is false
-settles the matter; where one fails instead, the failure policy does.
+settles the matter; where one fails instead, the failure policy does. All of a webhook's share one budget.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from coxswain.api.names import Object
 if TYPE_CHECKING:
     from coxswain.api.cel import Program
 
-_VARIABLES = ("object", "oldObject", "request", "authorizer")
+#: What the conditions of one webhook may cost for one request (apiserver's ``RuntimeCELCostBudgetMatchConditions``).
+_BUDGET = 2_500_000
 
 
 class ConditionFailedError(Exception):
@@ -29,27 +30,28 @@ class _Condition:
     #: The program, or why there is none.
     program: Program | str
 
-    def judge(self, variables: Mapping[str, Any]) -> bool:
-        """Raises ``ConditionFailedError``."""
+    def judge(self, variables: Mapping[str, Any], budget: int) -> tuple[bool, int]:
+        """The value, and what is left of the budget. Raises ``ConditionFailedError``."""
         from coxswain.api import cel
 
         if isinstance(self.program, str):
             raise ConditionFailedError(f"compilation error: {self.program}")
         try:
-            return bool(self.program.run(variables))
+            value, cost = self.program.measured(variables, min(budget, cel.CALL_LIMIT))
         except cel.EvaluationError as error:
             raise ConditionFailedError(f"expression '{self.expression}' resulted in error: {error}") from None
+        return bool(value), budget - cost
 
 
 def _compile(condition: Object) -> _Condition:
     # Here, because a server without such conditions need not load the language.
-    from coxswain.api import cel
+    from coxswain.api.cel.admission import AdmissionExpressionError, Environment, compile_for
 
     expression = str(condition.get("expression") or "")
     program: Program | str
     try:
-        program = cel.compile_expression(expression, dict.fromkeys(_VARIABLES, cel.DYN))
-    except cel.CelError as error:
+        program = compile_for(expression, Environment())
+    except AdmissionExpressionError as error:
         program = str(error)
     return _Condition(str(condition.get("name") or ""), expression, program)
 
@@ -61,21 +63,21 @@ class Conditions:
         self._conditions = tuple(_compile(condition) for condition in conditions)
         self._fails_open = fails_open
 
-    def __bool__(self) -> bool:
-        return bool(self._conditions)
-
     def hold(self, variables: Callable[[], Mapping[str, Any]]) -> bool:
         """Whether the webhook is to be asked. Raises ``ConditionFailedError``."""
         if not self._conditions:
             return True
         values = variables()
         failures: list[str] = []
+        budget = _BUDGET
         for condition in self._conditions:
             try:
-                if not condition.judge(values):
-                    return False
+                value, budget = condition.judge(values, budget)
             except ConditionFailedError as failure:
                 failures.append(str(failure))
+                continue
+            if not value:
+                return False
         if not failures:
             return True
         if self._fails_open:

@@ -14,6 +14,7 @@ from coxswain.apiserver.admission.versions import Versions
 from coxswain.apiserver.admission.webhooks.conditions import ConditionFailedError
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.review import admission_request
+from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.lookup import Lookup
 
 
@@ -35,8 +36,8 @@ class Invocation:
 class Matcher:
     """Judges requests by a webhook's rules, selectors and conditions."""
 
-    def __init__(self, lookup: Lookup, versions: Versions, authorizer: Any = None) -> None:
-        """``authorizer`` is what match conditions find under that name."""
+    def __init__(self, lookup: Lookup, versions: Versions, authorizer: Authorizer) -> None:
+        """``authorizer`` is what match conditions may ask."""
         self._lookup = lookup
         self._versions = versions
         self._authorizer = authorizer
@@ -99,11 +100,15 @@ class Matcher:
 
     def _conditions_hold(self, found: Invocation, request: Request) -> bool:
         def variables() -> Mapping[str, Any]:
+            # Here, because requests without conditions need not load the language.
+            from coxswain.apiserver.admission.policies import authorization
+
             return {
                 "object": found.object,
                 "oldObject": found.old_object,
                 "request": admission_request(found.resource, found.kind, request),
-                "authorizer": self._authorizer,
+                "namespaceObject": None,
+                **authorization.variables(self._authorizer, request),
             }
 
         try:
