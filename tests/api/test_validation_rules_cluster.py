@@ -268,14 +268,6 @@ REFUSED = [
         LEASE,
         ({"spec.leaseDurationSeconds": 0}, "spec.leaseDurationSeconds", INVALID, POSITIVE),
         ({"spec.leaseTransitions": -1}, "spec.leaseTransitions", INVALID, NONNEGATIVE),
-        ({"spec.strategy": ""}, "spec.strategy", REQUIRED, ""),
-        ({"spec.strategy": "a b"}, "spec.strategy", INVALID, "name part must consist of"),
-        (
-            {"spec.preferredHolder": "h"},
-            "spec.preferredHolder",
-            FORBIDDEN,
-            "may only be specified if `strategy` is defined",
-        ),
     ),
     *rows(
         PRIORITY,

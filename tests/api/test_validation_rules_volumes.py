@@ -420,24 +420,10 @@ CLAIMS: Rows = [
     ({"spec.volumeMode": "Odd"}, "spec.volumeMode", NOT_SUPPORTED, '"Block", "Filesystem"'),
     ({"spec.dataSource": {"kind": "PersistentVolumeClaim"}}, "spec.dataSource.name", REQUIRED, ""),
     (
-        {"spec.dataSource": {"kind": "Pod", "name": "a"}},
-        "spec.dataSource",
-        INVALID,
-        "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-    ),
-    ({"spec.dataSource": {**SOURCE, "apiGroup": "A"}}, "spec.dataSource.apiGroup", INVALID, SUBDOMAIN),
-    (
         {"spec.dataSource": SOURCE, "spec.dataSourceRef": {**SOURCE, "name": "b"}},
         "spec",
         INVALID,
         "must match dataSourceRef",
-    ),
-    ({"spec.dataSourceRef": {**SOURCE, "namespace": "A"}}, "spec.dataSourceRef.namespace", INVALID, LABEL),
-    (
-        {"spec.dataSource": SOURCE, "spec.dataSourceRef": {**SOURCE, "namespace": "m"}},
-        "spec",
-        INVALID,
-        "may not be specified when dataSourceRef.namespace is specified",
     ),
 ]
 

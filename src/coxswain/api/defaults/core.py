@@ -80,6 +80,12 @@ def _namespace(namespace: Object) -> None:
 
 
 def _node(node: Object) -> None:
+    spec = node.get("spec") or {}
+    network, networks = spec.get("podCIDR"), spec.get("podCIDRs")
+    if network and (not networks or networks[0] != network):
+        spec["podCIDRs"] = [network]  # a client that knows only the older field
+    elif networks and not network:
+        spec["podCIDR"] = networks[0]
     status = node.get("status")
     if not status:
         return

@@ -58,7 +58,18 @@ def _status_persistent_volume(new: Object, old: Object) -> None:
 
 def _create_claim(claim: Object) -> None:
     claim["status"] = {"phase": "Pending"}
-    _normalize_data_sources(claim.get("spec") or {})
+    spec = claim.get("spec") or {}
+    if (spec.get("dataSourceRef") or {}).get("namespace"):
+        del spec["dataSourceRef"]  # a source in another namespace: a feature that is off by default
+    if spec.get("dataSourceRef") is None and not _is_old_source(spec.get("dataSource") or {}):
+        spec.pop("dataSource", None)
+    _normalize_data_sources(spec)
+
+
+def _is_old_source(source: Object) -> bool:
+    """What ``dataSource`` has always been able to name; anything else in it is dropped without a word."""
+    named = (source.get("apiGroup") or "", source.get("kind"))
+    return named in (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
 
 
 def _normalize_data_sources(spec: Object) -> None:
@@ -126,6 +137,18 @@ def _restore_status(new: Object, old: Object) -> None:
         new["status"] = old["status"]
     else:
         new.pop("status", None)
+
+
+def _create_lease(lease: Object) -> None:
+    # Coordinated leader election is off by default.
+    for field in ("strategy", "preferredHolder"):
+        (lease.get("spec") or {}).pop(field, None)
+
+
+def _update_lease(new: Object, old: Object) -> None:
+    for field in ("strategy", "preferredHolder"):
+        if (old.get("spec") or {}).get(field) is None:
+            (new.get("spec") or {}).pop(field, None)
 
 
 def _create_slice(resource_slice: Object) -> None:
@@ -204,7 +227,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("discovery.k8s.io", "EndpointSlice"): Strategy(
         generation=True, desired=("addressType", "endpoints", "ports")
     ),
-    ("coordination.k8s.io", "Lease"): _PLAIN,
+    ("coordination.k8s.io", "Lease"): Strategy(create=_create_lease, update=_update_lease),
     ("events.k8s.io", "Event"): _PLAIN,
     **{
         ("rbac.authorization.k8s.io", kind): _PLAIN

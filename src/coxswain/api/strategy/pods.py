@@ -85,6 +85,15 @@ def _complete_selector(term: Object, labels: dict[str, str], keys: tuple[tuple[s
                 selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
 
 
+def _agree_on_addresses(status: Object) -> None:
+    """``podIP`` is the first of ``podIPs``; where they differ, the client is an old one that knows only the former."""
+    address, addresses = status.get("podIP"), status.get("podIPs")
+    if address and (not addresses or addresses[0].get("ip") != address):
+        status["podIPs"] = [{"ip": address}]
+    elif addresses and not address:
+        status["podIP"] = addresses[0].get("ip") or ""
+
+
 def update_pod_status(new: Object, old: Object) -> None:
     """A status does not change who owns the pod, nor its QoS class."""
     metadata, before = new["metadata"], old.get("metadata") or {}
@@ -94,5 +103,6 @@ def update_pod_status(new: Object, old: Object) -> None:
         metadata.pop("ownerReferences", None)
     kept = (old.get("status") or {}).get("qosClass")
     status = new.setdefault("status", {})
+    _agree_on_addresses(status)
     if kept:
         status["qosClass"] = kept

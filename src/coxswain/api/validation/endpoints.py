@@ -6,6 +6,7 @@ from coxswain.api.fields import Errors, duplicate, invalid, not_supported, requi
 from coxswain.api.names import Object
 from coxswain.api.validation.formats import (
     IMMUTABLE,
+    Check,
     dns_label,
     dns_subdomain,
     ip,
@@ -23,6 +24,7 @@ _TYPES = ("FQDN", "IPv4", "IPv6")
 _MAX_ENDPOINTS = 1000
 _MAX_PORTS = 20000
 _MAX_TOPOLOGY = 16
+_MAX_HINTS = 8
 _MAX_ADDRESSES = 100
 
 
@@ -106,12 +108,24 @@ def _validate_endpoint(endpoint: Object, kind: str, path: str, errors: Errors) -
     validate_labels(topology, f"{path}.deprecatedTopology", errors)
     if endpoint.get("hostname") is not None:
         report(dns_label(endpoint["hostname"]), f"{path}.hostname", endpoint["hostname"], errors)
-    zones = (endpoint.get("hints") or {}).get("forZones") or []
-    for position, zone in enumerate(zones):
-        name = zone.get("name") or ""
-        if zone in zones[:position]:
-            errors.append(duplicate(f"{path}.hints.forZones[{position}].name", name))
-        report(qualified_name(name), f"{path}.hints.forZones[{position}].name", name, errors)
+    hints = endpoint.get("hints")
+    if hints and _validate_hints(hints.get("forZones"), qualified_name, f"{path}.hints.forZones", errors):
+        _validate_hints(hints.get("forNodes"), dns_subdomain, f"{path}.hints.forNodes", errors)
+
+
+def _validate_hints(hints: list[Object] | None, check: Check, path: str, errors: Errors) -> bool:
+    """Names of zones or nodes, each once; whether there were few enough to look at."""
+    if hints and len(hints) > _MAX_HINTS:
+        errors.append(too_many(path, len(hints), _MAX_HINTS))
+        return False
+    seen: set[str] = set()
+    for position, hint in enumerate(hints or ()):
+        name, here = hint.get("name") or "", f"{path}[{position}].name"
+        if name in seen:
+            errors.append(duplicate(here, name))
+        seen.add(name)
+        report(check(name), here, name, errors)
+    return True
 
 
 def _validate_slice_ports(ports: list[Object], errors: Errors) -> None:

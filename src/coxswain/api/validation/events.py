@@ -53,13 +53,16 @@ def _required_text(path: str, value: Any, errors: Errors) -> None:
         errors.append(invalid(path, "", f"can have at most {_MAX_TEXT} characters"))
 
 
+def _validate_series(series: Object, errors: Errors) -> None:
+    if (series.get("count") or 0) < 2:
+        errors.append(invalid("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        errors.append(required("series.lastObservedTime"))
+
+
 def _validate_new_event(event: Object, errors: Errors) -> None:
-    series = event.get("series")
-    if series is not None:
-        if (series.get("count") or 0) < 2:
-            errors.append(invalid("series.count", "", "should be at least 2"))
-        if not series.get("lastObservedTime"):
-            errors.append(required("series.lastObservedTime"))
+    if event.get("series") is not None:
+        _validate_series(event["series"], errors)
     if not event.get("eventTime"):
         errors.append(required("eventTime"))
     kind = event.get("type") or ""
@@ -75,23 +78,31 @@ def _validate_new_event(event: Object, errors: Errors) -> None:
             errors.append(invalid(new, "", "needs to be unset"))
 
 
-_FIXED = (
-    "regarding",
-    "reason",
-    "reportingController",
-    "reportingInstance",
-    "action",
-    "related",
-    "type",
-    "note",
-    "eventTime",
-)
+#: What an event's update may not touch, in the names of the older version, which the messages have.
+_FIXED = {
+    "regarding": "involvedObject",
+    "reason": "reason",
+    "note": "message",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+    "type": "type",
+    "eventTime": "eventTime",
+    "action": "action",
+    "related": "related",
+    "reportingController": "reportingController",
+    "reportingInstance": "reportingInstance",
+}
 
 
 def _validate_event_update(new: Object, old: Object, errors: Errors) -> None:
-    for field in _FIXED:
+    series = new.get("series")
+    if series != old.get("series") and series is not None:
+        _validate_series(series, errors)
+    for field, shown in _FIXED.items():
         if new.get(field) != old.get(field):
-            errors.append(invalid(field, new.get(field), IMMUTABLE))
+            errors.append(invalid(shown, new.get(field), IMMUTABLE))
 
 
 RULES = {

@@ -23,6 +23,7 @@ from coxswain.api.validation.formats import (
 from coxswain.api.validation.objectmeta import validate_label_selector
 from coxswain.api.validation.rules import Rules
 from coxswain.api.validation.services import validate_load_balancer_status
+from coxswain.api.validation.shown import go_struct
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
@@ -283,6 +284,54 @@ def _validate_address(address: Object, errors: Errors) -> None:
             report(path_segment(reference[field]), f"spec.parentRef.{field}", reference[field], errors)
 
 
+def _validate_address_update(new: Object, old: Object, errors: Errors) -> None:
+    reference = (new.get("spec") or {}).get("parentRef")
+    if reference != (old.get("spec") or {}).get("parentRef"):
+        shown = go_struct(reference or {}, "group", "resource", "namespace", "name")
+        errors.append(invalid("spec.parentRef", shown, IMMUTABLE))
+
+
+_CIDRS = "spec.cidrs"
+_ONE_A_FAMILY = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+
+
+def _validate_service_cidr(service_cidr: Object, errors: Errors) -> None:
+    networks = (service_cidr.get("spec") or {}).get("cidrs") or []
+    if not networks:
+        errors.append(required(_CIDRS, "at least one CIDR required"))
+    elif len(networks) > 2:
+        errors.append(invalid(_CIDRS, {"CIDRs": networks}, "may only hold up to 2 values"))
+    else:
+        for position, network in enumerate(networks):
+            _validate_strict_cidr(network, f"{_CIDRS}[{position}]", errors)
+        parsed = [found for network in networks if (found := parse_cidr(network)) is not None]
+        if len(parsed) == 2 and parsed[0].version == parsed[1].version:
+            errors.append(invalid(_CIDRS, networks, _ONE_A_FAMILY))
+
+
+def _validate_strict_cidr(network: str, path: str, errors: Errors) -> None:
+    if cidr(path, network, errors):
+        canonical = str(parse_cidr(network))
+        if canonical != network:
+            errors.append(invalid(path, network, f'must be in canonical form ("{canonical}")'))
+
+
+def _validate_service_cidr_update(new: Object, old: Object, errors: Errors) -> None:
+    """Networks stay; a second one may be added, of the other family."""
+    networks = (new.get("spec") or {}).get("cidrs") or []
+    before = (old.get("spec") or {}).get("cidrs") or []
+    if len(networks) == len(before):
+        for position, (network, was) in enumerate(zip(networks, before, strict=True)):
+            if network != was:
+                errors.append(invalid(f"{_CIDRS}[{position}]", network, IMMUTABLE))
+    elif len(before) == 1 and len(networks) == 2:
+        if networks[0] != before[0]:
+            errors.append(invalid(f"{_CIDRS}[0]", networks[0], IMMUTABLE))
+        _validate_service_cidr(new, errors)
+    else:
+        errors.append(invalid(_CIDRS, networks or None, IMMUTABLE))
+
+
 _GROUP = "networking.k8s.io"
 RULES = {
     (_GROUP, "Ingress"): Rules(
@@ -292,5 +341,13 @@ RULES = {
         validate=_validate_ingress_class, update=_validate_ingress_class_update, namespaced=False
     ),
     (_GROUP, "NetworkPolicy"): Rules(validate=_validate_network_policy),
-    (_GROUP, "IPAddress"): Rules(validate=_validate_address, name_check=_address_name, namespaced=False),
+    (_GROUP, "IPAddress"): Rules(
+        create=_validate_address,
+        update=_validate_address_update,
+        name_check=_address_name,
+        namespaced=False,
+    ),
+    (_GROUP, "ServiceCIDR"): Rules(
+        create=_validate_service_cidr, update=_validate_service_cidr_update, namespaced=False
+    ),
 }

@@ -1,0 +1,146 @@
+"""Fields behind features: left out while those are off, and checked where an older server let them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api_rules import (
+    DUPLICATE,
+    FORBIDDEN,
+    IMMUTABLE,
+    INVALID,
+    LABEL,
+    REQUIRED,
+    SUBDOMAIN,
+    TOO_MANY,
+    Row,
+    check_accepted,
+    check_refused,
+    check_refused_undefaulted,
+    check_update_accepted,
+    check_update_refused,
+    created,
+    edited,
+    make,
+)
+from coxswain.api import defaults, strategy
+from coxswain.api.names import GVK, Object
+
+LEASE = make("coordination.k8s.io/v1", "Lease", spec={"leaseDurationSeconds": 5})
+SOURCE = {"kind": "PersistentVolumeClaim", "name": "a"}
+CLAIM = make(
+    "v1",
+    "PersistentVolumeClaim",
+    spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+)
+NETWORK = make("networking.k8s.io/v1", "ServiceCIDR", namespace="", spec={"cidrs": ["10.0.0.0/24"]})
+ADDRESS = make(
+    "networking.k8s.io/v1",
+    "IPAddress",
+    name="10.0.0.1",
+    namespace="",
+    spec={"parentRef": {"resource": "services", "name": "s", "namespace": "n"}},
+)
+SLICE = make(
+    "discovery.k8s.io/v1", "EndpointSlice", addressType="IPv4", endpoints=[{"addresses": ["10.0.0.1"]}]
+)
+
+
+def spec_of(obj: Object, **edits: Any) -> Object:
+    found: Object = created(edited(obj, {f"spec.{name}": value for name, value in edits.items()}))["spec"]
+    return found
+
+
+def test_coordinated_leases_are_off() -> None:
+    assert "strategy" not in spec_of(LEASE, strategy="OldestEmulationVersion", preferredHolder="h")
+    for row in (
+        ({"spec.strategy": ""}, "spec.strategy", REQUIRED, ""),
+        ({"spec.strategy": "a b"}, "spec.strategy", INVALID, "name part must consist of"),
+        ({"spec.preferredHolder": "h"}, "spec.preferredHolder", FORBIDDEN, "if `strategy` is defined"),
+    ):
+        check_refused_undefaulted(LEASE, row)
+
+
+def test_a_claim_s_older_source_names_claims_and_snapshots_only() -> None:
+    assert "dataSource" not in spec_of(CLAIM, dataSource={"kind": "Pod", "name": "a"})
+    assert spec_of(CLAIM, dataSource=SOURCE)["dataSourceRef"] == SOURCE
+    populator = {"apiGroup": "e.com", "kind": "Populator", "name": "a"}
+    assert spec_of(CLAIM, dataSourceRef=populator)["dataSource"] == populator
+
+
+def test_sources_in_other_namespaces_are_off() -> None:
+    spec = spec_of(CLAIM, dataSource=SOURCE, dataSourceRef={**SOURCE, "namespace": "m"})
+    assert spec["dataSource"] == spec["dataSourceRef"] == SOURCE
+
+
+CLAIMS: list[Row] = [
+    (
+        {"spec.dataSource": {"kind": "Pod", "name": "a"}},
+        "spec.dataSource",
+        INVALID,
+        "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+    ),
+    ({"spec.dataSource": {**SOURCE, "apiGroup": "A"}}, "spec.dataSource.apiGroup", INVALID, SUBDOMAIN),
+    ({"spec.dataSourceRef": {**SOURCE, "namespace": "A"}}, "spec.dataSourceRef.namespace", INVALID, LABEL),
+    (
+        {"spec.dataSource": SOURCE, "spec.dataSourceRef": {**SOURCE, "namespace": "m"}},
+        "spec",
+        INVALID,
+        "may not be specified when dataSourceRef.namespace is specified",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", CLAIMS, ids=str)
+def test_sources_that_break_a_rule_are_refused(row: Row) -> None:
+    check_refused_undefaulted(CLAIM, row)
+
+
+NETWORKS: list[Row] = [
+    ({"spec.cidrs": []}, "spec.cidrs", REQUIRED, "at least one CIDR required"),
+    ({"spec.cidrs": ["10.0.0.0/24"] * 3}, "spec.cidrs", INVALID, "may only hold up to 2 values"),
+    ({"spec.cidrs": ["x"]}, "spec.cidrs[0]", INVALID, "must be a valid CIDR value"),
+    ({"spec.cidrs": ["10.0.0.1/24"]}, "spec.cidrs[0]", INVALID, 'canonical form ("10.0.0.0/24")'),
+    ({"spec.cidrs": ["10.0.0.0/24", "10.1.0.0/24"]}, "spec.cidrs", INVALID, "no more than one IP for each"),
+]
+
+
+@pytest.mark.parametrize("row", NETWORKS, ids=str)
+def test_service_networks_that_break_a_rule_are_refused(row: Row) -> None:
+    check_refused(NETWORK, row)
+
+
+def test_service_networks_stay_and_may_become_dual_stack() -> None:
+    check_accepted(NETWORK)
+    check_update_accepted(NETWORK, {"spec.cidrs": ["10.0.0.0/24", "fd00::/64"]})
+    check_update_refused(NETWORK, ({"spec.cidrs": ["10.1.0.0/24"]}, "spec.cidrs[0]", INVALID, IMMUTABLE))
+    check_update_refused(NETWORK, ({"spec.cidrs": []}, "spec.cidrs", INVALID, IMMUTABLE))
+
+
+def test_an_address_stays_with_its_owner() -> None:
+    row = ({"spec.parentRef.name": "t"}, "spec.parentRef", INVALID, IMMUTABLE)
+    check_update_refused(ADDRESS, row)
+
+
+HINTS = "endpoints.0.hints"
+ENDPOINTS: list[Row] = [
+    ({f"{HINTS}.forNodes": [{"name": "A"}]}, "endpoints[0].hints.forNodes[0].name", INVALID, SUBDOMAIN),
+    ({f"{HINTS}.forNodes": [{"name": "a"}] * 2}, "endpoints[0].hints.forNodes[1].name", DUPLICATE, '"a"'),
+    ({f"{HINTS}.forZones": [{"name": "a"}] * 9}, "endpoints[0].hints.forZones", TOO_MANY, "8"),
+]
+
+
+@pytest.mark.parametrize("row", ENDPOINTS, ids=str)
+def test_hints_that_break_a_rule_are_refused(row: Row) -> None:
+    check_refused(SLICE, row)
+
+
+def test_older_fields_of_nodes_and_pods_agree_with_newer_ones() -> None:
+    node: Object = {"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.1.0.0/24"]}}
+    defaults.default(node, GVK("", "v1", "Node"))
+    assert node["spec"]["podCIDRs"] == ["10.0.0.0/24"]
+    new: Object = {"metadata": {}, "status": {"podIP": "10.0.0.1"}}
+    strategy.prepare_for_status_update(new, {"metadata": {}}, GVK("", "v1", "Pod"))
+    assert new["status"]["podIPs"] == [{"ip": "10.0.0.1"}]
