@@ -113,7 +113,7 @@ async def test_a_bound_policy_denies_in_kubernetes_words(running: Cluster) -> No
             "Invalid",
         ),
         (
-            {"expression": "false", "message": "no", "messageExpression": "object.nope"},
+            {"expression": "false", "message": "no", "messageExpression": "string(object.nope)"},
             "no",
             422,
             "Invalid",
@@ -132,8 +132,6 @@ async def test_what_a_denial_says(
 ) -> None:
     await policy(running, validations=[validation])
     await bind(running)
-    if validation.get("messageExpression") == "object.nope":
-        pass
     error = await refused(running, "create", CONFIGMAPS, body=configmap("c"))
     assert error.message.endswith(f"denied request: {words}")
     assert (error.code, error.reason) == (code, reason)
@@ -406,7 +404,7 @@ async def test_apply_configurations_merge(running: Cluster) -> None:
         "Always",
         "IfNotPresent",
     )
-    assert [each["name"] for each in made["spec"]["containers"]] == ["c"] or made["spec"]["containers"]
+    assert len(made["spec"]["containers"]) == 1
 
 
 @in_cluster
@@ -454,13 +452,10 @@ async def test_policies_that_ask_for_it_see_what_others_changed(running: Cluster
             "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.nodeSelector",
         ),
         (patched("[JSONPatch{op: 'remove', path: '/nope'}]"), "JSON Patch: "),
-        (applied("object.nope"), "compilation error: must evaluate to Object but got dyn"),
     ],
 )
 @in_cluster
 async def test_mutations_that_cannot_be(running: Cluster, mutation: Object, words: str) -> None:
-    if "object.nope" in str(mutation):
-        pytest.skip("refused when the policy is created")
     await mutate(running, "m", mutation)
     error = await refused(running, "create", PODS, body=pod("a"))
     assert (error.code, error.reason) == (403, "Invalid")
@@ -499,8 +494,7 @@ async def test_mutations_with_parameters_and_variables(running: Cluster) -> None
         ),
         (
             {"validations": [{"expression": "request.nope == ''"}]},
-            "spec.validations[0].expression: Invalid value: \"request.nope == ''\": compilation failed: ERROR: "
-            "<input>:1:8: undefined field 'nope'",
+            "compilation failed: ERROR: <input>:1:8: undefined field 'nope'",
         ),
         (
             {"validations": [{"expression": "params.a == 1"}]},
@@ -520,6 +514,14 @@ async def test_mutations_with_parameters_and_variables(running: Cluster) -> None
         (
             {"variables": [{"name": "1a", "expression": "1"}], "validations": [{"expression": "true"}]},
             'spec.variables[0].name: Invalid value: "1a": name is not a valid CEL identifier',
+        ),
+        (
+            {"paramKind": {"apiVersion": "a/b/c", "kind": "X"}, "validations": [{"expression": "true"}]},
+            'spec.paramKind.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c',
+        ),
+        (
+            {"matchConditions": [{"name": "a", "expression": "1"}], "validations": [{"expression": "true"}]},
+            'spec.matchConditions[0].expression: Invalid value: "1": must evaluate to bool but got int',
         ),
         (
             {"auditAnnotations": [{"key": "k", "valueExpression": "1"}]},
@@ -543,3 +545,55 @@ async def test_a_deep_look_at_dry_run_and_options(running: Cluster) -> None:
     await bind(running)
     await refused(running, "create", CONFIGMAPS, body=configmap("c"), dryRun="All")
     assert orjson.loads((await running.call("create", CONFIGMAPS, body=configmap("c"), user=ADMIN)).body)
+
+
+@pytest.mark.parametrize(
+    ("mutation", "message"),
+    [
+        (applied("object"), "must evaluate to Object but got dyn"),
+        (patched("[1]"), "must evaluate to list(JSONPatch) but got list(int)"),
+        ({"patchType": "Nope"}, 'spec.mutations[0].patchType: Unsupported value: "Nope"'),
+        ({"patchType": "JSONPatch"}, "spec.mutations[0].jsonPatch: Required value"),
+        (
+            patched("[JSONPatch{op: 1, path: '/a'}]"),
+            "expected type of field 'op' is 'string' but provided type is 'int'",
+        ),
+    ],
+)
+@in_cluster
+async def test_mutations_are_checked_when_a_policy_is_written(
+    running: Cluster, mutation: Object, message: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        await mutate(running, "m", mutation)
+    assert message in caught.value.message
+
+
+@in_cluster
+async def test_audit_annotations_reach_the_audit_event(running: Cluster) -> None:
+    from coxswain.apiserver.admission.policies.plugins import ValidatingAdmissionPolicy
+    from coxswain.apiserver.admission.request import Request
+
+    await policy(
+        running,
+        auditAnnotations=[{"key": "size", "valueExpression": "'size %d'.format([size(object.data)])"}],
+        validations=[{"expression": "false", "message": "no"}],
+    )
+    await bind(running, actions=("Audit", "Warn"))
+    chain: Any = running.core.admission
+    (plugin,) = [each for each in chain.plugins if isinstance(each, ValidatingAdmissionPolicy)]
+    request = Request(
+        ADMIN, "CREATE", CONFIGMAPS, namespace="default", name="c", object=configmap("c", a="", b="")
+    )
+    plugin.validate(request)
+    assert request.annotations["p/size"] == "size 2"
+    assert orjson.loads(request.annotations["validation.policy.admission.k8s.io/validation_failure"]) == [
+        {
+            "message": "no",
+            "policy": "p",
+            "binding": "b",
+            "expressionIndex": 0,
+            "validationActions": ["Audit", "Warn"],
+        }
+    ]
+    assert request.warnings == ["Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': no"]

@@ -150,11 +150,25 @@ def compile_for(
         )
     except CelError as error:
         raise AdmissionExpressionError(f"compilation failed: {error}") from None
-    found = show(program.declared)
-    if returns is None or found in {show(each) for each in returns}:
+    found = _name(program.declared)
+    if returns is None or found in {_name(each) for each in returns}:
         return program
-    if len(returns) == 1:
-        raise AdmissionExpressionError(f"must evaluate to {show(returns[0])} but got {found}")
-    raise AdmissionExpressionError(
-        f"must evaluate to one of [{' '.join(show(each) for each in returns)}] but got {found}"
-    )
+    wanted = [_name(each) for each in returns]
+    if len(wanted) == 1:
+        raise AdmissionExpressionError(f"must evaluate to {wanted[0]} but got {found}")
+    raise AdmissionExpressionError(f"must evaluate to one of [{' '.join(wanted)}] but got {found}")
+
+
+#: Types whose declared names differ from what complaints about operands call them.
+_NAMES: Final = {
+    "null_type": "null_type",
+    "timestamp": "google.protobuf.Timestamp",
+    "duration": "google.protobuf.Duration",
+}
+
+
+def _name(declared: Declared) -> str:
+    if declared.kind in ("list", "map", "optional_type"):
+        parts = [declared.key or STRING] if declared.kind == "map" else []
+        return f"{declared.kind}({', '.join(_name(each) for each in [*parts, declared.element or DYN])})"
+    return _NAMES.get(declared.kind) or show(declared)

@@ -5,17 +5,14 @@ Expressions of policies and match conditions must compile; their values are open
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from coxswain.api.cel import DYN, CelError, Declared, compile_expression
 from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required
 from coxswain.api.names import Object
 from coxswain.api.validation.formats import (
     dns_1035_label,
     dns_subdomain,
     path_segment,
-    qualified_name,
     report,
 )
 from coxswain.api.validation.objectmeta import validate_label_selector
@@ -71,16 +68,12 @@ def _validate_webhook(webhook: Object, path: str, mutating: bool, errors: Errors
     if mutating and again is not None and again not in ("IfNeeded", "Never"):
         errors.append(not_supported(f"{path}.reinvocationPolicy", again, ("IfNeeded", "Never")))
     _validate_client(webhook.get("clientConfig") or {}, f"{path}.clientConfig", errors)
-    for position, condition in enumerate(webhook.get("matchConditions") or ()):
-        here = f"{path}.matchConditions[{position}]"
-        if not condition.get("name"):
-            errors.append(required(f"{here}.name"))
-        else:
-            report(qualified_name(condition["name"]), f"{here}.name", condition["name"], errors)
-        if not (condition.get("expression") or "").strip():
-            errors.append(required(f"{here}.expression"))
-        else:
-            _compile(condition["expression"], _REQUEST, f"{here}.expression", errors)
+    conditions = webhook.get("matchConditions")
+    if conditions:
+        # Here, because a server without expressions need not load the language.
+        from coxswain.api.validation.policyexpressions import validate_match_conditions
+
+        validate_match_conditions(conditions, f"{path}.matchConditions", errors)
 
 
 def _validate_rule(rule: Object, path: str, errors: Errors) -> None:
@@ -164,7 +157,17 @@ def _validate_match(match: Object, path: str, errors: Errors) -> None:
             validate_label_selector(match[field], f"{path}.{field}", errors)
     for kind in ("resourceRules", "excludeResourceRules"):
         for position, rule in enumerate(match.get(kind) or ()):
+            _validate_names(
+                rule.get("resourceNames") or [], f"{path}.{kind}[{position}].resourceNames", errors
+            )
             _validate_rule(rule, f"{path}.{kind}[{position}]", errors)
+
+
+def _validate_names(names: list[str], path: str, errors: Errors) -> None:
+    for position, name in enumerate(names):
+        report(path_segment(name), f"{path}[{position}]", name, errors)
+        if name in names[:position]:
+            errors.append(duplicate(f"{path}[{position}]", name))
 
 
 def _validate_parameters(reference: Object, path: str, errors: Errors) -> None:
@@ -229,10 +232,15 @@ def _validate_actions(actions: list[str], errors: Errors) -> None:
 
 
 def _validate_policy(policy: Object, errors: Errors) -> None:
+    # Here, because a server without policies need not load the language.
+    from coxswain.api.validation import policyexpressions
+
     spec = policy.get("spec") or {}
     failure, match = spec.get("failurePolicy"), spec.get("matchConstraints")
     if failure is not None and failure not in ("Fail", "Ignore"):
         errors.append(not_supported("spec.failurePolicy", failure, ("Fail", "Ignore")))
+    if spec.get("paramKind") is not None:
+        policyexpressions.validate_param_kind(spec["paramKind"], "spec.paramKind", errors)
     if match is None:
         errors.append(required("spec.matchConstraints"))
     else:
@@ -242,36 +250,14 @@ def _validate_policy(policy: Object, errors: Errors) -> None:
     if policy.get("kind") == "MutatingAdmissionPolicy":
         if not spec.get("mutations"):
             errors.append(required("spec.mutations", "mutations must contain at least one item"))
-        return
-    if not spec.get("validations") and not spec.get("auditAnnotations"):
+        again = spec.get("reinvocationPolicy")
+        if again is not None and again not in ("IfNeeded", "Never"):
+            errors.append(not_supported("spec.reinvocationPolicy", again, ("IfNeeded", "Never")))
+    elif not spec.get("validations") and not spec.get("auditAnnotations"):
         why = "validations or auditAnnotations must contain at least one item"
         errors.append(required("spec.validations", why))
-    for position, validation in enumerate(spec.get("validations") or ()):
-        if not (validation.get("expression") or "").strip():
-            errors.append(required(f"spec.validations[{position}].expression", "expression is not specified"))
-        else:
-            _compile(
-                validation["expression"],
-                _REQUEST | _POLICY_NAMES,
-                f"spec.validations[{position}].expression",
-                errors,
-            )
-
-
-#: What expressions about a request may speak of, and what those of policies may besides.
-_REQUEST = dict.fromkeys(("object", "oldObject", "request", "authorizer"), DYN)
-_POLICY_NAMES = dict.fromkeys(("params", "namespaceObject", "variables"), DYN)
-
-
-def _compile(expression: str, names: Mapping[str, Declared], path: str, errors: Errors) -> None:
-    """Refuse an expression that cannot be compiled, or that cannot give a bool."""
-    try:
-        program = compile_expression(expression, names)
-    except CelError as error:
-        errors.append(invalid(path, expression, f"compilation failed: {error}"))
-        return
-    if program.type not in ("bool", "dyn"):
-        errors.append(invalid(path, expression, "must evaluate to bool"))
+        errors.append(required("spec.auditAnnotations", why))
+    policyexpressions.validate_policy_expressions(policy, errors)
 
 
 _GROUP = "admissionregistration.k8s.io"
