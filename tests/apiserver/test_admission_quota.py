@@ -190,7 +190,9 @@ async def test_claims_by_class() -> None:
         await running.do("create", PERSISTENT_VOLUME_CLAIMS, body=claim("a", "2Gi", "gold"))
         await running.do("create", PERSISTENT_VOLUME_CLAIMS, body=claim("b", "4Gi", "tin"))
         assert (await used(running))["requests.storage"] == "6Gi"
-        with pytest.raises(errors.Forbidden, match=r"gold\.storageclass\.storage\.k8s\.io/requests\.storage=2Gi"):
+        with pytest.raises(
+            errors.Forbidden, match=r"gold\.storageclass\.storage\.k8s\.io/requests\.storage=2Gi"
+        ):
             await running.do("create", PERSISTENT_VOLUME_CLAIMS, body=claim("c", "2Gi", "gold"))
 
 

@@ -179,3 +179,36 @@ async def test_a_request_past_its_deadline_is_cancelled() -> None:
         assert requests[0].expired and task.cancelled()
         _echo(requests[0])
         assert (await _hear(reader))[0] == 200
+
+
+async def test_a_large_answer_comes_whole_and_is_not_handed_out_faster_than_it_is_read() -> None:
+    large = bytes(range(256)) * 40_000
+    connections = []
+
+    def answer(request: Request) -> None:
+        connections.append(request.connection)
+        request.respond(status_line(200), large if request.target == b"/large" else b"small")
+
+    async with _serving(answer) as (_, reader, writer):
+        writer.write(b"GET /large HTTP/1.1\r\n\r\nGET /small HTTP/1.1\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        await _until(lambda: connections[0].unread > 0)
+        assert b"Content-Length: %d\r\n" % len(large) in head
+        # What the client has not read is mostly still in one piece, and the next request waits for its turn.
+        assert len(connections) == 1
+        assert await reader.readexactly(len(large)) == large
+        assert await _hear(reader) == (200, b"small")
+
+
+async def test_who_leaves_in_the_middle_of_a_large_answer_costs_nothing_more() -> None:
+    async with _serving(lambda request: request.respond(status_line(200), bytes(20_000_000))) as (
+        server,
+        reader,
+        writer,
+    ):
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await _until(lambda: server.unread > 0)
+        writer.transport.abort()
+        await _until(lambda: not server.connections)
+        assert server.unread == 0

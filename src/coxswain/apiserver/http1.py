@@ -44,6 +44,8 @@ _SMALL_BODY = 32 << 10
 #: Seconds that a refused client gets to stop sending and read why.
 _LINGER_SECONDS = 2.0
 _JOIN_BELOW = 64 << 10
+#: Larger answers are sent in pieces of this size.
+_PIECE = 256 << 10
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -170,6 +172,8 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._corked = False
         self._paused = False
+        #: What is left of a large answer; see ``_pour``.
+        self._rest: memoryview | None = None
         self._unread = 0
         self._drained: asyncio.Future[None] | None = None
         self._closing = False
@@ -226,7 +230,7 @@ class Connection(asyncio.Protocol):
         self._hold(-self._held)
         self._count_unread(0)
         self._closing = True
-        self._transport = None
+        self._transport = self._rest = None
         self._queue.clear()
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client has gone"))
@@ -239,13 +243,14 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         self.touched = self._loop.time()
         if self._transport is not None:
-            self._count_unread(self._transport.get_write_buffer_size())
+            self._count_unread(self._transport.get_write_buffer_size() + self._left)
 
     def resume_writing(self) -> None:
         self._paused = False
         self._count_unread(0)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        self._pour()
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -276,6 +281,11 @@ class Connection(asyncio.Protocol):
         self._corked = False
         self._advance()
         self._flush()
+
+    @property
+    def _left(self) -> int:
+        """Bytes of the answer at work that were not handed to the transport yet."""
+        return 0 if self._rest is None else len(self._rest)
 
     def _count_unread(self, waiting: int) -> None:
         self._server.unread += waiting - self._counted_unread
@@ -491,8 +501,22 @@ class Connection(asyncio.Protocol):
         else:
             self._flush()
             transport.write(opening)
-            transport.write(body)
+            self._rest = memoryview(body)
+            self._pour()
+            return
         self.finish(request)
+
+    def _pour(self) -> None:
+        """Send the next piece of a large answer, as the client reads: in between, others get their turn."""
+        transport, rest, request = self._transport, self._rest, self._active
+        if rest is None or request is None or transport is None or self._paused:
+            return
+        transport.write(rest[:_PIECE])
+        rest = self._rest = rest[_PIECE:] or None
+        if rest is None:
+            self.finish(request)
+        elif not self._paused:
+            self._loop.call_soon(self._pour)
 
     def start_stream(self, request: Request, head: bytes) -> Stream:
         """See ``Request.start_stream``. Raises ``ConnectionResetError``."""
@@ -572,7 +596,7 @@ class Connection(asyncio.Protocol):
             transport.close()
 
     def _stuck(self, transport: asyncio.Transport, now: float) -> bool:
-        waiting = transport.get_write_buffer_size()
+        waiting = transport.get_write_buffer_size() + self._left
         self._count_unread(waiting)
         if waiting != self._unread:
             self._unread = waiting
