@@ -93,7 +93,9 @@ class Cycle:
         self._verdicts[key] = found
         return found
 
-    def schedule(self, pods: Sequence[Pod], profile: Profile) -> list[Placement | Failure]:
+    def schedule(
+        self, pods: Sequence[Pod], profile: Profile, *, preempt: bool = True
+    ) -> list[Placement | Failure]:
         """Decide for pods of one template, in order; those that get a node are assumed on it.
 
         A failure ends the run for the pods after it too: they are identical, so they fail alike, though
@@ -108,7 +110,7 @@ class Cycle:
                 verdict = self.verdict(pods[0].template, profile)
                 placed = self._place(some, verdict)
                 outcomes += placed
-                outcomes += self._fail(verdict, some[len(placed) :])
+                outcomes += self._fail(verdict, some[len(placed) :], preempt=preempt)
         return outcomes
 
     def _place(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
@@ -299,7 +301,7 @@ class Cycle:
 
     # -- failures --------------------------------------------------------------------------------
 
-    def _fail(self, verdict: Verdict, pods: Sequence[Pod]) -> list[Failure]:
+    def _fail(self, verdict: Verdict, pods: Sequence[Pod], *, preempt: bool) -> list[Failure]:
         if not pods:
             return []
         unfit = self._unfit(verdict, pods[0])
@@ -309,7 +311,7 @@ class Cycle:
             kind = (pod.may_preempt, pod.priority)
             found = known.get(kind)
             if found is None or self.nominator.node_of(pod.uid):
-                found = self._preempt(pod, verdict, unfit)
+                found = self._preempt(pod, verdict, unfit) if preempt else unfit.diagnosis(None)
                 if found.preempts is None and not self.nominator.node_of(pod.uid):
                     known[kind] = found
             if found.preempts is not None:

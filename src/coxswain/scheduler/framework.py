@@ -20,7 +20,7 @@ depends on, so that the cache refreshes no more than it must:
 
 ``EVENTS`` are the changes after which a pod that the plugin rejected may fit: the queue wakes it for those only,
 and only if the plugin's ``helps`` (where it has one) says that this very change may help (a QueueingHint).
-A plugin that thinks of one node at a time (a user's, say) is wrapped by ``PerNode``.
+A plugin that thinks of one node at a time (a user's, say) is wrapped by ``pernode.py``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from typing import (
 import numpy as np
 from numpy.typing import NDArray
 
-from coxswain.scheduler.nodetable import Node, NodeTable, Rows
+from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.template import Template
 
@@ -247,36 +247,6 @@ class PreEnqueuePlugin(Protocol):
     def gate(self, pod: Pod) -> Rejection | None:
         """Why the pod may not enter the active queue, or None."""
         ...
-
-
-class NodeFilter(Protocol):
-    """A filter written for one node at a time: wrap it with ``PerNode``."""
-
-    NAME: str
-
-    def filter_node(self, template: Template, node: Node) -> Rejection | None: ...
-
-
-class PerNode:
-    """Makes a ``NodeFilter`` a ``FilterPlugin``; asked anew at every decision, since it may look at anything."""
-
-    SCOPE: ClassVar[Scope] = Scope.CLUSTER
-    EVENTS: ClassVar[Event] = ~Event(0)
-
-    def __init__(self, inner: NodeFilter) -> None:
-        self.NAME = inner.NAME
-        self._inner = inner
-
-    def needed(self, template: Template) -> bool:
-        return True
-
-    def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
-        found = (self._inner.filter_node(template, table.node(int(row))) for row in rows)
-        return np.fromiter((rejection is not None for rejection in found), np.uint8, len(rows))
-
-    def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
-        found = self._inner.filter_node(template, table.node(row))
-        return found or Rejection(UNSCHEDULABLE, (f"node(s) rejected by {self.NAME}",))
 
 
 class Weighted(NamedTuple):

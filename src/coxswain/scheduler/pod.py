@@ -37,6 +37,8 @@ class Pod:
     #: Its pod group's name, and how many must run for any to run (0: the PodGroup object says).
     group: str = ""
     group_minimum: int = 0
+    #: Named by label: there may be no PodGroup to wait for.
+    group_by_label: bool = False
 
     @property
     def namespace(self) -> str:
@@ -74,6 +76,7 @@ def parse(obj: dict[str, Any], templates: Templates, *, placed: bool = True) -> 
         preempted="deletionTimestamp" in metadata and _is_preempted(status),
         group=group,
         group_minimum=minimum,
+        group_by_label=bool(group) and "schedulingGroup" not in spec,
     )
 
 
