@@ -69,8 +69,8 @@ class Target:
         binding = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
         await self.must("POST", f"{where}/{kind.lower()}bindings", binding)
 
-    async def raw(self, data: bytes, *, wait: float = 5.0, eof: bool = False) -> bytes:
-        """Send bytes; what comes back until the server closes, or until nothing more comes."""
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes; the answer, or what comes until the server closes."""
         assert self.server.pki is not None
         context = ssl.create_default_context(cadata=self.server.pki.ca.certificate.decode())
         reader, writer = await asyncio.open_connection(
@@ -82,11 +82,11 @@ class Target:
                 writer.write(data)
                 await writer.drain()
                 while True:
-                    piece = await asyncio.wait_for(reader.read(1 << 16), wait)
+                    piece = await asyncio.wait_for(reader.read(1 << 16), 20)
                     if not piece:
                         break
                     received += piece
-                    if not eof and _complete(received):
+                    if _complete(received):
                         break
         finally:
             writer.close()

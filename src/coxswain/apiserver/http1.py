@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 Failure = Literal["malformed", "method", "head", "body", "slow", "busy"]
 
+#: Others are not spoken here, whatever the parser makes of them.
+_VERSIONS = ("1.1", "1.0")
 _SWEEP_SECONDS = 1.0
 #: Requests that may wait behind the one at work before nothing more is read from their connection.
 _PIPELINED = 64
@@ -327,7 +329,11 @@ class Connection(asyncio.Protocol):
             return
         self._in_head = False
         request.method = parser.get_method().decode("ascii")
-        request.http10 = parser.get_http_version() == "1.0"
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            self._refuse("malformed")
+            return
+        request.http10 = version == "1.0"
         request.keep_alive = parser.should_keep_alive() and not request.http10
         request.headers = headers = dict(reversed(request.fields))
         length = headers.get(b"content-length")
