@@ -7,14 +7,15 @@
     aggregated(catalog, legacy)  /api, /apis as apidiscovery.k8s.io/v2 APIGroupDiscoveryList
     aggregated_v2beta1(...)      the same as v2beta1
 
-A ``Catalog`` is what is served at one moment: the built-in resources, and custom ones added behind them.
+A ``Catalog`` is what is served at one moment: the built-in resources, custom ones added behind them, and what extension
+servers serve (as they describe it themselves).
 Which document a client gets is negotiated by ``Accept``; the content types are below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coxswain.api import kinds
 from coxswain.api.kinds import Group, Resource, Subresource
@@ -26,11 +27,27 @@ AGGREGATED_V2BETA1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGro
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteVersion:
+    """A group version that an extension server serves. ``resources`` are in the form of aggregated discovery.
+
+    ``fresh``: they are what the server says now; else what it said last, if anything.
+    """
+
+    group: str
+    version: str
+    group_priority: int
+    version_priority: int
+    resources: tuple[Object, ...] = ()
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Groups in the order in which they are listed, and resources by (group, version)."""
 
     groups: tuple[Group, ...]
     resources: Mapping[tuple[str, str], Sequence[Resource]]
+    remote: Mapping[tuple[str, str], RemoteVersion] = field(default_factory=dict)
 
     @classmethod
     def built_in(cls) -> Catalog:
@@ -178,20 +195,51 @@ def _aggregated(catalog: Catalog, version: str, *, legacy: bool) -> Object:
 
 
 def _group_discovery(catalog: Catalog, group: Group) -> Object:
-    versions = [
-        {
-            "version": version,
-            "resources": [
-                _resource_discovery(resource)
-                for resource in sorted(
-                    catalog.resources.get((group.name, version), ()), key=lambda r: r.gvr.resource
-                )
-            ],
-            "freshness": "Current",
-        }
-        for version in group.versions
-    ]
+    versions = [_version_discovery(catalog, group.name, version) for version in group.versions]
     return {"metadata": {"name": group.name} if group.name else {}, "versions": versions}
+
+
+def _version_discovery(catalog: Catalog, group: str, version: str) -> Object:
+    remote = catalog.remote.get((group, version))
+    if remote is not None:
+        known: Object = {"resources": list(remote.resources)} if remote.resources else {}
+        return {"version": version, **known, "freshness": "Current" if remote.fresh else "Stale"}
+    served = sorted(catalog.resources.get((group, version), ()), key=lambda r: r.gvr.resource)
+    resources = [_resource_discovery(resource) for resource in served]
+    return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+def version_of_list(listed: Object, group: str, version: str) -> tuple[Object, ...]:
+    """The resources of an APIResourceList in the form of aggregated discovery."""
+    found: dict[str, Object] = {}
+    below: list[Object] = []
+    for one in listed.get("resources") or ():
+        name, _, subresource = str(one.get("name") or "").partition("/")
+        kind = {
+            "group": one.get("group") or group,
+            "version": one.get("version") or version,
+            "kind": one.get("kind") or "",
+        }
+        if subresource:
+            verbs = one.get("verbs") or []
+            below.append({"of": name, "subresource": subresource, "responseKind": kind, "verbs": verbs})
+            continue
+        entry: Object = {
+            "resource": name,
+            "responseKind": kind,
+            "scope": "Namespaced" if one.get("namespaced") else "Cluster",
+            "singularResource": one.get("singularName") or "",
+            "verbs": one.get("verbs") or [],
+        }
+        for key in ("shortNames", "categories"):
+            if one.get(key):
+                entry[key] = one[key]
+        found[name] = entry
+    for one in below:
+        owner = found.get(one.pop("of"))
+        if owner is not None:
+            owner.setdefault("subresources", []).append(one)
+    return tuple(found.values())
 
 
 def _resource_discovery(resource: Resource) -> Object:

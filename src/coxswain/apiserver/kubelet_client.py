@@ -11,7 +11,7 @@ import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from coxswain.api import errors
 from coxswain.api.names import Object
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 KUBELET_PORT = 10250
-_CHUNK = 64 << 10
 #: Seconds to connect; a follow may then be silent for as long as it likes.
 _CONNECT_TIMEOUT = 10.0
 _HOP_HEADERS = frozenset(
@@ -182,7 +181,7 @@ class KubeletClient:
         passed: CIMultiDict[str] = CIMultiDict(
             (name, value) for name, value in response.headers.items() if name.lower() not in _HOP_HEADERS
         )
-        return StreamReply(response.status, _body(response), passed)
+        return StreamReply(response.status, _Body(response), passed)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -191,9 +190,22 @@ class KubeletClient:
             self._session = None
 
 
-async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.content.iter_any():
-            yield chunk
-    finally:
-        response.close()
+class _Body:
+    """The pieces of an answer as they come. ``aclose`` lets the connection go, wherever the reading stands."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._response.content.readany()
+        if not piece:
+            self._response.release()
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Read no further. Idempotent."""
+        self._response.close()

@@ -68,9 +68,10 @@ class KeyPair:
 class Pki:
     """The keys below one directory. Every method finds what is there or makes it."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises ``ConfigurationError`` when ``directory`` cannot be used."""
+    def __init__(self, directory: Path, authority: str = "coxswain-ca") -> None:
+        """``authority`` names who signs. Raises ``ConfigurationError`` when ``directory`` cannot be used."""
         self.directory = directory
+        self._name = authority
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
@@ -109,6 +110,14 @@ class Pki:
         """The certificate of a node agent's own server, good for the node's name and ``addresses``."""
         return self._issued(f"kubelet-{name}", f"system:node:{name}", (NODES,), [name, *addresses])
 
+    def front_proxy(self) -> tuple[KeyPair, KeyPair]:
+        """Who signs certificates of front proxies, an authority of its own, and this API server's as one.
+
+        Whoever shows a certificate of that authority is believed to know who its user is: so it signs no other.
+        """
+        own = Pki(self.directory / "front-proxy", "front-proxy-ca")
+        return own.ca, own.client("front-proxy-client", "front-proxy-client")
+
     def service_account_key(self) -> bytes:
         """The PEM of the private key that signs service account tokens; its public half is ``sa.pub``."""
         path = self.directory / "sa.key"
@@ -126,7 +135,7 @@ class Pki:
         from cryptography.hazmat.primitives import hashes
 
         key = _new_key()
-        name = _subject("coxswain-ca", ())
+        name = _subject(self._name, ())
         builder = (
             _builder(name, name, key.public_key(), CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

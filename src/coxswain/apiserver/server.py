@@ -45,6 +45,7 @@ from coxswain.client.interface import Backend, Call, UserInfo
 from coxswain.store.interface import Store
 
 if TYPE_CHECKING:
+    from coxswain.apiserver.aggregation.controller import Aggregator
     from coxswain.apiserver.encryption.reloading import Encryption
     from coxswain.apiserver.fairness.controller import Fairness
     from coxswain.apiserver.grpc_door import GrpcDoor
@@ -80,6 +81,7 @@ class ApiServer:
         self._ready = False
         self._leaving = False
         self._encryption: Encryption | None = None
+        self._aggregator: Aggregator | None = None
 
     # -- what composers use
 
@@ -165,6 +167,8 @@ class ApiServer:
         if encryption is not None and config.encryption.automatic_reload:
             self._tasks.supervise("encryption configuration", encryption.follow)
         self._tasks.supervise("custom resources", self._customs.run)
+        if self._aggregator is not None:
+            self._tasks.supervise("aggregation", self._aggregator.run)
         events = registry.get(EVENTS)
         assert events is not None
         self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
@@ -194,16 +198,17 @@ class ApiServer:
         tls = pki.server_context(pair, self.pki.ca, identity.authorities)
         assert self._customs is not None
         customs = self._customs
+        aggregator = self._aggregator = self._aggregation()
         endpoints = Endpoints(
             self._health(),
-            published=lambda: customs.published,
+            published=lambda: aggregator.published(customs.published),
             address=f"{serving.address}:{serving.port}",
             issuer=identity.issuer,
         )
         rest = RestServer(
             self.pipeline, endpoints, identity.authenticator, serving, config.limits, tls, self._fairness()
         )
-        rest.proxies = self._proxies()
+        rest.proxies = self._proxies(aggregator)
         try:
             await rest.start()
         except OSError as error:
@@ -220,14 +225,22 @@ class ApiServer:
             )
             self.grpc_port = await self._grpc.start(f"{serving.address}:{serving.grpc_port}")
 
-    def _proxies(self) -> Proxies:
+    def _aggregation(self) -> Aggregator:
+        from coxswain.apiserver.aggregation.assembly import aggregator
+
+        assert self.pki is not None and self._kubelets is not None
+        return aggregator(self.config, self.pki, self.pipeline, LOOPBACK_USER, self._kubelets)
+
+    def _proxies(self, aggregator: Aggregator) -> Proxies:
         from coxswain.apiserver.proxying.passages import Proxies
 
         assert self._kubelets is not None
         loopback = self.config.proxies.loopback
         if loopback is None:
             loopback = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
-        return Proxies(self.pipeline, self._kubelets, loopback=loopback)
+        return Proxies(
+            self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions
+        )
 
     def _fairness(self) -> Fairness | None:
         """Who is served first, where that is switched on."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from coxswain.apiserver.authn.settings import IdentitySettings
+from coxswain.apiserver.aggregation.settings import AggregationSettings
 from coxswain.apiserver.encryption.settings import EncryptionSettings
 from coxswain.apiserver.fairness.settings import FairnessSettings
 from coxswain.apiserver.proxying.settings import ProxySettings
@@ -112,4 +113,5 @@ class ApiServerConfig:
     fairness: FairnessSettings = field(default_factory=FairnessSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     proxies: ProxySettings = field(default_factory=ProxySettings)
+    aggregation: AggregationSettings = field(default_factory=AggregationSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)

@@ -16,9 +16,10 @@ OFF_ALONE = ("ServiceAccount",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from coxswain.cli.apiserver_flags import encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import aggregation, encryption, identity, proxying
     from coxswain.cli.runner import add_log_flags
 
+    aggregation.add(parser)
     encryption.add(parser)
     identity.add(parser)
     proxying.add(parser)
@@ -66,7 +67,7 @@ async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
     from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
     from coxswain.cli import runner
-    from coxswain.cli.apiserver_flags import encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import aggregation, encryption, identity, proxying
 
     data_dir = args.data_dir.expanduser().absolute()
     server = ApiServer(
@@ -82,6 +83,7 @@ async def _serve(args: argparse.Namespace) -> None:
             encryption=encryption.settings(args),
             identity=identity.settings(args),
             proxies=proxying.settings(args),
+            aggregation=aggregation.settings(args),
         )
     )
     await server.start()

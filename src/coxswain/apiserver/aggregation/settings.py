@@ -22,5 +22,7 @@ class AggregationSettings:
     """Seconds until the first look again at one that does not; doubled each time, up to ``probe_interval``."""
     probe_timeout: float = 5.0
     """Seconds that an extension server has to answer a look, as in Kubernetes."""
+    gather: float = 0.1
+    """Seconds that changes of a Service and its slices are gathered before the server behind is looked at."""
     refresh_interval: float = 60.0
     """Seconds between readings of an extension server's discovery and OpenAPI documents, as in Kubernetes."""

@@ -1,0 +1,89 @@
+"""Which requests concern extension servers, and how they are passed on.
+
+The user has been authenticated and is authorized here, as for any other request; the extension server hears who it is
+from headers, and believes it because of our client certificate. A server that does not answer its looks is not asked: the
+answer is 503 at once.
+"""
+
+from __future__ import annotations
+
+from coxswain.api import errors
+from coxswain.apiserver.aggregation.remotes import Remote
+from coxswain.apiserver.authz.attributes import Attributes
+from coxswain.apiserver.http1 import Request
+from coxswain.apiserver.pipeline import Pipeline
+from coxswain.apiserver.proxying import headers
+from coxswain.apiserver.proxying.passages import Answer, Passage, Target
+from coxswain.apiserver.proxying.upgrades import pass_upgrade
+from coxswain.apiserver.request import Reply
+from coxswain.client.interface import UserInfo
+
+_TEXT = "text/plain; charset=utf-8"
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+
+
+class Extensions:
+    """``remotes`` are the extension servers by group and version; whoever follows the APIServices changes it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.remotes: dict[tuple[str, str], Remote] = {}
+        self._pipeline = pipeline
+
+    def concerns(self, target: Target) -> bool:
+        """Whether an extension server answers this request."""
+        return bool(self.remotes) and self._remote(target) is not None
+
+    def _remote(self, target: Target) -> Remote | None:
+        route = target.route
+        if route is not None:
+            return self.remotes.get(route.resource[:2])
+        # The list of a group version's resources is no resource itself, nor is what an extension has besides.
+        parts = target.path.split("/", 4)
+        if len(parts) > 3 and parts[1] == "apis":
+            return self.remotes.get((parts[2], parts[3]))
+        return None
+
+    def passage(self, request: Request, target: Target, user: UserInfo) -> Passage:
+        """The answer, for a task to wait for. Raises ``ApiError`` for who may not."""
+        remote = self._remote(target)
+        assert remote is not None
+        self._pipeline.authorize(_attributes(request, target, user))
+        return _pass_on(remote, request, target.path, user)
+
+
+def _attributes(request: Request, target: Target, user: UserInfo) -> Attributes:
+    route = target.route
+    if route is None:
+        return Attributes(user, request.method.lower(), path=target.path, is_resource=False)
+    verb = target.verb or _VERBS.get(request.method, "")
+    group, version, resource = route.resource
+    return Attributes(user, verb, group, version, resource, route.subresource, route.namespace, route.name)
+
+
+async def _pass_on(remote: Remote, request: Request, path: str, user: UserInfo) -> Answer:
+    query = request.target.partition(b"?")[2].partition(b"#")[0].decode("latin-1")
+    location = remote.locate(path, query) if remote.available else None
+    if location is None:
+        return _unavailable("service unavailable")
+    if remote.tls is None:
+        return Reply(500, f"{remote.tls_problem}\n".encode(), _TEXT)
+    fields = headers.passed_on(request.fields, request.connection.peer) + headers.identity(user)
+    try:
+        if headers.is_upgrade(request.headers):
+            fields += headers.upgrade_fields(request.headers)
+            return await pass_upgrade(request, location, fields, remote.tls, remote.server_name)
+        return await remote.request(request.method, location, fields, request.body)
+    except errors.ApiError as error:
+        return _unavailable(error.message)
+
+
+def _unavailable(why: str) -> Reply:
+    """503 as kube-aggregator words it: text, for no extension has said anything."""
+    return Reply(503, f"{why}\n".encode(), _TEXT)
