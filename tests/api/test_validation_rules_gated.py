@@ -137,6 +137,65 @@ def test_hints_that_break_a_rule_are_refused(row: Row) -> None:
     check_refused(SLICE, row)
 
 
+CLASS = make("storage.k8s.io/v1", "StorageClass", namespace="", provisioner="a.b/c")
+AT_TERM = "allowedTopologies.matchLabelExpressions"
+
+
+def term(**requirement: Any) -> Object:
+    return {"matchLabelExpressions": [{"key": "k", "values": ["a"], **requirement}]}
+
+
+TOPOLOGIES: list[Row] = [
+    ({"allowedTopologies": [term(key="a b")]}, f"{AT_TERM}[0].key", INVALID, "name part must consist of"),
+    ({"allowedTopologies": [term(values=[])]}, f"{AT_TERM}[0].values", REQUIRED, ""),
+    ({"allowedTopologies": [term(values=["a", "a"])]}, f"{AT_TERM}[0].values[1]", DUPLICATE, '"a"'),
+    ({"allowedTopologies": [term()] * 2}, "allowedTopologies[1].matchLabelExpressions", DUPLICATE, '""'),
+]
+
+
+@pytest.mark.parametrize("row", TOPOLOGIES, ids=str)
+def test_topologies_that_break_a_rule_are_refused(row: Row) -> None:
+    check_refused(CLASS, row)
+
+
+def test_an_attacher_is_a_driver_s_name() -> None:
+    source = {"persistentVolumeName": "p"}
+    spec = {"attacher": "a", "nodeName": "n", "source": source}
+    attachment = make("storage.k8s.io/v1", "VolumeAttachment", namespace="", spec=spec)
+    check_accepted(attachment)
+    check_refused(attachment, ({"spec.attacher": "a b"}, "spec.attacher", INVALID, SUBDOMAIN))
+
+
+def test_a_first_version_autoscaler_is_checked_as_the_second_has_it() -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}, "maxReplicas": 3}
+    path = "spec.metrics[0].resource.target.averageUtilization"
+    row = ({"spec.targetCPUUtilizationPercentage": -1}, path, INVALID, "must be greater than 0")
+    check_refused(make("autoscaling/v1", "HorizontalPodAutoscaler", spec=spec), row)
+
+
+def test_a_level_does_not_borrow_a_negative_share() -> None:
+    limited = {"limitResponse": {"type": "Reject"}}
+    spec = {"type": "Limited", "limited": limited}
+    level = make("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", namespace="", spec=spec)
+    path = "spec.limited.borrowingLimitPercent"
+    check_refused(level, ({path: -1}, path, INVALID, "must be a non-negative integer"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("Pod", "spec"), ("PodTemplate", "template.spec"), ("CronJob", "spec.jobTemplate.spec.template.spec")],
+)
+def test_gangs_and_stop_signals_are_off(kind: str, path: str) -> None:
+    container = {"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGINT"}}
+    version = "batch/v1" if kind == "CronJob" else "v1"
+    spec = {"containers": [container], "schedulingGroup": {"podGroupName": "g"}}
+    found = created(edited(make(version, kind), {path: spec}))
+    for name in path.split("."):
+        found = found[name]
+    assert "schedulingGroup" not in found
+    assert "lifecycle" not in found["containers"][0]
+
+
 def test_older_fields_of_nodes_and_pods_agree_with_newer_ones() -> None:
     node: Object = {"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.1.0.0/24"]}}
     defaults.default(node, GVK("", "v1", "Node"))

@@ -18,6 +18,7 @@ from coxswain.api.kinds import by_gvk
 from coxswain.api.meta import SAFE_ALPHABET
 from coxswain.api.names import GVK, Object
 from coxswain.api.strategy.kinds import STRATEGIES, Strategy
+from coxswain.api.strategy.pods import leave_out_disabled
 from coxswain.api.strategy.warnings import deprecation, warnings
 from coxswain.base import clock
 
@@ -56,6 +57,8 @@ def prepare_for_create(obj: Object, gvk: GVK) -> None:
         metadata.pop("generation", None)
     if strategy.has_status:
         obj.pop("status", None)
+    if strategy.pod_spec:
+        leave_out_disabled(obj, strategy.pod_spec)
     if strategy.create is not None:
         strategy.create(obj)
 
@@ -81,6 +84,8 @@ def prepare_for_update(new: Object, old: Object, gvk: GVK) -> None:
         _clear_namespace(new["metadata"], gvk)
     if strategy.has_status:
         _restore(new, old, "status")
+    if strategy.pod_spec:
+        leave_out_disabled(new, strategy.pod_spec)
     if strategy.update is not None:
         strategy.update(new, old)
     if strategy.generation and _changed(new, old, strategy):

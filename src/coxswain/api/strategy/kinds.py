@@ -29,6 +29,8 @@ class Strategy:
     create: One | None = None
     update: Two | None = None
     status: Two | None = None
+    #: Where a pod's spec is, for kinds that have one.
+    pod_spec: tuple[str, ...] = ()
 
 
 def _create_namespace(namespace: Object) -> None:
@@ -165,6 +167,7 @@ def _update_slice(new: Object, old: Object) -> None:
 
 
 _SPEC = Strategy(has_status=True, generation=True)
+_TEMPLATE = ("spec", "template", "spec")
 _STATUS_ONLY = Strategy(has_status=True)
 _COUNTED = Strategy(generation=True)
 _PLAIN = Strategy()
@@ -193,10 +196,12 @@ def _stored_versions(definition: Object, before: list[str]) -> list[str]:
 
 
 STRATEGIES: dict[tuple[str, str], Strategy] = {
-    ("", "Pod"): Strategy(has_status=True, generation=True, create=create_pod, status=update_pod_status),
-    ("", "PodTemplate"): Strategy(generation=True, desired=("template",)),
+    ("", "Pod"): Strategy(
+        has_status=True, generation=True, create=create_pod, status=update_pod_status, pod_spec=("spec",)
+    ),
+    ("", "PodTemplate"): Strategy(generation=True, desired=("template",), pod_spec=("template", "spec")),
     ("", "Service"): Strategy(has_status=True, create=create_service, update=update_service),
-    ("", "ReplicationController"): _SPEC,
+    ("", "ReplicationController"): Strategy(has_status=True, generation=True, pod_spec=_TEMPLATE),
     ("", "Namespace"): Strategy(has_status=True, create=_create_namespace, update=_update_namespace),
     ("", "Node"): Strategy(update=_restore_status),
     ("", "PersistentVolume"): Strategy(
@@ -208,15 +213,25 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         ("", kind): _PLAIN
         for kind in ("ConfigMap", "Secret", "ServiceAccount", "Endpoints", "Event", "LimitRange", "Binding")
     },
-    ("apps", "Deployment"): Strategy(has_status=True, generation=True, annotations_count=True),
-    ("apps", "ReplicaSet"): _SPEC,
-    ("apps", "StatefulSet"): Strategy(has_status=True, generation=True, create=_create_stateful_set),
+    ("apps", "Deployment"): Strategy(
+        has_status=True, generation=True, annotations_count=True, pod_spec=_TEMPLATE
+    ),
+    ("apps", "ReplicaSet"): Strategy(has_status=True, generation=True, pod_spec=_TEMPLATE),
+    ("apps", "StatefulSet"): Strategy(
+        has_status=True, generation=True, create=_create_stateful_set, pod_spec=_TEMPLATE
+    ),
     ("apps", "DaemonSet"): Strategy(
-        has_status=True, generation=True, create=_create_daemon_set, update=_update_daemon_set
+        has_status=True,
+        generation=True,
+        create=_create_daemon_set,
+        update=_update_daemon_set,
+        pod_spec=_TEMPLATE,
     ),
     ("apps", "ControllerRevision"): _PLAIN,
-    ("batch", "Job"): Strategy(has_status=True, generation=True, create=_create_job),
-    ("batch", "CronJob"): _SPEC,
+    ("batch", "Job"): Strategy(has_status=True, generation=True, create=_create_job, pod_spec=_TEMPLATE),
+    ("batch", "CronJob"): Strategy(
+        has_status=True, generation=True, pod_spec=("spec", "jobTemplate", *_TEMPLATE)
+    ),
     ("autoscaling", "HorizontalPodAutoscaler"): _STATUS_ONLY,
     ("policy", "PodDisruptionBudget"): _SPEC,
     ("networking.k8s.io", "Ingress"): _SPEC,

@@ -85,6 +85,23 @@ def _complete_selector(term: Object, labels: dict[str, str], keys: tuple[tuple[s
                 selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
 
 
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+
+
+def leave_out_disabled(obj: Object, path: tuple[str, ...]) -> None:
+    """Drop what is behind features that are off by default: gangs of pods, and signals that stop containers."""
+    spec = obj
+    for name in path:
+        spec = spec.get(name) or {}
+    if "schedulingGroup" in spec:
+        del spec["schedulingGroup"]
+    for kind in _CONTAINERS:
+        for container in spec.get(kind) or ():
+            lifecycle = container.get("lifecycle")
+            if lifecycle is not None and lifecycle.pop("stopSignal", None) is not None and not lifecycle:
+                del container["lifecycle"]
+
+
 def _agree_on_addresses(status: Object) -> None:
     """``podIP`` is the first of ``podIPs``; where they differ, the client is an old one that knows only the former."""
     address, addresses = status.get("podIP"), status.get("podIPs")

@@ -33,6 +33,10 @@ def _validate_autoscaler(autoscaler: Object, errors: Errors) -> None:
     _validate_target(spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef", errors)
     for position, metric in enumerate(spec.get("metrics") or ()):
         _validate_metric(metric, f"spec.metrics[{position}]", errors)
+    percent = spec.get("targetCPUUtilizationPercentage")
+    if percent is not None and percent < 1:  # of the first version; it is checked as the second has it
+        path = "spec.metrics[0].resource.target.averageUtilization"
+        errors.append(invalid(path, percent, "must be greater than 0"))
     behavior = spec.get("behavior") or {}
     for direction in ("scaleUp", "scaleDown"):
         if behavior.get(direction) is not None:

@@ -114,6 +114,10 @@ def _validate_limited(limited: Object, errors: Errors) -> None:
     lend = limited.get("lendablePercent")
     if lend is not None and not 0 <= lend <= 100:
         errors.append(invalid(f"{path}.lendablePercent", lend, "must be between 0 and 100, inclusive"))
+    borrow = limited.get("borrowingLimitPercent")
+    if borrow is not None and borrow < 0:
+        why = "if specified, must be a non-negative integer"
+        errors.append(invalid(f"{path}.borrowingLimitPercent", borrow, why))
     response = limited.get("limitResponse") or {}
     kind, queuing = response.get("type") or "", response.get("queuing")
     if kind == "Reject":

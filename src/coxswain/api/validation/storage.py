@@ -7,7 +7,7 @@ from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
 from coxswain.api.validation.claims import VOLUME_MODES, validate_access_modes, validate_claim_spec
 from coxswain.api.validation.formats import IMMUTABLE, dns_subdomain, nonnegative, qualified_name, report
-from coxswain.api.validation.objectmeta import show_selector, validate_label_selector
+from coxswain.api.validation.objectmeta import show_selector, validate_label_name, validate_label_selector
 from coxswain.api.validation.resources import positive_quantity, resource_quantity
 from coxswain.api.validation.rules import Rules, field_immutable
 from coxswain.api.validation.scheduling import validate_node_selector
@@ -167,6 +167,7 @@ def _validate_class(storage: Object, errors: Errors) -> None:
         report(qualified_name(provisioner.lower()), "provisioner", provisioner, errors)
     parameters = storage.get("parameters") or {}
     _validate_parameters(parameters, errors)
+    _validate_topologies(storage.get("allowedTopologies") or [], errors)
     policy, mode = storage.get("reclaimPolicy"), storage.get("volumeBindingMode")
     if policy and policy not in ("Delete", "Retain"):
         errors.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
@@ -174,6 +175,34 @@ def _validate_class(storage: Object, errors: Errors) -> None:
         errors.append(required("volumeBindingMode"))
     elif mode not in ("Immediate", "WaitForFirstConsumer"):
         errors.append(not_supported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer")))
+
+
+def _validate_topologies(terms: list[Object], errors: Errors) -> None:
+    """Where volumes may be; the paths lack the term's number, as Kubernetes' do."""
+    seen: list[dict[str, set[str]]] = []
+    for position, term in enumerate(terms):
+        keys: dict[str, set[str]] = {}
+        for number, requirement in enumerate(term.get("matchLabelExpressions") or ()):
+            here, key = f"allowedTopologies.matchLabelExpressions[{number}]", requirement.get("key") or ""
+            values = _validate_values(requirement.get("values") or [], f"{here}.values", errors)
+            validate_label_name(key, f"{here}.key", errors)
+            if key in keys:
+                errors.append(duplicate(f"{here}.key", key))
+            keys[key] = values
+        if keys in seen:
+            errors.append(duplicate(f"allowedTopologies[{position}].matchLabelExpressions", ""))
+        seen.append(keys)
+
+
+def _validate_values(values: list[str], path: str, errors: Errors) -> set[str]:
+    seen: set[str] = set()
+    if not values:
+        errors.append(required(path))
+    for position, value in enumerate(values):
+        if value in seen:
+            errors.append(duplicate(f"{path}[{position}]", value))
+        seen.add(value)
+    return seen
 
 
 def _validate_class_update(new: Object, old: Object, errors: Errors) -> None:
@@ -258,6 +287,13 @@ def _validate_attachment(attachment: Object, errors: Errors) -> None:
         errors.append(forbidden("spec.source", why))
     node = spec.get("nodeName") or ""
     report(dns_subdomain(node), "spec.nodeName", node, errors)
+
+
+def _validate_new_attachment(attachment: Object, errors: Errors) -> None:
+    """What only new ones have to obey: older versions of the kind were laxer."""
+    spec = attachment.get("spec") or {}
+    volume = (spec.get("source") or {}).get("persistentVolumeName")
+    csi_driver_name(spec.get("attacher") or "", "spec.attacher", errors)
     if volume is not None:
         report(dns_subdomain(volume), "spec.source.persistentVolumeName", volume, errors)
 
@@ -338,7 +374,10 @@ RULES = {
     ),
     (_GROUP, "CSIStorageCapacity"): Rules(validate=_validate_capacity, update=_validate_capacity_update),
     (_GROUP, "VolumeAttachment"): Rules(
-        validate=_validate_attachment, update=_validate_attachment_update, namespaced=False
+        validate=_validate_attachment,
+        create=_validate_new_attachment,
+        update=_validate_attachment_update,
+        namespaced=False,
     ),
     (_GROUP, "VolumeAttributesClass"): Rules(
         validate=_validate_attributes_class,
