@@ -144,7 +144,11 @@ class ApiServer:
             self._storage,
             registry,
             default_chain(
-                registry.lookup, authorizer, disable=config.disable_admission_plugins, registry=registry
+                registry.lookup,
+                authorizer,
+                disable=config.disable_admission_plugins,
+                registry=registry,
+                config_file=config.admission_config_file,
             ),
             authorizer,
             ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),

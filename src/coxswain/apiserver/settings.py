@@ -106,6 +106,8 @@ class ApiServerConfig:
     disable_admission_plugins: tuple[str, ...] = ()
     """Names of admission plugins to go without. Without a controller manager nobody makes the service accounts
     that ``ServiceAccount`` demands of pods: an API server alone is better off without that one."""
+    admission_config_file: Path | None = None
+    """An AdmissionConfiguration: what single admission plugins are told."""
     serving: ServingSettings = field(default_factory=ServingSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)

@@ -16,10 +16,11 @@ OFF_ALONE = ("ServiceAccount",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from coxswain.cli.apiserver_flags import aggregation, encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import admission, aggregation, encryption, identity, proxying
     from coxswain.cli.runner import add_log_flags
 
     aggregation.add(parser)
+    admission.add(parser)
     encryption.add(parser)
     identity.add(parser)
     proxying.add(parser)
@@ -67,7 +68,7 @@ async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
     from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
     from coxswain.cli import runner
-    from coxswain.cli.apiserver_flags import aggregation, encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import admission, aggregation, encryption, identity, proxying
 
     data_dir = args.data_dir.expanduser().absolute()
     server = ApiServer(
@@ -80,6 +81,7 @@ async def _serve(args: argparse.Namespace) -> None:
             ),
             serving=ServingSettings(address=args.address, port=args.port, grpc_port=args.grpc_port),
             storage=StorageSettings(backend=args.store),
+            admission_config_file=admission.settings(args),
             encryption=encryption.settings(args),
             identity=identity.settings(args),
             proxies=proxying.settings(args),

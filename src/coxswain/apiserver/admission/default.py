@@ -7,6 +7,7 @@ NodeRestriction is on, as kubeadm switches it on. What asks outside (webhooks) o
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from coxswain.apiserver.admission.certificates import (
     CertificateApproval,
@@ -14,6 +15,7 @@ from coxswain.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from coxswain.apiserver.admission.chain import Chain
+from coxswain.apiserver.admission.configuration import AdmissionConfiguration, load
 from coxswain.apiserver.admission.defaults import (
     DefaultIngressClass,
     DefaultStorageClass,
@@ -53,11 +55,15 @@ def default_chain(
     disable: Collection[str] = (),
     registry: Registry | None = None,
     caller: Caller | None = None,
+    config_file: Path | None = None,
 ) -> Chain:
-    """The default plugins without those named in ``disable``; ``caller`` is how webhooks are reached.
+    """The default plugins without those named in ``disable``.
+
+    ``caller`` is how webhooks are reached, ``config_file`` an AdmissionConfiguration.
 
     Raises ``ConfigurationError``.
     """
+    told = load(config_file) if config_file is not None else AdmissionConfiguration()
     mutating, validating = _webhooks(lookup, registry, authorizer, caller)
     mutating_policies, validating_policies = _policies(lookup, registry, authorizer)
     plugins: list[Plugin] = [
@@ -66,7 +72,7 @@ def default_chain(
         ServiceAccount(lookup),
         NodeRestriction(lookup, authorizer),
         TaintNodesByCondition(),
-        PodSecurity(lookup),
+        PodSecurity(lookup, told.pod_security),
         Priority(lookup),
         DefaultTolerationSeconds(),
         DefaultStorageClass(lookup),

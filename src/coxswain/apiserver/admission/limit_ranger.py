@@ -21,11 +21,14 @@ class LimitRanger(Plugin):
     """See the module's text; follows ``plugin/pkg/admission/limitranger``."""
 
     NAME = "LimitRanger"
+    WATCHES = (LIMIT_RANGES,)
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
+        if next(iter(self._lookup.list(LIMIT_RANGES)), None) is None:
+            return False
         if resource == PODS and subresource == "resize":
             return operation == "UPDATE"
         if subresource:

@@ -6,6 +6,8 @@ All versions of one resource lie in one place of the store; that makes them equi
 
 from __future__ import annotations
 
+import orjson
+
 from coxswain.api import codec, errors
 from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver.registry import Registry
@@ -37,9 +39,10 @@ class Versions:
         before, after = self._registry.get(source), self._registry.get(target)
         if before is None or after is None:
             raise internal_error(f"unable to convert to {target}: unknown kind")
-        stored = before.conversion.to_storage(obj) if before.conversion else obj
-        converted = after.conversion.from_storage(stored) if after.conversion else stored
-        return converted if converted is not obj else dict(obj)
+        # A copy, because what is converted gets the other version's defaults, in place.
+        own: Object = orjson.loads(orjson.dumps(obj))
+        stored = before.conversion.to_storage(own) if before.conversion else own
+        return after.conversion.from_storage(stored) if after.conversion else stored
 
     def settle(self, resource: GVR, kind: GVK, obj: Object) -> Object:
         """What a patch made, decoded and with defaults, as if it had been sent. Raises ``ApiError``."""

@@ -46,13 +46,18 @@ class Policy:
         return self.enforce.level == self.audit.level == self.warn.level == PRIVILEGED
 
 
-def policy_of(labels: Mapping[str, str]) -> tuple[Policy, fields.Errors]:
+#: What holds where labels say nothing and nobody configured anything else.
+OPEN = Policy(LevelVersion(), LevelVersion(), LevelVersion())
+
+
+def policy_of(labels: Mapping[str, str], defaults: Policy = OPEN) -> tuple[Policy, fields.Errors]:
     """The policy of a namespace with ``labels``, and what is wrong with them."""
+    if not labels:
+        return defaults, []
     problems: fields.Errors = []
     parts: dict[str, LevelVersion] = {}
-    for mode in ("enforce", "audit", "warn"):
+    for mode, part in (("enforce", defaults.enforce), ("audit", defaults.audit), ("warn", defaults.warn)):
         level, version = labels.get(PREFIX + mode), labels.get(f"{PREFIX}{mode}-version")
-        part = LevelVersion()
         if level is not None:
             known = level in LEVELS
             if not known:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from coxswain.api import errors
-from coxswain.api.fields import quote
+from coxswain.api.fields import Errors, quote
 from coxswain.api.names import GVR, NAMESPACES, PODS, Object
 from coxswain.apiserver.admission.pod_security.checks import Violation, evaluate
+from coxswain.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from coxswain.apiserver.admission.pod_security.levels import (
     LEVELS,
+    PREFIX,
     PRIVILEGED,
     LevelVersion,
     Policy,
@@ -18,6 +20,8 @@ from coxswain.apiserver.admission.pod_security.levels import (
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 from coxswain.apiserver.lookup import Lookup
 
+#: The audit annotation that says why nothing was looked at.
+EXEMPT = "pod-security.kubernetes.io/exempt"
 #: Existing pods looked at when a namespace's level rises.
 MAX_PODS = 3000
 
@@ -41,8 +45,9 @@ class PodSecurity(Plugin):
 
     NAME = "PodSecurity"
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, configuration: PodSecurityConfiguration | None = None) -> None:
         self._lookup = lookup
+        self._configuration = configuration or PodSecurityConfiguration()
         self._generation = -1
         self._policies: dict[str, tuple[Policy, bool]] = {}
 
@@ -58,6 +63,12 @@ class PodSecurity(Plugin):
     def validate(self, request: Request) -> None:
         if request.resource == NAMESPACES:
             self._check_namespace(request)
+            return
+        if request.namespace in self._configuration.namespaces:
+            request.annotations[EXEMPT] = "namespace"
+            return
+        if request.user.name in self._configuration.usernames:
+            request.annotations[EXEMPT] = "user"
             return
         policy, faulty = self._policy(request.namespace)
         if policy.privileged and not faulty:
@@ -80,18 +91,31 @@ class PodSecurity(Plugin):
                 raise errors.InternalError(
                     f"Internal error occurred: failed to lookup namespace {quote(namespace)}"
                 )
-            policy, problems = policy_of(obj["metadata"].get("labels") or {})
+            policy, problems = self._evaluated(obj)
             found = self._policies[namespace] = (policy, bool(problems))
         return found
+
+    def _evaluated(self, namespace: Object) -> tuple[Policy, Errors]:
+        return policy_of(namespace["metadata"].get("labels") or {}, self._configuration.defaults)
+
+    def _is_exempt(self, request: Request, spec: Object) -> bool:
+        """Whether pods of this runtime class are let alone."""
+        exempt = spec.get("runtimeClassName") in self._configuration.runtime_classes
+        if exempt:
+            request.annotations[EXEMPT] = "runtimeClass"
+        return exempt
 
     def _check_pod(self, request: Request, policy: Policy) -> None:
         pod = request.object or {}
         if request.operation == "UPDATE" and not _significant(pod, request.old_object or {}):
             return
         metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+        if self._is_exempt(request, spec):
+            return
         request.annotations["pod-security.kubernetes.io/enforce-policy"] = str(policy.enforce)
         violations = evaluate(policy.enforce, metadata, spec)
         if violations:
+            _note_audit(request, policy, metadata, spec)
             name = str(request.name or metadata.get("name") or "")
             why = f"violates PodSecurity {quote(str(policy.enforce))}: {_listed(violations)}"
             raise errors.forbidden(request.resource, name, why)
@@ -103,25 +127,51 @@ class PodSecurity(Plugin):
         template = request.object or {}
         for field in _TEMPLATES[request.resource.group, request.resource.resource]:
             template = template.get(field) or {}
-        if template:
-            _note(request, policy, template.get("metadata") or {}, template.get("spec") or {})
+        spec = template.get("spec") or {}
+        if template and not self._is_exempt(request, spec):
+            _note(request, policy, template.get("metadata") or {}, spec)
 
     def _check_namespace(self, request: Request) -> None:
         obj = request.object or {}
-        policy, problems = policy_of(obj["metadata"].get("labels") or {})
+        policy, problems = self._evaluated(obj)
         name = str(obj["metadata"].get("name") or "")
         if request.operation == "CREATE":
             if problems:
                 raise errors.invalid("", "Namespace", name, problems)
+            if name in self._configuration.namespaces:
+                self._warn_exempt(request, obj, policy)
             return
-        before, former = policy_of((request.old_object or {})["metadata"].get("labels") or {})
+        before, former = self._evaluated(request.old_object or {})
         if problems and problems != former:
             raise errors.invalid("", "Namespace", name, problems)
         new, old = policy.enforce, before.enforce
         lowered = new.version == old.version and LEVELS.index(new.level) <= LEVELS.index(old.level)
         if new == old or new.level == PRIVILEGED or lowered:
             return
-        request.warnings += _existing(name, new, list(self._lookup.list(PODS, name)))
+        if name in self._configuration.namespaces:
+            self._warn_exempt(request, obj, policy)
+            return
+        pods = [
+            pod
+            for pod in self._lookup.list(PODS, name)
+            if (pod.get("spec") or {}).get("runtimeClassName") not in self._configuration.runtime_classes
+        ]
+        request.warnings += _existing(name, new, pods)
+
+    def _warn_exempt(self, request: Request, namespace: Object, policy: Policy) -> None:
+        """Tell who labels an exempt namespace that it is in vain."""
+        if policy.privileged or policy == self._configuration.defaults:
+            return
+        labels = namespace["metadata"].get("labels") or {}
+        said = [
+            f"{mode}={part}"
+            for mode, part in (("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn))
+            if part.level != PRIVILEGED and (PREFIX + mode in labels or f"{PREFIX}{mode}-version" in labels)
+        ]
+        name = quote(namespace["metadata"]["name"])
+        request.warnings.append(
+            f"namespace {name} is exempt from Pod Security, and the policy ({', '.join(said)}) will be ignored"
+        )
 
 
 def _listed(violations: Iterable[Violation]) -> str:
@@ -130,15 +180,17 @@ def _listed(violations: Iterable[Violation]) -> str:
 
 def _note(request: Request, policy: Policy, metadata: Object, spec: Object) -> None:
     """What the audit log and the client are told of a pod (template) that is let through."""
-    for wanted, mode in ((policy.audit, "audit"), (policy.warn, "warn")):
-        violations = evaluate(wanted, metadata, spec)
-        if not violations:
-            continue
-        text = f"would violate PodSecurity {quote(str(wanted))}: {_listed(violations)}"
-        if mode == "warn":
-            request.warnings.append(text)
-        else:
-            request.annotations["pod-security.kubernetes.io/audit-violations"] = text
+    _note_audit(request, policy, metadata, spec)
+    violations = evaluate(policy.warn, metadata, spec)
+    if violations:
+        request.warnings.append(f"would violate PodSecurity {quote(str(policy.warn))}: {_listed(violations)}")
+
+
+def _note_audit(request: Request, policy: Policy, metadata: Object, spec: Object) -> None:
+    violations = evaluate(policy.audit, metadata, spec)
+    if violations:
+        text = f"would violate PodSecurity {quote(str(policy.audit))}: {_listed(violations)}"
+        request.annotations["pod-security.kubernetes.io/audit-violations"] = text
 
 
 def _significant(pod: Object, old: Object) -> bool:

@@ -1,7 +1,8 @@
 """Match conditions: CEL expressions that all have to be true before a webhook is asked.
 
-Variables are ``object``, ``oldObject``, ``request`` (the AdmissionRequest) and ``authorizer``. One that is false
-settles the matter; where one fails instead, the failure policy does. All of a webhook's share one budget.
+Variables are ``object``, ``oldObject``, ``request`` (the AdmissionRequest) and ``authorizer``;
+``namespaceObject`` is null. One that is false settles the matter; where one fails instead, the failure policy does.
+All of a webhook's share one budget.
 """
 
 from __future__ import annotations
