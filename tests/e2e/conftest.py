@@ -20,6 +20,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def hollow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """A cluster whose two nodes only pretend: everything but processes, and root is not needed."""
+    directory = tmp_path_factory.mktemp("hollow") / "data"
+    with RunningCluster(directory, "--no-local-node", "--hollow-nodes=2") as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def kube(running: RunningCluster) -> Iterator[RunningCluster]:
     """``running``, where kubectl is there to drive it; the namespace is the test's own."""
