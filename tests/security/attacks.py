@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -41,8 +42,9 @@ class Target:
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         if data is not None and "Content-Type" not in sent:
             sent["Content-Type"] = "application/json"
+        content = None if data is None else io.BytesIO(data)
         async with self.session.request(
-            method, _url(self.server.url, path), data=data, headers=sent, allow_redirects=False
+            method, _url(self.server.url, path), data=content, headers=sent, allow_redirects=False
         ) as answer:
             raw = await answer.read()
             with contextlib.suppress(orjson.JSONDecodeError):
