@@ -1,6 +1,9 @@
 # Arithmetic of one node's resources, shared by the kernels of filters, scores and batch.
 # Arrays are resource-major: resource r of node n is at [r * stride + n].
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from coxswain._native.quotient cimport quotient
 
 
 cdef inline uint8_t fit_code(
@@ -22,13 +25,13 @@ cdef inline uint8_t fit_code(
 cdef inline int64_t least_score(int64_t requested, int64_t capacity) noexcept nogil:
     if requested > capacity:
         return 0
-    return ((capacity - requested) * 100) // capacity
+    return quotient((capacity - requested) * 100, capacity)
 
 
 cdef inline int64_t most_score(int64_t requested, int64_t capacity) noexcept nogil:
     if requested > capacity:
         requested = capacity
-    return (requested * 100) // capacity
+    return quotient(requested * 100, capacity)
 
 
 cdef inline int64_t allocation_score(
@@ -45,6 +48,8 @@ cdef inline int64_t allocation_score(
             most_score(memory, memory_capacity) if most else least_score(memory, memory_capacity)
         )
         weights += memory_weight
+    if weights == 2:
+        return total >> 1
     return total // weights if weights else 0
 
 
@@ -52,19 +57,15 @@ cdef inline int64_t balance(
     int64_t cpu, int64_t cpu_capacity, int64_t memory, int64_t memory_capacity
 ) noexcept nogil:
     """100 less the deviation of the two used fractions; 100 where only one resource exists."""
-    cdef double first, second, deviation
+    cdef double first, second
     if cpu_capacity == 0 or memory_capacity == 0:
         return 100
+    # Without branches: which fraction is larger is anybody's guess.
     first = <double>cpu / <double>cpu_capacity
     second = <double>memory / <double>memory_capacity
-    if first > 1:
-        first = 1
-    if second > 1:
-        second = 1
-    deviation = (first - second) / 2
-    if deviation < 0:
-        deviation = -deviation
-    return <int64_t>((1 - deviation) * 100.0)
+    first = 1.0 if first > 1.0 else first
+    second = 1.0 if second > 1.0 else second
+    return <int64_t>((1 - fabs((first - second) / 2)) * 100.0)
 
 
 cdef inline int64_t balance_gain(

@@ -24,6 +24,7 @@ from coxswain._native import batch, filters, sampling
 from coxswain.scheduler import diagnosis
 from coxswain.scheduler.diagnosis import Diagnosis, Unfit
 from coxswain.scheduler.disruption import Budgets
+from coxswain.scheduler.firstpod import FirstPods
 from coxswain.scheduler.framework import Codes, Profile, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.nominated import Nominator, added
@@ -78,6 +79,7 @@ class Cycle:
         self._chance = np.array([seed | 1], np.uint64)
         self._memory = memory
         self._verdicts: dict[tuple[str, Template], Verdict] = {}
+        self._first: dict[str, FirstPods] = {}
         self._scratch: Rows = np.empty(0, np.int32)
 
     def verdict(self, template: Template, profile: Profile) -> Verdict:
@@ -86,6 +88,7 @@ class Cycle:
         found = self._verdicts.pop(key, None)
         if found is None:
             found = Verdict(template, profile, self.table)
+            found.uses = int("FirstPods" in template.parsed)
             # About 60 bytes a node: four arrays of codes, two of the plan, up to five of raw scores.
             keep = min(max(self._memory // (60 * self.table.capacity), 16), 1024)
             while len(self._verdicts) >= keep:
@@ -103,6 +106,10 @@ class Cycle:
         """
         if not len(self.table):
             return [Failure(pod, diagnosis.no_nodes()) for pod in pods]
+        if len(pods) == 1 and not len(self.nominator):
+            at_once = self._place_first(pods[0], profile)
+            if at_once is not None:
+                return [at_once]
         outcomes: list[Placement | Failure] = []
         nominated = self.nominator.node_of
         for expected, run in groupby(pods, lambda pod: bool(nominated(pod.uid))):
@@ -128,6 +135,22 @@ class Cycle:
                 break
             placed.append(self.assume(pod, row))
         return placed
+
+    def _place_first(self, pod: Pod, profile: Profile) -> Placement | None:
+        """The first pod of a template, where one pass over the nodes decides it (see ``firstpod``)."""
+        first = self._first.get(profile.name)
+        if first is None or first.profile is not profile:
+            first = self._first[profile.name] = FirstPods(profile, self.table)
+        if not first.able:
+            return None
+        nodes = len(self.table)
+        wanted = feasible_nodes_to_find(nodes, profile.percentage_of_nodes_to_score)
+        row, start = first.place(pod.template, self._start % nodes, wanted, self._chance, self._room(wanted))
+        if row < 0:
+            return None
+        self._start = start
+        self.table.place_counted(((pod, row),))
+        return Placement(pod, self.table.node(row).name)
 
     def assume(self, pod: Pod, row: int) -> Placement:
         """Count the pod on a row from now on."""

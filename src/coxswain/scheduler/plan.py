@@ -51,7 +51,7 @@ class Plan:
         static_at = (table.node_log.end, table.image_epoch, table.capacity)
         rows = table.pod_log.since(self._position) if static_at == self._static_at else None
         if rows is None:
-            self._refresh_static()
+            self.refresh_static()
             rows = table.order
         if len(rows):
             self.base[rows] = self.image[rows]
@@ -67,7 +67,8 @@ class Plan:
         """The arrays know of every change so far."""
         self._position = self._verdict.table.pod_log.end
 
-    def _refresh_static(self) -> None:
+    def refresh_static(self) -> None:
+        """Work out anew what follows from the nodes alone: all but ``base``."""
         capacity = self._verdict.table.capacity
         self.taints = _unless_zero(self._raw(TaintToleration))
         self.affinity = _unless_zero(self._raw(NodeAffinity))

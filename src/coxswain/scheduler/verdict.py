@@ -151,6 +151,11 @@ class Verdict:
             self._fold(self._row_filters, rows, self.rejected_by, self.code)
         self._pod_position = table.pod_log.end
 
+    def static_codes(self) -> Codes:
+        """``rejected_by`` as far as it follows from the nodes alone, up to date; to be read only."""
+        self._refresh_static()
+        return self._static_by
+
     def mark_current(self) -> None:
         """Say that the arrays know of every change so far (the batch kernel kept them)."""
         self._pod_position = self.table.pod_log.end

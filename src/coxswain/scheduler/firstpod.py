@@ -1,0 +1,156 @@
+"""Templates seen for the first time, decided in one pass of a kernel that keeps nothing for them.
+
+Where every pod differs, building arrays for each template and throwing them away would cost more than the
+decision. What follows from nodes alone (taints, node affinity, images) is kept for each *shape*: the part of a
+template that it depends on, in which templates that differ in requests or labels agree. The second pod of a
+template goes the ordinary way; so does whatever the kernel does not know. The result is the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from coxswain._native import first
+from coxswain.scheduler.framework import ClusterPlugin, Codes, Profile, Scope, offers
+from coxswain.scheduler.nodetable import NodeTable, Rows
+from coxswain.scheduler.plan import BATCHED_SCORES, Plan
+from coxswain.scheduler.plugins.node_affinity import NodeAffinity
+from coxswain.scheduler.plugins.node_name import NodeName
+from coxswain.scheduler.plugins.node_ports import NodePorts
+from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from coxswain.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from coxswain.scheduler.plugins.taint_toleration import TaintToleration
+from coxswain.scheduler.template import Template
+from coxswain.scheduler.verdict import Verdict
+
+#: Filters that follow from nodes alone, and those that the kernel or the test below stands for.
+_KNOWN_FILTERS: Final[frozenset[type]] = frozenset(
+    {NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit}
+)
+#: Shapes kept for each profile.
+_MOST_SHAPES: Final = 32
+
+
+class _Shape:
+    """What templates of one shape share: codes and scores that follow from the nodes alone."""
+
+    def __init__(self, template: Template, profile: Profile, table: NodeTable) -> None:
+        self._verdict = Verdict(template, profile, table)
+        self._at = (-1, -1, -1)
+        self.plan = Plan(self._verdict)
+        self.rejected: Codes = np.empty(0, np.uint8)
+        self.narrowed = False
+
+    def refresh(self, table: NodeTable) -> None:
+        at = (table.node_log.end, table.image_epoch, table.capacity)
+        if at != self._at:
+            self.narrowed = self._verdict.narrow() is not None
+            self.plan.refresh_static()
+            self.rejected = self._verdict.static_codes()
+            self._at = at
+
+
+class FirstPods:
+    """The shapes of one profile."""
+
+    def __init__(self, profile: Profile, table: NodeTable) -> None:
+        self.profile = profile
+        self._table = table
+        self._shapes: dict[bytes, _Shape] = {}
+        filters = [plugin for plugin in profile.filters if plugin.SCOPE is not Scope.CLUSTER]
+        scores = [each.plugin for each in profile.scores if each.plugin.SCOPE is not Scope.CLUSTER]
+        #: Whether the kernel knows all that the profile asks of ordinary pods.
+        self.able = (
+            all(type(plugin) in _KNOWN_FILTERS for plugin in filters)
+            and all(type(plugin) in BATCHED_SCORES for plugin in scores)
+            and all(getattr(plugin, "batchable", True) for plugin in (*filters, *scores))
+            and any(isinstance(plugin, NodeResourcesFit) for plugin in filters)
+            and not profile.extenders
+        )
+        #: Plugin -> the questions by which it says whether it minds a template at all.
+        self._cluster: dict[Any, list[Callable[[Template], bool]]] = {}
+        for plugin in profile.filters:
+            if plugin.SCOPE is Scope.CLUSTER:
+                self._cluster.setdefault(plugin, []).append(plugin.needed)
+        for each in profile.scores:
+            if each.plugin.SCOPE is Scope.CLUSTER:
+                self._cluster.setdefault(each.plugin, []).append(each.plugin.scoring)
+        self._totals: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def place(
+        self, template: Template, start: int, wanted: int, chance: NDArray[np.uint64], rows: Rows
+    ) -> tuple[int, int]:
+        """(row, where the next search starts): the pod is counted in the arrays of that row.
+
+        -1 if the pod is not for this kernel, or fits nowhere; then nothing has changed.
+        """
+        shape = self._shape(template)
+        if shape is None:
+            return -1, start
+        table = self._table
+        shape.refresh(table)
+        if shape.narrowed:
+            return -1, start
+        if len(self._totals) < wanted:
+            self._totals = np.empty(wanted, np.int64)
+        plan = shape.plan
+        return first.place(
+            table.allocatable,
+            table.requested,
+            table.nonzero,
+            template.ids,
+            template.amounts,
+            template.ask,
+            shape.rejected,
+            plan.image,
+            plan.taints,
+            plan.affinity,
+            plan.weights,
+            plan.most,
+            table.order,
+            start,
+            wanted,
+            chance,
+            rows,
+            self._totals,
+        )
+
+    def _shape(self, template: Template) -> _Shape | None:
+        """The shape of a template that the kernel can decide; None marks all others, and every second pod."""
+        parsed = template.parsed
+        if self.profile.name in parsed.setdefault("FirstPods", set()):
+            return None
+        parsed["FirstPods"].add(self.profile.name)
+        spec = template.spec
+        if template.host_ports or "topologySpreadConstraints" in spec or self._minds_others(template):
+            return None
+        key = orjson.dumps(
+            (
+                spec.get("nodeName"),
+                spec.get("nodeSelector"),
+                (spec.get("affinity") or {}).get("nodeAffinity"),
+                spec.get("tolerations"),
+                template.images,
+                bool(template.ask[0] or template.ask[1]),
+            )
+        )
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.pop(next(iter(self._shapes)))
+            shape = self._shapes[key] = _Shape(template, self.profile, self._table)
+        return shape
+
+    def _minds_others(self, template: Template) -> bool:
+        """Whether pods on other nodes, or anything else in the cluster, matter now."""
+        for plugin, questions in self._cluster.items():
+            if any(asked(template) for asked in questions) and (
+                not offers(plugin, ClusterPlugin) or plugin.relevant(template, self._table)  # type: ignore[type-abstract]
+            ):
+                return True
+        return False
