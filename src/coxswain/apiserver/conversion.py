@@ -7,9 +7,9 @@ annotations, as in Kubernetes). Both directions leave their argument alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -17,14 +17,46 @@ from coxswain.api import schema
 from coxswain.api.managedfields import Versions
 from coxswain.api.names import EVENTS, EVENTS_V1, GVK, GVR, Object
 
+if TYPE_CHECKING:
+    from coxswain.apiserver.watchcache import ResourceCache
+    from coxswain.apiserver.watchers import Watcher
+
+
+class ConversionPending(Exception):
+    """A conversion that somebody else has to make first: await ``resolve`` and do it again."""
+
+    def __init__(self, resolve: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("a conversion has to be asked for")
+        self.resolve = resolve
+
+
+class Remote(Protocol):
+    """Conversions that are asked for elsewhere (a webhook), by whoever can wait. Raises ``ApiError``."""
+
+    async def ready(self, raws: Sequence[bytes]) -> None:
+        """Make that stored objects can be converted at once."""
+        ...
+
+    async def settle(self, obj: Object) -> None:
+        """Make that a new object can be converted to what is stored, and back."""
+        ...
+
+    def relay(self, source: Watcher, target: Watcher, cache: ResourceCache) -> Callable[[], None]:
+        """Pass on what ``source`` is told once it can be converted at once; call the result to stop."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """From and to the version in which a resource is stored."""
+    """From and to the version in which a resource is stored.
+
+    With ``remote``, both functions may raise ``ConversionPending``.
+    """
 
     storage: GVR
     to_storage: Callable[[Object], Object]
     from_storage: Callable[[Object], Object]
+    remote: Remote | None = None
 
     def raw_from_storage(self, raw: bytes) -> bytes:
         """The served form of stored bytes (which may carry a resourceVersion)."""

@@ -22,6 +22,7 @@ from coxswain.api.names import BINDINGS, GVR, NAMESPACES, Object
 from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.authz.selectors import name_demanded
+from coxswain.apiserver.conversion import ConversionPending
 from coxswain.apiserver.handlers import binding, doors, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate
@@ -59,6 +60,8 @@ _CREATES: dict[str, Verb] = {
 }
 #: Verbs that selectors narrow, for authorization, too.
 _SELECTIVE = frozenset({"list", "watch", "deletecollection"})
+#: How often a request waits for a webhook that converts what it meets.
+_CONVERSIONS = 16
 #: Verbs that need a namespace where the resource has them.
 _IN_NAMESPACE = frozenset({"create", "get", "update", "patch", "delete", "deletecollection"})
 
@@ -84,7 +87,21 @@ class Pipeline:
         if verb is None:
             verb = self._find(ctx)
             self._verbs[ctx.entry, ctx.subresource, ctx.verb] = verb
-        return await verb(self.core, ctx)
+        try:
+            return await verb(self.core, ctx)
+        except ConversionPending as pending:
+            return await self._once_converted(verb, ctx, pending)
+
+    async def _once_converted(self, verb: Verb, ctx: Context, pending: ConversionPending) -> Reply:
+        """Do a request again when a webhook has converted what it met."""
+        for _ in range(_CONVERSIONS):
+            await pending.resolve()
+            ctx.warnings.clear()
+            try:
+                return await verb(self.core, ctx)
+            except ConversionPending as again:
+                pending = again
+        raise errors.InternalError("the object changes faster than its versions can be converted")
 
     def answer_now(
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
@@ -98,7 +115,10 @@ class Pipeline:
         ctx = self._context(call, user, user_agent, pretty)
         if ctx.entry.cache is None or "get" not in ctx.entry.resource.verbs:
             return None
-        return reading.cached(ctx)
+        try:
+            return reading.cached(ctx)
+        except ConversionPending:
+            return None
 
     async def open_watch(
         self, call: Call, user: UserInfo, *, user_agent: str = "", queue_limit: int = 0

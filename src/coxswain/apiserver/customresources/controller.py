@@ -18,10 +18,13 @@ from typing import Final
 import orjson
 
 from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS, GVR, Object
+from coxswain.apiserver.admission.webhooks.client import Caller, HttpCaller
 from coxswain.apiserver.customresources import definitions, entries
 from coxswain.apiserver.customresources.definitions import CLEANUP, Version
 from coxswain.apiserver.customresources.published import Published
+from coxswain.apiserver.customresources.remote import Converter
 from coxswain.apiserver.pipeline import Pipeline
+from coxswain.apiserver.verbs.writing import new_uid
 from coxswain.apiserver.watchcache import ResourceCache
 from coxswain.apiserver.watchers import Scope, Watcher
 from coxswain.base import clock
@@ -40,8 +43,9 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.05, 5.0
 class Controller:
     """See the module's text. ``published`` is what clients learn of custom resources now."""
 
-    def __init__(self, pipeline: Pipeline, user: UserInfo) -> None:
-        """``user``: in whose name statuses are written and objects deleted."""
+    def __init__(self, pipeline: Pipeline, user: UserInfo, *, caller: Caller | None = None) -> None:
+        """``user``: in whose name statuses are written and objects deleted; ``caller``: how webhooks are reached."""
+        self._caller = caller or HttpCaller()
         self.published = Published()
         self._pipeline = pipeline
         self._registry = pipeline.core.registry
@@ -67,6 +71,7 @@ class Controller:
             for task in list(self._cleanups.values()):
                 await cancel_and_wait(task)
             self._cleanups.clear()
+            await self._caller.close()
 
     async def _follow(self) -> None:
         cache = self._cache()
@@ -181,7 +186,7 @@ class Controller:
                 storage.add(spec)
             elif cache.spec.field_names != spec.field_names:
                 cache.respecify(spec)
-        made = entries.entries(definition, versions)
+        made = entries.entries(definition, versions, self._converter(definition))
         kept = {entry.gvr for entry in made}
         old = self._installed.get(name, [])
         for entry in made:
@@ -193,6 +198,11 @@ class Controller:
         self._installed[name] = versions
         self._states[name] = state
         self._publish()
+
+    def _converter(self, definition: Object) -> Converter | None:
+        if not entries.by_webhook(definition):
+            return None
+        return Converter(definition, self._registry.lookup, self._caller, new_uid)
 
     def _remove(self, name: str) -> str:
         """Serve the definition's resources no longer; its group, if there was one."""

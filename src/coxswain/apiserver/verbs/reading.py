@@ -104,14 +104,22 @@ class Selection:
 async def list_objects(core: Core, ctx: Context) -> Reply:
     """A list, whole or in chunks."""
     found = await find(core, ctx)
+    await _ready(ctx.entry, found.items)
     return list_reply(ctx, found.items, found.revision, found.continue_, found.remaining)
 
 
 async def list_raw(core: Core, ctx: Context) -> RawList:
     """The same as bytes of whole objects, for transports of our own."""
     found = await find(core, ctx)
+    await _ready(ctx.entry, found.items)
     raws = [served(ctx.entry, item.raw) for item in found.items]
     return RawList(raws, str(found.revision), found.continue_, found.remaining or 0)
+
+
+async def _ready(entry: Entry, items: list[Item]) -> None:
+    """Have a webhook convert the items of a list at one time, where versions are converted by one."""
+    if entry.conversion is not None and entry.conversion.remote is not None:
+        await entry.conversion.remote.ready([item.raw for item in items])
 
 
 async def find(core: Core, ctx: Context) -> Selection:

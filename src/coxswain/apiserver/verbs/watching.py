@@ -20,6 +20,7 @@ import orjson
 from coxswain.api import errors
 from coxswain.api.fields import Errors, forbidden, not_supported
 from coxswain.api.names import Object
+from coxswain.apiserver.conversion import Remote
 from coxswain.apiserver.negotiation import JSON, PROTOBUF, Representation, check_streamable
 from coxswain.apiserver.options import flag, number
 from coxswain.apiserver.registry import Entry
@@ -49,6 +50,9 @@ class WatchSession:
     ) -> None:
         """``render`` makes what is shown of stored JSON; ``encode``, if given, the protobuf form of that."""
         self.watcher = watcher
+        #: What the cache feeds: the watcher itself, unless a webhook converts what comes before it is shown.
+        self.source = watcher
+        self._stop_relay: Callable[[], None] | None = None
         self.content_type = JSON if encode is None else f"{PROTOBUF};stream=watch"
         self._encode = encode
         self._shape = shape
@@ -80,7 +84,7 @@ class WatchSession:
     def send_bookmark(self, *, initial_events_end: bool = False) -> None:
         """Tell the watcher how far it has seen everything."""
         revision = self._core.storage.revision
-        self.watcher.send("BOOKMARK", bookmark(self._entry, revision, initial_events_end=initial_events_end))
+        self.source.send("BOOKMARK", bookmark(self._entry, revision, initial_events_end=initial_events_end))
 
     def _protobuf(self, deliveries: Sequence[Delivery]) -> bytes:
         from coxswain.api import protobuf
@@ -126,7 +130,16 @@ class WatchSession:
             self._timer.cancel()
             self._timer = None
         self.watcher.end()
-        self.cache.unsubscribe(self.watcher)
+        self.cache.unsubscribe(self.source)
+        if self._stop_relay is not None:
+            self._stop_relay()
+            self._stop_relay = None
+
+    def convert_first(self, remote: Remote, limit: int) -> Watcher:
+        """Put a relay between the cache and the watcher: events are shown once a webhook has converted them."""
+        self.source = Watcher(self.watcher.scope, limit=limit, bookmarks=self.watcher.bookmarks)
+        self._stop_relay = remote.relay(self.source, self.watcher, self.cache)
+        return self.source
 
 
 def bookmark(entry: Entry, revision: int, *, initial_events_end: bool = False) -> bytes:
@@ -156,6 +169,8 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
     encode = protobuf_for(entry, representation)
     session = WatchSession(core, entry, watcher, render, encode, representation.shape)
     cache = session.cache
+    if entry.conversion is not None and entry.conversion.remote is not None:
+        watcher = session.convert_first(entry.conversion.remote, queue_limit)
     if initial or (initial is None and version in ("", "0")):
         watcher.preload([Delivery("ADDED", None, item.raw) for item in select(cache, scope)])
         if initial and watcher.bookmarks:

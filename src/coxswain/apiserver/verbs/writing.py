@@ -264,6 +264,8 @@ def object_json(obj: Object) -> bytes:
 async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     """Store ``obj``; its JSON as served, with the new resourceVersion. Raises ``CompareFailed``."""
     metadata = obj["metadata"]
+    if entry.conversion is not None and entry.conversion.remote is not None:
+        await entry.conversion.remote.settle(obj)
     stored = entry.stored_form(obj)
     value = entry.encode(stored)
     assert entry.cache is not None
