@@ -103,6 +103,12 @@ class Proxies:
         self._check(request, route)
         return self._connect(request, target.path, route, user)
 
+    def is_long(self, request: Request, target: Target) -> bool:
+        """Whether the answer may take for ever: streams, watches, and what is asked of nodes, pods and services."""
+        route = target.route
+        own = route is not None and route.subresource in CONNECT and not route.resource.group
+        return own or target.verb == "watch" or headers.is_upgrade(request.headers)
+
     # -- who may
 
     def _authorize(self, request: Request, route: Route, user: UserInfo) -> None:
