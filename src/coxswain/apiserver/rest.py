@@ -180,6 +180,8 @@ class RestServer:
             user = self._authenticate(request)
             if self.proxies is not None and self.proxies.concerns(target):
                 passage = self.proxies.passage(request, target, user)
+                if not self.proxies.is_long(request, target):
+                    request.deadline = exchange.started + self._limits.request_timeout
                 self._streams.add(self._begin(exchange, partial(self._elsewhere, exchange, passage)))
                 return
             if b"content-encoding" in request.headers:
@@ -506,6 +508,10 @@ class RestServer:
                 self._answer(exchange, reply)
             else:
                 self._observe(exchange, 101)
+        except asyncio.CancelledError:
+            if not exchange.request.expired:
+                raise
+            self._fail(exchange, _took_too_long())
         except ConnectionError:
             log.debug("a client left while its request was passed on")
         except Exception as error:
