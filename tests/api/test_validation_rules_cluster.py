@@ -319,7 +319,21 @@ REFUSED = [
             INVALID,
             "must be a fully qualified domain and path of the form",
         ),
-        ({"spec.signerName": "A/b"}, "spec.signerName", INVALID, SUBDOMAIN),
+        (
+            {"spec.signerName": "A/b"},
+            "spec.signerName",
+            INVALID,
+            'validating label "A": a lowercase RFC 1123',
+        ),
+        ({"spec.signerName": "a/b"}, "spec.signerName", INVALID, "at least two segments separated by dots"),
+        ({"spec.signerName": "a.b/C"}, "spec.signerName", INVALID, 'validating label "C"'),
+        (
+            {"spec.signerName": "kubernetes.io/legacy-unknown"},
+            "spec.signerName",
+            INVALID,
+            "the legacy signerName is not allowed",
+        ),
+        ({"spec.usages": ["any", "any"]}, "spec.usages[1]", DUPLICATE, '"any"'),
         (
             {"spec.expirationSeconds": 599},
             "spec.expirationSeconds",

@@ -19,6 +19,8 @@ from api_rules import (
     check_accepted,
     check_refused,
     check_refused_undefaulted,
+    check_status_accepted,
+    check_status_refused,
     check_update_accepted,
     check_update_refused,
     created,
@@ -27,6 +29,7 @@ from api_rules import (
 )
 from coxswain.api import defaults, strategy
 from coxswain.api.names import GVK, Object
+from coxswain.api.validation.certificates import validate_approval
 
 LEASE = make("coordination.k8s.io/v1", "Lease", spec={"leaseDurationSeconds": 5})
 SOURCE = {"kind": "PersistentVolumeClaim", "name": "a"}
@@ -203,3 +206,67 @@ def test_older_fields_of_nodes_and_pods_agree_with_newer_ones() -> None:
     new: Object = {"metadata": {}, "status": {"podIP": "10.0.0.1"}}
     strategy.prepare_for_status_update(new, {"metadata": {}}, GVK("", "v1", "Pod"))
     assert new["status"]["podIPs"] == [{"ip": "10.0.0.1"}]
+
+
+REQUEST = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KQQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K"
+CSR = make(
+    "certificates.k8s.io/v1",
+    "CertificateSigningRequest",
+    namespace="",
+    spec={"signerName": "a.b/c", "usages": ["client auth"], "request": REQUEST},
+)
+APPROVED = {"type": "Approved", "status": "True", "reason": "r"}
+DENIED = {"type": "Denied", "status": "True", "reason": "r"}
+PEM = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="
+
+
+def approval(conditions: list[Object], before: list[Object]) -> list[str]:
+    old = {**CSR, "status": {"conditions": before}}
+    new = {**CSR, "status": {"conditions": conditions}}
+    return [str(error) for error in validate_approval(new, old)]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "before", "words"),
+    [
+        ([APPROVED, DENIED], [], "Approved and Denied conditions are mutually exclusive"),
+        ([], [APPROVED], 'updates may not remove a condition of type "Approved"'),
+        ([{**APPROVED, "status": "False"}], [], 'supported values: "True"'),
+        ([{"type": "Failed", "status": "True"}], [], 'updates may not add a condition of type "Failed"'),
+        ([APPROVED, APPROVED], [], "status.conditions[1].type: Duplicate value"),
+        ([{"status": "True"}], [], "status.conditions[0].type: Required value"),
+    ],
+)
+def test_approvals_that_break_a_rule_are_refused(
+    conditions: list[Object], before: list[Object], words: str
+) -> None:
+    assert any(words in found for found in approval(conditions, before))
+
+
+def test_requests_are_approved() -> None:
+    assert approval([APPROVED], []) == []
+
+
+def test_a_certificate_is_given_once() -> None:
+    check_status_accepted(CSR, {"status.certificate": PEM})
+    row = (
+        {"status.certificate": "eA=="},
+        "status.certificate",
+        INVALID,
+        "must contain at least one CERTIFICATE",
+    )
+    check_status_refused(CSR, row)
+    row = (
+        {"status.certificate": PEM},
+        "status.certificate",
+        FORBIDDEN,
+        "may not modify existing certificate",
+    )
+    check_status_refused(CSR, row, {"certificate": PEM[:-1] + "g"})
+    row = (
+        {"status.conditions": [APPROVED]},
+        "status.conditions",
+        FORBIDDEN,
+        "may not add a condition of type",
+    )
+    check_status_refused(CSR, row)

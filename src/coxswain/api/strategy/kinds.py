@@ -133,6 +133,22 @@ def _update_csr(new: Object, old: Object) -> None:
     new["spec"] = old.get("spec") or {}
 
 
+def _status_csr(new: Object, old: Object) -> None:
+    """Approval has a door of its own: here it stays as it was, where it is there as often as before."""
+    conditions = (new.get("status") or {}).get("conditions") or []
+    before = (old.get("status") or {}).get("conditions") or []
+    for kind in ("Approved", "Denied"):
+        kept = [one for one in before if one.get("type") == kind]
+        places = [place for place, one in enumerate(conditions) if one.get("type") == kind]
+        if len(kept) == len(places):
+            for place, one in zip(places, kept, strict=True):
+                conditions[place] = one
+    now = clock.timestamp()
+    for one in conditions:
+        one.setdefault("lastUpdateTime", now)
+        one.setdefault("lastTransitionTime", now)
+
+
 def _restore_status(new: Object, old: Object) -> None:
     """A node's status may come with its creation (nodes register themselves), later only by its subresource."""
     if "status" in old:
@@ -264,7 +280,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): _COUNTED,
     (_ADMISSION, "MutatingAdmissionPolicyBinding"): _COUNTED,
     ("certificates.k8s.io", "CertificateSigningRequest"): Strategy(
-        has_status=True, create=_create_csr, update=_update_csr
+        has_status=True, create=_create_csr, update=_update_csr, status=_status_csr
     ),
     ("apiregistration.k8s.io", "APIService"): _STATUS_ONLY,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from coxswain.api.fields import Errors
 from coxswain.api.names import GVR, NAMESPACES, PODS, Object
+from coxswain.api.validation.certificates import validate_approval
 from coxswain.api.validation.cluster import validate_namespace
 from coxswain.api.validation.pods import validate_ephemeral_containers_update, validate_resize
 from coxswain.apiserver.registry import Entry
@@ -29,7 +30,7 @@ def door_of(entry: Entry, subresource: str) -> Door | None:
     if entry.gvr == NAMESPACES and subresource == "finalize":
         return Door(_prepare_finalize, _check_finalize, subresource)
     if entry.gvr == _CSRS and subresource == "approval":
-        return Door(_prepare_approval, lambda new, old: [], subresource)
+        return Door(_prepare_approval, validate_approval, subresource)
     return None
 
 
@@ -112,18 +113,17 @@ def _check_finalize(new: Object, old: Object) -> Errors:
 
 
 def _prepare_approval(new: Object, old: Object) -> None:
-    conditions = list((new.get("status") or {}).get("conditions") or ())
+    conditions = (new.get("status") or {}).get("conditions") or []
     _restore(new, old)
-    present = {one.get("type"): one for one in (old.get("status") or {}).get("conditions") or ()}
-    now = clock.timestamp()
-    kept = [one for kind, one in present.items() if kind not in ("Approved", "Denied")]
-    for one in conditions:
-        if one.get("type") in ("Approved", "Denied"):
-            before = present.get(one["type"]) or {}
-            one.setdefault("lastUpdateTime", now)
-            one.setdefault("lastTransitionTime", before.get("lastTransitionTime") or now)
-            kept.append(one)
     status = dict(new.get("status") or {})
-    if kept:
-        status["conditions"] = kept
+    present = {one.get("type"): one for one in status.pop("conditions", None) or ()}
+    if conditions:
+        status["conditions"] = conditions
+    now = clock.timestamp()
+    for one in conditions:
+        before = present.get(one.get("type")) or {}
+        one.setdefault("lastUpdateTime", now)
+        if not one.get("lastTransitionTime"):
+            same = before.get("status") == one.get("status")
+            one["lastTransitionTime"] = (before.get("lastTransitionTime") if same else None) or now
     new["status"] = status
