@@ -20,6 +20,7 @@ from coxswain.apiserver.admission.webhooks.client import Target
 from coxswain.apiserver.admission.webhooks.hooks import MUTATING, VALIDATING
 from coxswain.apiserver.verbs import writing
 from coxswain.base import clock
+from coxswain.base.metrics import exposition
 
 HPA_V1 = GVR("autoscaling", "v1", "horizontalpodautoscalers")
 HPA_V2 = GVR("autoscaling", "v2", "horizontalpodautoscalers")
@@ -277,6 +278,20 @@ async def test_failing_open(tmp_path: Path) -> None:
             await configure(running, resource, hook("x.b.c", client, failurePolicy="Ignore"))
         await running.do("create", CONFIGMAPS, body=configmap("a"))
         assert [path for path, _ in server.asked] == ["/m", "/v"]
+
+
+async def test_what_webhooks_did_is_counted(tmp_path: Path) -> None:
+    async with world(tmp_path) as (running, server):
+        refusing = server.on("/v", lambda review: {"allowed": False, "status": {"code": 418}})
+        await configure(running, VALIDATING, hook("counted.b.c", refusing))
+        broken = server.on("/m", lambda review: None)
+        await configure(running, MUTATING, hook("open.b.c", broken, failurePolicy="Ignore"))
+        await running.call("create", CONFIGMAPS, body=configmap("a"))
+        text = exposition().decode()
+        start = 'apiserver_admission_webhook_rejection_count_total{error_type="no_error",name="counted.b.c"'
+        assert f'{start},operation="CREATE",rejection_code="418",type="validating"}} 1.0' in text
+        assert 'webhook_fail_open_count_total{name="open.b.c",type="admit"} 1.0' in text
+        assert 'rejected="true",type="validating"' in text
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:

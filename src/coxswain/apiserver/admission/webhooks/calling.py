@@ -9,6 +9,7 @@ from coxswain.api import errors
 from coxswain.api.fields import quote
 from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.admission.versions import internal_error
+from coxswain.apiserver.admission.webhooks import metrics
 from coxswain.apiserver.admission.webhooks.client import Caller, failed, target_of
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.matching import Invocation
@@ -42,9 +43,32 @@ class Asker:
 
         Raises ``CallFailedError`` when there is no word to go by.
         """
-        hook = found.hook
+        hook, operation = found.hook, request.operation
         if request.dry_run and hook.side_effects not in _WITHOUT_SIDE_EFFECTS:
             raise errors.BadRequest(f"admission webhook {quote(hook.name)} does not support dry run")
+        start = asyncio.get_running_loop().time()
+        rejected = True
+        try:
+            said = await self._word(found, request, mutating)
+            rejected = not said.allowed
+        except CallFailedError:
+            metrics.failed(hook.name, mutating, operation, hook.fails_open)
+            rejected = not hook.fails_open
+            raise
+        finally:
+            took = asyncio.get_running_loop().time() - start
+            metrics.answered(hook.name, mutating, operation, took, rejected)
+        for key, value in said.annotations.items():
+            request.annotations[f"{hook.name}/{key}"] = value
+        request.warnings.extend(said.warnings)
+        if not said.allowed:
+            error = refusal(hook.name, said.status)
+            metrics.refused(hook.name, mutating, operation, error.code)
+            raise error
+        return said
+
+    async def _word(self, found: Invocation, request: Request, mutating: bool) -> Verdict:
+        hook = found.hook
         version = review_version(hook.reviews)
         uid = self._new_uid()
         body = review(version, uid, found.resource, found.kind, request, found.object, found.old_object)
@@ -54,13 +78,7 @@ class Asker:
                 answer = await self._caller(target, body)
         except TimeoutError:
             raise failed(target, "context deadline exceeded") from None
-        said = verdict(answer, uid, version, mutating=mutating)
-        for key, value in said.annotations.items():
-            request.annotations[f"{hook.name}/{key}"] = value
-        request.warnings.extend(said.warnings)
-        if not said.allowed:
-            raise refusal(hook.name, said.status)
-        return said
+        return verdict(answer, uid, version, mutating=mutating)
 
 
 def closed(hook: Hook, failure: CallFailedError) -> errors.InternalError:
