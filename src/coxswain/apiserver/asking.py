@@ -47,13 +47,17 @@ class Peer:
 
     async def post(self, body: Object) -> Object:
         """The JSON object that answers ``body``. Raises ``ResourceUnavailable``."""
-        return await self._ask("POST", self._config.server, orjson.dumps(body))
+        return _object(await self._ask("POST", self._config.server, orjson.dumps(body)), self._config.server)
+
+    async def send(self, body: bytes) -> None:
+        """POST JSON; only that it was taken matters. Raises ``ResourceUnavailable``."""
+        await self._ask("POST", self._config.server, body)
 
     async def get(self, url: str) -> Object:
         """The JSON object at ``url``. Raises ``ResourceUnavailable``."""
-        return await self._ask("GET", url, None)
+        return _object(await self._ask("GET", url, None), url)
 
-    async def _ask(self, method: str, url: str, body: bytes | None) -> Object:
+    async def _ask(self, method: str, url: str, body: bytes | None) -> bytes:
         import aiohttp
 
         headers = {"Accept": "application/json"}
@@ -74,7 +78,7 @@ class Peer:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # The error's text may carry what was sent: its kind is enough.
             raise ResourceUnavailable(f"{url} does not answer: {type(error).__name__}") from None
-        return _object(data, url)
+        return data
 
     def _token(self) -> str:
         if self._config.token_file:

@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         self._queued_bytes = 0
         self._held = 0
         self._counted_unread = 0
-        self._local: bool | None = None
+        self._address: str | None = None
         #: What came behind a request to upgrade, whose parser has stopped (None: no such request).
         self._leftover: bytes | None = None
         self._begin()
@@ -219,13 +219,17 @@ class Connection(asyncio.Protocol):
         return str(name[0]) if isinstance(name, tuple) else ""
 
     @property
+    def address(self) -> str:
+        """The client's IP address; empty for sockets that have none."""
+        if self._address is None:
+            peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+            self._address = peer[0] if isinstance(peer, tuple) else ""
+        return self._address
+
+    @property
     def local(self) -> bool:
         """Whether the client is on this machine."""
-        if self._local is None:
-            peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-            host = peer[0] if isinstance(peer, tuple) else ""
-            self._local = host.startswith("127.") or host in ("::1", "")
-        return self._local
+        return self.address.startswith("127.") or self.address in ("::1", "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)

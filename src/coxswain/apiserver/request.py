@@ -14,6 +14,7 @@ from typing import Protocol
 from coxswain.api import errors, managedfields
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
+from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.negotiation import JSON, PLAIN, Representation
 from coxswain.apiserver.registry import Entry, Registry
@@ -40,6 +41,11 @@ class Context:
     user_agent: str = ""
     pretty: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def audit(self) -> dict[str, str] | None:
+        """Annotations of the request's audit events, to be added to; None where it is not audited."""
+        return CURRENT.get()
 
     @property
     def manager(self) -> str:

@@ -15,14 +15,16 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import copy_context
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import GVR
 from coxswain.apiserver import compressing, metrics
+from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.authn.impersonation import impersonated
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.deadlines import allowed_seconds
@@ -46,6 +48,10 @@ from coxswain.apiserver.settings import LimitSettings, ServingSettings
 from coxswain.apiserver.verbs.watching import WatchSession, watch_error
 from coxswain.apiserver.verbs.writing import new_uid
 from coxswain.client.interface import Call, UserInfo
+
+if TYPE_CHECKING:
+    from coxswain.apiserver.audit.auditor import Auditor
+    from coxswain.apiserver.audit.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +91,7 @@ class Target(NamedTuple):
 class Exchange:
     """A request being answered, and what the metrics say of it."""
 
-    __slots__ = ("flow", "request", "started", "target", "ticket")
+    __slots__ = ("audit", "flow", "request", "started", "target", "ticket")
 
     def __init__(self, request: Request, started: float) -> None:
         self.request = request
@@ -93,6 +99,8 @@ class Exchange:
         self.target: Target | None = None
         self.flow: Flow | None = None
         self.ticket: Ticket | None = None
+        #: What the audit log will say of it; None where it is not logged.
+        self.audit: Record | None = None
 
 
 class RestServer:
@@ -107,8 +115,10 @@ class RestServer:
         limits: LimitSettings,
         tls: ssl.SSLContext | None,
         gate: Gate | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         """``tls`` None serves plain HTTP: for tests only. ``gate`` None: the plain limits of ``limits`` hold."""
+        self._auditor = auditor
         self._pipeline = pipeline
         self._endpoints = endpoints
         self._authenticator = authenticator
@@ -170,14 +180,19 @@ class RestServer:
 
     # -- one request
 
-    def accept(self, request: Request) -> None:
-        """Answer ``request``, now or by a task."""
+    def accept(self, request: Request, record: Record | None = None) -> None:
+        """Answer ``request``, now or by a task. ``record``: what was begun of it before it had to wait."""
         exchange = Exchange(request, self._loop.time())
         try:
             if request.failure is not None:
                 raise _refusal(request, self._serving)
             target = exchange.target = resolve(request.method, request.target)
-            user = self._authenticate(request)
+            caller = self._authenticate(request)
+            if self._auditor is not None:
+                exchange.audit = record or self._auditor.receive(request, target, caller)
+            user = self._impersonated(request, caller)
+            if exchange.audit is not None:
+                self._note_access(exchange.audit, request, target, caller, user)
             if self.proxies is not None and self.proxies.concerns(target):
                 passage = self.proxies.passage(request, target, user)
                 if not self.proxies.is_long(request, target):
@@ -212,7 +227,7 @@ class RestServer:
         except Exception as error:
             self._fail(exchange, error)
         else:
-            self.accept(exchange.request)
+            self.accept(exchange.request, exchange.audit)
 
     def _authenticate(self, request: Request) -> UserInfo:
         headers = request.headers
@@ -220,7 +235,11 @@ class RestServer:
         user = self._authenticator.authenticate(request.connection.certificate, authorization, request.fields)
         if user is None:
             raise errors.Unauthorized()
-        for name in headers:
+        return user
+
+    def _impersonated(self, request: Request, user: UserInfo) -> UserInfo:
+        """In whose name ``user`` asks."""
+        for name in request.headers:
             if name.startswith(b"impersonate"):
                 fields = [
                     (key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
@@ -228,6 +247,15 @@ class RestServer:
                 ]
                 return impersonated(fields, user, self._pipeline.core.authorizer.authorize) or user
         return user
+
+    def _note_access(
+        self, record: Record, request: Request, target: Target, caller: UserInfo, user: UserInfo
+    ) -> None:
+        from coxswain.apiserver.audit.auditor import attributes_of
+
+        if user is not caller:
+            record.impersonated(user)
+        record.decided(self._pipeline.core.authorizer.authorize(attributes_of(target, request.method, user)))
 
     def _non_resource(self, request: Request, target: Target, user: UserInfo) -> Reply:
         path, method = target.path, request.method
@@ -339,7 +367,12 @@ class RestServer:
     def _begin(self, exchange: Exchange, work: Work) -> asyncio.Task[None]:
         request = exchange.request
         request.on_lost = None
-        task = request.task = self._loop.create_task(work())
+        if exchange.audit is None:
+            task = request.task = self._loop.create_task(work())
+        else:
+            context = copy_context()
+            context.run(CURRENT.set, exchange.audit.annotations)
+            task = request.task = context.run(self._loop.create_task, work())
         # The loop itself does not keep tasks alive.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -396,9 +429,13 @@ class RestServer:
     def _answer(self, exchange: Exchange, reply: Reply, more: bytes = b"") -> None:
         if exchange.flow is not None:
             more += exchange.flow.headers
+        record = exchange.audit
+        if record is not None:
+            record.completed(reply.code, reply)
         for warning in reply.warnings:
             more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
-        exchange.request.respond(_head(reply.code, reply.content_type, more), reply.body)
+        head = _head(reply.code, reply.content_type, more, record.audit_id if record is not None else None)
+        exchange.request.respond(head, reply.body)
         self._observe(exchange, reply.code)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
@@ -412,10 +449,14 @@ class RestServer:
         else:
             route = target.route if target is not None else None
             failure = internal(error, Call("get", route.resource if route else _NO_RESOURCE))
+            if exchange.audit is not None:
+                exchange.audit.panicked(failure)
         more = b""
         if failure.retry_after is not None:
             more += b"Retry-After: %d\r\n" % failure.retry_after
         if failure.code == 401:
+            if self._auditor is not None and exchange.audit is None and target is not None:
+                self._auditor.unauthenticated(exchange.request, target)
             more += b'WWW-Authenticate: Bearer realm="coxswain"\r\n'
         self._answer(exchange, Reply(failure.code, orjson.dumps(failure.status())), more)
 
@@ -447,7 +488,7 @@ class RestServer:
         except errors.Expired as error:
             # A revision that is gone is told inside of the watch, as Kubernetes does.
             content_type, frame = watch_error(negotiate(accept), error.status())
-            stream = request.start_stream(_head(200, content_type, _flow_headers(exchange)))
+            stream = request.start_stream(_stream_head(exchange, content_type))
             stream.write(frame)
             stream.end()
         except ConnectionError:
@@ -460,16 +501,24 @@ class RestServer:
     def _pump(self, exchange: Exchange, session: WatchSession) -> None:
         request = exchange.request
         try:
-            stream = request.start_stream(_head(200, session.content_type, _flow_headers(exchange)))
+            stream = request.start_stream(_stream_head(exchange, session.content_type))
         except ConnectionError:
             session.close()
             return
-        pump = Pump(session, stream, self._pipeline.core.watch.buffer_bytes, self._watches.discard)
+        if exchange.audit is not None:
+            exchange.audit.started(200)
+        limit = self._pipeline.core.watch.buffer_bytes
+        pump = Pump(session, stream, limit, partial(self._watch_over, exchange))
         self._watches.add(pump)
         request.on_lost = pump.finish
         pump.start()
         if self._stopping:
             session.watcher.end()
+
+    def _watch_over(self, exchange: Exchange, pump: Pump) -> None:
+        self._watches.discard(pump)
+        if exchange.audit is not None:
+            exchange.audit.ended()
 
     async def _stream(self, exchange: Exchange, route: Route, target: Target, user: UserInfo) -> None:
         """Logs and proxies: passed on piece by piece."""
@@ -494,6 +543,8 @@ class RestServer:
             self._fail(exchange, error)
         finally:
             self._streams.discard(task)
+            if exchange.audit is not None:
+                exchange.audit.ended()
 
     async def _elsewhere(self, exchange: Exchange, passage: Passage) -> None:
         """What somebody else answers: whole, piece by piece, or by taking the connection over."""
@@ -518,12 +569,16 @@ class RestServer:
             self._fail(exchange, error)
         finally:
             self._streams.discard(task)
+            if exchange.audit is not None:
+                exchange.audit.ended()
 
     async def _pass_on(self, exchange: Exchange, reply: StreamReply) -> None:
         request = exchange.request
         complete = False
         try:
             head = status_line(reply.code) + _lines(reply.headers)
+            if exchange.audit is not None:
+                exchange.audit.started(reply.code)
             if reply.code in (204, 304):
                 complete = True
                 request.respond(head, b"")
@@ -634,7 +689,7 @@ def _took_too_long() -> errors.Timeout:
 _openings: dict[tuple[int, str], bytes] = {}
 
 
-def _head(code: int, content_type: str, more: bytes = b"") -> bytes:
+def _head(code: int, content_type: str, more: bytes = b"", audit_id: str | None = None) -> bytes:
     """Status line and headers; those of the server's own content types are made once."""
     opening = _openings.get((code, content_type))
     if opening is None:
@@ -643,11 +698,14 @@ def _head(code: int, content_type: str, more: bytes = b"") -> bytes:
             content_type.encode(),
         )
         _openings[code, content_type] = opening
-    return b"%b%b\r\n%b" % (opening, new_uid().encode(), more)
+    return b"%b%b\r\n%b" % (opening, (audit_id or new_uid()).encode(), more)
 
 
-def _flow_headers(exchange: Exchange) -> bytes:
-    return exchange.flow.headers if exchange.flow is not None else b""
+def _stream_head(exchange: Exchange, content_type: str) -> bytes:
+    """The head of a watch."""
+    flow, record = exchange.flow, exchange.audit
+    more = flow.headers if flow is not None else b""
+    return _head(200, content_type, more, record.audit_id if record is not None else None)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

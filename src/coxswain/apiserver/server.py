@@ -46,6 +46,7 @@ from coxswain.store.interface import Store
 
 if TYPE_CHECKING:
     from coxswain.apiserver.aggregation.controller import Aggregator
+    from coxswain.apiserver.audit.auditor import Auditor
     from coxswain.apiserver.encryption.reloading import Encryption
     from coxswain.apiserver.fairness.controller import Fairness
     from coxswain.apiserver.grpc_door import GrpcDoor
@@ -80,6 +81,7 @@ class ApiServer:
         self._identity: Identity | None = None
         self._ready = False
         self._leaving = False
+        self._auditor: Auditor | None = None
         self._encryption: Encryption | None = None
         self._aggregator: Aggregator | None = None
 
@@ -210,7 +212,14 @@ class ApiServer:
             issuer=identity.issuer,
         )
         rest = RestServer(
-            self.pipeline, endpoints, identity.authenticator, serving, config.limits, tls, self._fairness()
+            self.pipeline,
+            endpoints,
+            identity.authenticator,
+            serving,
+            config.limits,
+            tls,
+            self._fairness(),
+            self._audited(),
         )
         rest.proxies = self._proxies(aggregator)
         try:
@@ -242,9 +251,15 @@ class ApiServer:
         loopback = self.config.proxies.loopback
         if loopback is None:
             loopback = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
-        return Proxies(
-            self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions
-        )
+        return Proxies(self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions)
+
+    def _audited(self) -> Auditor | None:
+        """The audit log, where there is one."""
+        if self.config.audit.enabled:
+            from coxswain.apiserver.audit.auditor import Auditor
+
+            self._auditor = Auditor.open(self.config.audit)
+        return self._auditor
 
     def _fairness(self) -> Fairness | None:
         """Who is served first, where that is switched on."""
@@ -254,6 +269,10 @@ class ApiServer:
         from coxswain.apiserver.fairness.controller import Fairness
 
         seats = config.limits.max_in_flight + config.limits.max_mutating_in_flight
+        if seats <= 0:
+            raise ConfigurationError(
+                "fairness has no seats to give: the limits of requests in flight must add up to more than 0"
+            )
         return Fairness(config.fairness, self.pipeline.core.registry.lookup, seats)
 
     def _health(self) -> Health:
@@ -361,6 +380,9 @@ class ApiServer:
         if self._rest is not None:
             await self._rest.stop()
             self._rest = None
+        if self._auditor is not None:
+            await self._auditor.close()
+            self._auditor = None
         if self._kubelets is not None:
             await self._kubelets.close()
         if self._identity is not None:

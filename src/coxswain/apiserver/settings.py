@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from coxswain.apiserver.authn.settings import IdentitySettings
 from coxswain.apiserver.aggregation.settings import AggregationSettings
+from coxswain.apiserver.audit.settings import AuditSettings
+from coxswain.apiserver.authn.settings import IdentitySettings
 from coxswain.apiserver.encryption.settings import EncryptionSettings
 from coxswain.apiserver.fairness.settings import FairnessSettings
 from coxswain.apiserver.proxying.settings import ProxySettings
@@ -113,6 +114,7 @@ class ApiServerConfig:
     watch: WatchSettings = field(default_factory=WatchSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     fairness: FairnessSettings = field(default_factory=FairnessSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     proxies: ProxySettings = field(default_factory=ProxySettings)
     aggregation: AggregationSettings = field(default_factory=AggregationSettings)

@@ -16,12 +16,22 @@ OFF_ALONE = ("ServiceAccount",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from coxswain.cli.apiserver_flags import admission, aggregation, encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import (
+        admission,
+        aggregation,
+        audit,
+        encryption,
+        fairness,
+        identity,
+        proxying,
+    )
     from coxswain.cli.runner import add_log_flags
 
     aggregation.add(parser)
     admission.add(parser)
+    audit.add(parser)
     encryption.add(parser)
+    fairness.add(parser)
     identity.add(parser)
     proxying.add(parser)
     parser.add_argument(
@@ -68,9 +78,18 @@ async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
     from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
     from coxswain.cli import runner
-    from coxswain.cli.apiserver_flags import admission, aggregation, encryption, identity, proxying
+    from coxswain.cli.apiserver_flags import (
+        admission,
+        aggregation,
+        audit,
+        encryption,
+        fairness,
+        identity,
+        proxying,
+    )
 
     data_dir = args.data_dir.expanduser().absolute()
+    bounds = fairness.settings(args)
     server = ApiServer(
         ApiServerConfig(
             data_dir=data_dir,
@@ -79,7 +98,15 @@ async def _serve(args: argparse.Namespace) -> None:
             disable_admission_plugins=tuple(
                 {*args.disable_admission_plugins, *OFF_ALONE} - {*args.enable_admission_plugins}
             ),
-            serving=ServingSettings(address=args.address, port=args.port, grpc_port=args.grpc_port),
+            serving=ServingSettings(
+                address=args.address,
+                port=args.port,
+                grpc_port=args.grpc_port,
+                shutdown_delay=bounds.shutdown_delay,
+            ),
+            limits=bounds.limits,
+            fairness=bounds.fairness,
+            audit=audit.settings(args),
             storage=StorageSettings(backend=args.store),
             admission_config_file=admission.settings(args),
             encryption=encryption.settings(args),
