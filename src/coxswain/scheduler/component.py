@@ -1,8 +1,9 @@
-"""The scheduler as a component: informers in, bindings, conditions and events out.
+r"""The scheduler as a component: informers in, bindings, conditions and events out.
 
-    informers (pods, nodes) --handlers--> cache + node table, queue      synchronous, in revision order
+    informers --Watching--> cache + node table, queue                    synchronous, in revision order
     loop: queue.pop -> cycle.schedule -> assume -> writer (bindings)     one run of identical pods a step
-                                     \\-> reject  -> writer (conditions), events
+                                     |           \-> BindingCycle        pods that Reserve, Permit, ... are about
+                                     \-> reject  -> writer (conditions, nominations), events, Evictor (victims)
     writer: batches to the API --settled--> confirm, or forget and try again
 
 A pod is bound at most once by us: it is assumed before its binding is sent, and leaves the queue only when the
@@ -15,30 +16,32 @@ import asyncio
 import logging
 from typing import Any
 
-import orjson
-
-from coxswain.api.names import NAMESPACES, NODES, PODS, SERVICES, Object
 from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
 from coxswain.client.events import EventRecorder
-from coxswain.client.informer import InformerFactory, only_metadata
-from coxswain.client.interface import NOTHING, STRATEGIC_MERGE_PATCH, Answer, Call, Client
-from coxswain.scheduler import metrics
-from coxswain.scheduler import pod as pods
+from coxswain.client.informer import InformerFactory
+from coxswain.client.interface import Answer, Client
+from coxswain.scheduler import extended, metrics, writes
+from coxswain.scheduler.binding import BindingCycle, Refused
 from coxswain.scheduler.cache import Cache
 from coxswain.scheduler.config import SchedulerConfig
 from coxswain.scheduler.cycle import Cycle, Failure, Placement
-from coxswain.scheduler.diagnosis import Diagnosis
-from coxswain.scheduler.framework import Event
-from coxswain.scheduler.nodetable import Node, NodeTable
-from coxswain.scheduler.plugins.registry import default_profile
+from coxswain.scheduler.disruption import Budgets
+from coxswain.scheduler.eviction import Evictor
+from coxswain.scheduler.extender import Extender, ExtenderError
+from coxswain.scheduler.framework import Change, Event, HintingPlugin, Profile, offers
+from coxswain.scheduler.gang import GangScheduling, schedule_group
+from coxswain.scheduler.lifecycle import StartingPlugin, WaitingPod
+from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.preemption import Candidate
+from coxswain.scheduler.profiles import build_all
 from coxswain.scheduler.queue import QueuedPod, SchedulingQueue
-from coxswain.scheduler.template import Templates
+from coxswain.scheduler.template import Template, Templates
+from coxswain.scheduler.watching import Watching
 from coxswain.scheduler.writer import Writer
 
 log = logging.getLogger(__name__)
-_FINISHED = ("Succeeded", "Failed")
 
 
 async def run(client: Client, config: SchedulerConfig | None = None) -> None:
@@ -47,116 +50,142 @@ async def run(client: Client, config: SchedulerConfig | None = None) -> None:
 
 
 class Scheduler:
-    """See the module's text."""
+    """See the module's text. It is the plugins' ``Handle``."""
 
     def __init__(self, client: Client, config: SchedulerConfig) -> None:
+        """Raises ``ConfigurationError`` if the configuration's profiles cannot be built."""
+        settings = config.configuration()
         self.config = config
+        self.client = client
         self.table = NodeTable()
         self.templates = Templates(self.table)
         self.cache = Cache(self.table)
+        self.profiles = build_all(settings)
+        self.extenders = [Extender(one) for one in settings.extenders]
+        sort = next(iter(self.profiles.values())).queue_sort
         self.queue = SchedulingQueue(
-            initial_backoff=config.pod_initial_backoff_seconds,
-            max_backoff=config.pod_max_backoff_seconds,
+            initial_backoff=settings.pod_initial_backoff_seconds,
+            max_backoff=settings.pod_max_backoff_seconds,
             max_unschedulable=config.pod_max_in_unschedulable_seconds,
+            pop_from_backoff=True,
+            sort_key=sort.sort_key if sort is not None else None,
         )
-        self.profile = default_profile(
-            config.scheduler_name, percentage_of_nodes_to_score=config.percentage_of_nodes_to_score
-        )
-        self.cycle = Cycle(self.table, clock.random().getrandbits(63))
+        self.budgets = Budgets()
+        self.cycle = Cycle(self.table, clock.random().getrandbits(63), budgets=self.budgets)
         self.writer = Writer(client, batch=config.bind_batch_size, concurrency=config.bind_concurrency)
-        self.events = EventRecorder(client, config.scheduler_name, series=True, yields_to=self._is_binding)
+        self.events = {name: EventRecorder(client, name, series=True) for name in self.profiles}
         self.informers = InformerFactory(client, "scheduler's informers")
-        self._attempts = metrics.Attempts(config.scheduler_name)
+        self.binding = BindingCycle(self._write_binding)
+        self.evictor = Evictor(
+            client,
+            reject_waiting=lambda pod: self.binding.reject_waiting(pod, "DefaultPreemption", "preempted"),
+            evicted=self._evicted,
+            finished=self._eviction_finished,
+        )
+        gates = (plugin for profile in self.profiles.values() for plugin in profile.gates)
+        self.gangs = [plugin for plugin in gates if isinstance(plugin, GangScheduling)]
+        whole = any(not one.config.node_cache_capable for one in self.extenders)
+        self.watching = Watching(
+            self.informers, self.table, self.templates, self.budgets, self.gangs, self, whole_nodes=whole
+        )
+        self._plugins = _plugins_of(self.profiles.values())
+        self._attempts = {name: metrics.Attempts(name) for name in self.profiles}
         self._wake = asyncio.Event()
-        self._happened = Event(0)
+        self._changes: dict[object, Change] = {}
+        self.synced = False
 
     async def run(self) -> None:
         """Until cancelled; every task has ended on return."""
-        nodes = self.informers.informer(NODES, transform=_trim_node)
-        nodes.add_handler(self._node_added, self._node_updated, self._node_deleted, self._wake.set)
-        placed = self.informers.informer(PODS, transform=self._parse_pod)
-        placed.add_handler(self._pod_added, self._pod_updated, self._pod_deleted, self._wake.set)
-        namespaces = self.informers.informer(NAMESPACES, transform=only_metadata)
-        namespaces.add_handler(
-            self._namespace_set, lambda _, new: self._namespace_set(new), self._namespace_gone
-        )
-        services = self.informers.informer(SERVICES, transform=_trim_service)
-        services.add_handler(self._service_set, lambda _, new: self._service_set(new), self._service_gone)
+        for plugin in self._plugins.values():
+            if offers(plugin, StartingPlugin):  # type: ignore[type-abstract]
+                plugin.start(self)
         try:
             async with Supervisor("scheduler") as tasks:
+                await self.watching.follow_pod_groups(self.client)
                 await self.informers.start()
                 await self.informers.wait_for_sync()
+                self.synced = True
                 log.info("scheduling: %d nodes, %d pods wait", len(self.table), len(self.queue))
                 tasks.supervise("writer", self.writer.run)
                 await tasks.supervise("scheduling", self._schedule_for_ever)
         finally:
+            self.synced = False
+            await self.evictor.close()
+            await self.binding.close()
             await self.informers.stop()
-            await self.events.close()
+            for recorder in self.events.values():
+                await recorder.close()
+            for extender in self.extenders:
+                await extender.close()
 
-    # -- informers -------------------------------------------------------------------------------
+    # -- what plugins may use (lifecycle.Handle) ---------------------------------------------------
 
-    def _parse_pod(self, obj: Object) -> Object:
-        """The informer keeps this instead of the pod: a few facts and the interned template."""
-        metadata = obj["metadata"]
-        kept = {name: metadata.get(name) for name in ("name", "namespace", "uid", "resourceVersion")}
-        finished = (obj.get("status") or {}).get("phase") in _FINISHED
-        return {
-            "metadata": kept,
-            "pod": pods.parse(obj, self.templates),
-            "finished": finished,
-            "deleting": "deletionTimestamp" in metadata,
-        }
+    def happened(self, event: Event, old: Any = None, new: Any = None) -> None:
+        """Something changed that may help pods that wait; they are woken before the next decision."""
+        if not self.queue.interested(event):
+            self.queue.note(event)
+            return
+        # Pods of one template are alike to every hint.
+        one = new if new is not None else old
+        key: object = (event, id(one.template)) if isinstance(one, Pod) else len(self._changes)
+        self._changes[key] = Change(event, old, new)
+        self._wake.set()
 
-    def _pod_added(self, obj: Object) -> None:
-        pod: Pod = obj["pod"]
-        if obj["finished"]:
-            self._pod_deleted(obj)
-        elif pod.node_name:
+    def waiting(self) -> list[WaitingPod]:
+        return list(self.binding.waiting.values())
+
+    def activate(self, key: str) -> None:
+        self.queue.activate(key, clock.monotonic())
+        self._wake.set()
+
+    # -- what informers say (watching.Listener) ----------------------------------------------------
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def pod_placed(self, pod: Pod) -> None:
+        self.queue.delete(pod.key)
+        self.cycle.nominator.remove(pod.uid)
+        if self.cache.place(pod):
+            self.happened(Event.POD_ADD, None, pod)
+            if pod.group:
+                self._regate(pod)
+
+    def pod_pending(self, pod: Pod, *, deleting: bool) -> None:
+        profile = self.profiles.get(pod.scheduler_name)
+        if profile is None:
+            return
+        if deleting:
             self.queue.delete(pod.key)
-            if self.cache.place(pod):
-                self._happened |= Event.POD_ADD
-        elif pod.scheduler_name == self.config.scheduler_name:
-            if obj["deleting"]:
-                self.queue.delete(pod.key)
-            elif not self.cache.knows(pod.key):
-                self.queue.add(pod, clock.monotonic(), gated=self._is_gated(pod))
-                metrics.INCOMING_ADD.inc()
+            self.cycle.nominator.remove(pod.uid)
+            return
+        if self.cache.knows(pod.key):
+            return
+        known = self.queue.get(pod.key)
+        if pod.nominated != (known.pod.nominated if known is not None else ""):
+            self.cycle.nominator.set(pod, pod.nominated)
+        self.queue.add(pod, clock.monotonic(), gate=_gate_of(pod, profile))
+        if known is None:
+            metrics.INCOMING_ADD.inc()
+            if pod.group:
+                self._regate(pod)
+                self.happened(Event.POD_PENDING, None, pod)
 
-    def _pod_updated(self, old: Object, new: Object) -> None:
-        self._pod_added(new)
-
-    def _pod_deleted(self, obj: Object) -> None:
-        key = obj["pod"].key
+    def pod_gone(self, key: str, pod: Pod) -> None:
         self.queue.delete(key)
         self.writer.drop(key)
+        self.cycle.nominator.remove(pod.uid)
+        self.binding.reject_waiting(pod, "", "the pod was deleted")
         if self.cache.remove(key):
-            self._happened |= Event.POD_DELETE
+            self.happened(Event.POD_DELETE, pod, None)
 
-    def _is_gated(self, pod: Pod) -> bool:
-        return any(plugin.gate(pod) is not None for plugin in self.profile.gates)
-
-    def _node_added(self, obj: Object) -> None:
-        old = self.table.find(obj["metadata"]["name"])
-        self._happened |= changes(old, self.table.set_node(obj))
-
-    def _node_updated(self, old: Object, new: Object) -> None:
-        if any(old[part] != new[part] for part in ("spec", "status")) or _labels(old) != _labels(new):
-            self._node_added(new)
-
-    def _node_deleted(self, obj: Object) -> None:
-        self.table.remove_node(obj["metadata"]["name"])
-
-    def _namespace_set(self, obj: Object) -> None:
-        self.table.facts.set_namespace(obj["metadata"]["name"], _labels(obj) or {})
-
-    def _namespace_gone(self, obj: Object) -> None:
-        self.table.facts.remove_namespace(obj["metadata"]["name"])
-
-    def _service_set(self, obj: Object) -> None:
-        self.table.facts.set_service(obj["metadata"]["namespace"], obj["metadata"]["name"], obj["selector"])
-
-    def _service_gone(self, obj: Object) -> None:
-        self.table.facts.remove_service(obj["metadata"]["namespace"], obj["metadata"]["name"])
+    def _regate(self, pod: Pod) -> None:
+        """Another pod of a group came: its pods may be enough now."""
+        now = clock.monotonic()
+        for queued in self.queue.gated():
+            other = queued.pod
+            if other.group == pod.group and other.namespace == pod.namespace:
+                self.queue.update(other, now, gate=_gate_of(other, self.profiles[other.scheduler_name]))
 
     # -- scheduling ------------------------------------------------------------------------------
 
@@ -164,17 +193,39 @@ class Scheduler:
         while True:
             await self.writer.has_room(self.config.max_unbound)
             now = clock.monotonic()
-            if self._happened:
-                self.queue.move(self._happened, now)
-                self._happened = Event(0)
+            if self._changes:
+                self._wake_those_helped(now)
             self.queue.tick(now)
             batch = self.queue.pop(self.config.batch_size)
             if batch:
-                self._schedule(batch, now)
+                await self._schedule(batch, now)
                 await asyncio.sleep(0)
             else:
                 self._measure()
                 await self._wait(now)
+
+    def _wake_those_helped(self, now: float) -> None:
+        changes, self._changes = self._changes, {}
+        for change in changes.values():
+            if change.event is Event.POD_GROUP:
+                for queued in self.queue.gated():
+                    profile = self.profiles[queued.pod.scheduler_name]
+                    self.queue.update(queued.pod, now, gate=_gate_of(queued.pod, profile))
+
+            def helps(template: Template, plugins: tuple[str, ...], change: Change = change) -> bool:
+                return any(self._plugin_helps(name, template, change) for name in plugins)
+
+            metrics.INCOMING_WOKEN.inc(self.queue.move(change.event, now, helps))
+
+    def _plugin_helps(self, name: str, template: Template, change: Change) -> bool:
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            return True
+        if not plugin.EVENTS & change.event:
+            return False
+        if not offers(plugin, HintingPlugin):  # type: ignore[type-abstract]
+            return True
+        return plugin.helps(template, change, self.table)
 
     async def _wait(self, now: float) -> None:
         """Until something happened or the next pod is due."""
@@ -186,80 +237,267 @@ class Scheduler:
             pass
         self._wake.clear()
 
-    def _schedule(self, batch: list[QueuedPod], started: float) -> None:
+    async def _schedule(self, batch: list[QueuedPod], started: float) -> None:
+        first = batch[0].pod
+        profile = self.profiles[first.scheduler_name]
+        if len(self.cycle.nominator):
+            for queued in [queued for queued in batch if self.evictor.busy(queued.pod)]:
+                self.queue.park(queued)
+                batch.remove(queued)
+            if not batch:
+                return
+        asked = extended.interested(self.extenders, first, self.table)
         try:
-            outcomes = self.cycle.schedule([queued.pod for queued in batch], self.profile)
+            if first.group and (gang := self._gang_of(first, profile)) is not None:
+                self._schedule_gang(batch[0], gang, profile, started)
+                return
+            if asked:
+                await self._schedule_extended(batch, profile, asked, started)
+                return
+            outcomes = self.cycle.schedule([queued.pod for queued in batch], profile)
         except Exception:
-            log.exception("deciding for %s and %d more failed", batch[0].pod.key, len(batch) - 1)
-            self._attempts.count("error", clock.monotonic() - started, len(batch))
+            log.exception("deciding for %s and %d more failed", first.key, len(batch) - 1)
+            self._attempts[profile.name].count("error", clock.monotonic() - started, len(batch))
             for queued in batch:
                 self.queue.retry(queued, started)
             return
+        self._settle(batch, outcomes, profile, started)
+
+    def _settle(
+        self,
+        batch: list[QueuedPod],
+        outcomes: list[Placement | Failure],
+        profile: Profile,
+        started: float,
+        extenders: list[Extender] | None = None,
+    ) -> None:
         now = clock.monotonic()
         metrics.ALGORITHM.observe(now - started)
         failed = 0
         for queued, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Placement):
-                self._bind(queued, outcome, started)
+                self._bind(queued, outcome, profile, started, extenders)
             else:
                 failed += 1
                 self._reject(queued, outcome, now)
         if failed:
-            self._attempts.count("unschedulable", now - started, failed)
+            self._attempts[profile.name].count("unschedulable", now - started, failed)
 
-    def _bind(self, queued: QueuedPod, placement: Placement, started: float) -> None:
+    async def _schedule_extended(
+        self, batch: list[QueuedPod], profile: Profile, asked: list[Extender], started: float
+    ) -> None:
+        for queued in batch:
+            try:
+                outcome = await extended.schedule(
+                    self.cycle, self.client, queued.pod, profile, asked, self.watching.node_object
+                )
+            except Exception as error:
+                if not isinstance(error, ExtenderError):
+                    log.exception("deciding for %s with extenders failed", queued.pod.key)
+                self._error(queued, profile.name, str(error), started)
+                continue
+            self._settle([queued], [outcome], profile, started, asked)
+
+    def _gang_of(self, pod: Pod, profile: Profile) -> GangScheduling | None:
+        found = (gang for gang in profile.gates if isinstance(gang, GangScheduling))
+        return next((gang for gang in found if (gang.minimum(pod) or 0) > 1), None)
+
+    def _schedule_gang(
+        self, first: QueuedPod, gang: GangScheduling, profile: Profile, started: float
+    ) -> None:
+        """All pods of a group that wait, together."""
+        others = (self.queue.take(key) for key in gang.members(first.pod))
+        batch = [first, *(queued for queued in others if queued is not None)]
+        missing = gang.missing(first.pod)
+        outcomes, why = schedule_group(self.cycle, [queued.pod for queued in batch], profile, missing)
+        if not why:
+            self._settle(batch, outcomes, profile, started)
+            return
+        now = clock.monotonic()
+        told = {one.pod.key: one.diagnosis for one in outcomes if isinstance(one, Failure)}
+        for queued in batch:
+            found = told.get(queued.pod.key)
+            # Whoever fits alone waits for what the others wait for.
+            wakes_on = Event(0)
+            for diagnosis in told.values():
+                wakes_on |= diagnosis.wakes_on
+            plugins = tuple(dict.fromkeys(name for one in told.values() for name in one.plugins))
+            self.queue.reject(queued, wakes_on | gang.EVENTS, now, (*plugins, gang.NAME))
+            message = f'pod group "{queued.pod.group}": {why}' + (f": {found.message}" if found else "")
+            self._tell_unschedulable(queued, "Unschedulable", message)
+        self._attempts[profile.name].count("unschedulable", now - started, len(batch))
+
+    # -- placements ------------------------------------------------------------------------------
+
+    def _bind(
+        self,
+        queued: QueuedPod,
+        placement: Placement,
+        profile: Profile,
+        started: float,
+        extenders: list[Extender] | None,
+    ) -> None:
         pod, node_name = placement.pod, placement.node_name
         self.cache.note_assumed(pod, node_name)
+        if pod.group:
+            for gang in self.gangs:
+                gang.assumed(pod)
+        self.happened(Event.POD_ADD, None, pod)
+        binder = next((one for one in extenders or () if one.config.bind), None)
+        plugins = [plugin for plugin in profile.binding if plugin.takes_part(pod)]
+        if plugins or binder is not None:
+            bind = self._write_binding if binder is None else self._through(binder)
+            self.binding.begin(
+                pod, node_name, plugins, lambda refused: self._done(queued, node_name, started, refused), bind
+            )
+            return
 
         def settle(answer: Answer) -> None:
             self._bound(queued, pod, node_name, started, answer)
 
-        self.writer.put(pod.key, binding(pod, node_name), settle)
+        self.writer.put(pod.key, writes.binding(pod, node_name), settle)
+
+    async def _write_binding(self, pod: Pod, node_name: str) -> Answer:
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self.writer.put(pod.key, writes.binding(pod, node_name), settle)
+        return await answered
+
+    def _through(self, binder: Extender) -> Any:
+        async def bind(pod: Pod, node_name: str) -> Answer:
+            try:
+                await binder.bind(pod.namespace, pod.name, pod.uid, node_name)
+            except ExtenderError as error:
+                return Answer(500, b'{"message":"%s"}' % str(error).replace('"', "'").encode())
+            return Answer(201, b"{}")
+
+        return bind
+
+    def _done(self, queued: QueuedPod, node_name: str, started: float, refused: Refused | None) -> None:
+        """The binding cycle has ended."""
+        pod = queued.pod
+        if refused is None or refused.answer is not None:
+            answer = refused.answer if refused is not None else None
+            self._bound(queued, pod, node_name, started, answer or Answer(201, b"{}"))
+            return
+        if not self._forget(pod):
+            return
+        code, reasons = refused.rejection
+        message = ", ".join(reasons)
+        if refused.plugin and code != "Error":
+            plugin = self._plugins.get(refused.plugin)
+            wakes_on = getattr(plugin, "EVENTS", Event(0))
+            self.queue.reject(queued, wakes_on, clock.monotonic(), (refused.plugin,))
+            self._attempts[pod.scheduler_name].count("unschedulable", clock.monotonic() - started)
+            nodes = len(self.table)
+            self._tell_unschedulable(queued, "Unschedulable", f"0/{nodes} nodes are available: 1 {message}.")
+        else:
+            who = f'running plugin "{refused.plugin}": ' if refused.plugin else ""
+            self._error(queued, pod.scheduler_name, f"{who}{message}", started)
+        self._wake.set()
+
+    def _forget(self, pod: Pod) -> bool:
+        """Take back what was assumed; False if an informer has said meanwhile where the pod is, or that it is gone."""
+        if not self.cache.forget(pod):
+            return False
+        if pod.group:
+            for gang in self.gangs:
+                gang.assumed(pod, taken_back=True)
+        self.happened(Event.POD_DELETE, pod, None)  # its room is free again
+        return True
 
     def _bound(self, queued: QueuedPod, pod: Pod, node_name: str, started: float, answer: Answer) -> None:
         now = clock.monotonic()
         if answer.code < 300:
             self.queue.delete(pod.key)
-            self._attempts.count("scheduled", now - started)
+            self._attempts[pod.scheduler_name].count("scheduled", now - started)
             metrics.SLI.observe(now - queued.first_seen)
             metrics.POD_ATTEMPTS.observe(queued.attempts)
             message = f"Successfully assigned {pod.key} to {node_name}"
-            self.events.event(_reference(pod), "Normal", "Scheduled", message, action="Binding")
+            recorder = self.events[pod.scheduler_name]
+            recorder.event(writes.reference(pod), "Normal", "Scheduled", message, action="Binding")
             return
-        if not self.cache.forget(pod):
-            return  # an informer has already said where the pod is, or that it is gone
-        self._happened |= Event.POD_DELETE  # its room is free again
+        if not self._forget(pod):
+            return
         if answer.code == 404:
             self.queue.delete(pod.key)
             return
-        self._attempts.count("error", now - started)
-        message = f"binding rejected: {_message_of(answer)}"
-        log.warning("pod %s: %s", pod.key, message)
-        self.events.event(_reference(pod), "Warning", "FailedScheduling", message, action="Scheduling")
-        self._condition(queued, "SchedulerError", message)
-        self.queue.retry(queued, now)
+        message = f"binding rejected: {writes.message_of(answer)}"
+        self._error(queued, pod.scheduler_name, message, started)
         self._wake.set()
 
-    def _reject(self, queued: QueuedPod, failure: Failure, now: float) -> None:
-        found: Diagnosis = failure.diagnosis
-        self.queue.reject(queued, found.wakes_on, now)
-        metrics.INCOMING_FAILED.inc()
-        self.events.event(
-            _reference(queued.pod), "Warning", "FailedScheduling", found.message, action="Scheduling"
-        )
-        self._condition(queued, "Unschedulable", found.message)
+    def _error(self, queued: QueuedPod, profile: str, message: str, started: float) -> None:
+        """Not the pod's fault: try again after the back-off."""
+        now = clock.monotonic()
+        self._attempts[profile].count("error", now - started)
+        log.warning("pod %s: %s", queued.pod.key, message)
+        self._tell_unschedulable(queued, "SchedulerError", message)
+        self.queue.retry(queued, now)
 
-    def _condition(self, queued: QueuedPod, reason: str, message: str) -> None:
-        """PodScheduled=False, written only when it says something new."""
-        if queued.message == message:
+    # -- failures --------------------------------------------------------------------------------
+
+    def _reject(self, queued: QueuedPod, failure: Failure, now: float) -> None:
+        found = failure.diagnosis
+        plugins = tuple(part for name in found.plugins for part in name.split())
+        self.queue.reject(queued, found.wakes_on, now, plugins)
+        metrics.INCOMING_FAILED.inc()
+        nominated: str | None = None
+        if found.preempts is not None:
+            nominated = found.preempts.node_name
+        elif found.hopeless and self.cycle.nominator.node_of(queued.pod.uid):
+            self.cycle.nominator.remove(queued.pod.uid)
+            nominated = ""
+        self._tell_unschedulable(queued, "Unschedulable", found.message, nominated)
+        if found.preempts is not None:
+            self._preempt(queued.pod, found.preempts)
+
+    def _preempt(self, pod: Pod, candidate: Candidate) -> None:
+        for other in self.cycle.nominator.on(candidate.node_name):
+            if other.priority < pod.priority:
+                self.cycle.nominator.remove(other.uid)
+                patch = writes.status_patch(other, {"nominatedNodeName": None})
+                self.writer.put(other.key, patch, _ignore)
+                self.queue.activate(other.key, clock.monotonic())
+        self.evictor.start(pod, candidate)
+
+    def _evicted(self, victim: Pod, preemptor: Pod, node_name: str) -> None:
+        self.events[preemptor.scheduler_name].event(
+            writes.reference(victim),
+            "Normal",
+            "Preempted",
+            f"Preempted by pod {preemptor.uid} on node {node_name}",
+            action="Preempting",
+            related=writes.reference(preemptor),
+        )
+
+    def _eviction_finished(self, preemptor: Pod, candidate: Candidate, good: bool) -> None:
+        node = self.table.find(candidate.node_name)
+        left = node is not None and any(victim.uid in node.pods for victim in candidate.victims)
+        # While victims end, their going wakes the pod; else nothing would.
+        if not (good and left):
+            self.activate(preemptor.key)
+
+    def _tell_unschedulable(
+        self, queued: QueuedPod, reason: str, message: str, nominated: str | None = None
+    ) -> None:
+        """Event, PodScheduled=False and the nomination (None: as it was); written only when it says something new."""
+        pod = queued.pod
+        self.events[pod.scheduler_name].event(
+            writes.reference(pod), "Warning", "FailedScheduling", message, action="Scheduling"
+        )
+        if queued.message == message and (nominated is None or nominated == queued.nominated):
             return
         queued.message = message
         queued.since = queued.since or clock.timestamp()
-        self.writer.put(queued.pod.key, condition_patch(queued, reason), _ignore)
-
-    def _is_binding(self) -> bool:
-        """Whether pods are being placed: that goes before telling about it."""
-        return len(self.writer) > 0 or self.queue.size("active") > 0
+        status: dict[str, Any] = {"conditions": [writes.unscheduled(reason, message, queued.since)]}
+        if nominated is not None:
+            queued.nominated = nominated
+            status["nominatedNodeName"] = nominated or None
+        self.writer.put(pod.key, writes.status_patch(pod, status), _ignore)
 
     def _measure(self) -> None:
         metrics.PENDING_ACTIVE.set(self.queue.size("active"))
@@ -271,85 +509,19 @@ class Scheduler:
         metrics.CACHE_ASSUMED.set(self.cache.assumed)
 
 
-def changes(old: Node | None, new: Node) -> Event:
-    """What a node's change may help with."""
-    if old is None:
-        return Event.NODE_ADD
-    happened = Event(0)
-    if old.allocatable != new.allocatable:
-        happened |= Event.NODE_ALLOCATABLE
-    if old.labels != new.labels:
-        happened |= Event.NODE_LABEL
-    if old.taints != new.taints or old.unschedulable != new.unschedulable:
-        happened |= Event.NODE_TAINT
-    return happened
+def _gate_of(pod: Pod, profile: Profile) -> str:
+    """The PreEnqueue plugin that holds the pod, or empty."""
+    return next((plugin.NAME for plugin in profile.gates if plugin.gate(pod) is not None), "")
 
 
-def binding(pod: Pod, node_name: str) -> Call:
-    """The call that binds ``pod``."""
-    namespace, _, name = pod.key.partition("/")
-    body = {
-        "apiVersion": "v1",
-        "kind": "Binding",
-        "metadata": {"name": name, "namespace": namespace, "uid": pod.uid},
-        "target": {"kind": "Node", "name": node_name},
-    }
-    return Call("create", PODS, namespace, name, "binding", body=orjson.dumps(body), accept=NOTHING)
-
-
-def condition_patch(queued: QueuedPod, reason: str) -> Call:
-    """The call that sets the PodScheduled condition to what ``queued`` says."""
-    condition = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": reason,
-        "message": queued.message,
-        "lastProbeTime": None,
-        "lastTransitionTime": queued.since,
-    }
-    return Call(
-        "patch",
-        PODS,
-        queued.pod.namespace,
-        queued.pod.name,
-        "status",
-        body=orjson.dumps({"status": {"conditions": [condition]}}),
-        content_type=STRATEGIC_MERGE_PATCH,
-    )
-
-
-def _trim_node(obj: Object) -> Object:
-    """The informer keeps this of a node: what the node table reads."""
-    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    return {
-        "metadata": {name: metadata.get(name) for name in ("name", "uid", "resourceVersion", "labels")},
-        "spec": {"taints": spec.get("taints"), "unschedulable": spec.get("unschedulable")},
-        "status": {"allocatable": status.get("allocatable"), "images": status.get("images")},
-    }
-
-
-def _trim_service(obj: Object) -> Object:
-    metadata = obj["metadata"]
-    kept = {name: metadata.get(name) for name in ("name", "namespace", "uid", "resourceVersion")}
-    return {"metadata": kept, "selector": (obj.get("spec") or {}).get("selector")}
-
-
-def _labels(obj: Object) -> Any:
-    return obj["metadata"].get("labels")
-
-
-def _reference(pod: Pod) -> Object:
-    metadata: Object = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-    if pod.resource_version:
-        metadata["resourceVersion"] = pod.resource_version
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-
-
-def _message_of(answer: Answer) -> str:
-    try:
-        return str(orjson.loads(answer.body).get("message") or answer.code)
-    except (ValueError, AttributeError):
-        return str(answer.code)
+def _plugins_of(profiles: Any) -> dict[str, Any]:
+    """Every plugin by name; the first profile's where several have one."""
+    found: dict[str, Any] = {}
+    for profile in profiles:
+        scores = (weighted.plugin for weighted in profile.scores)
+        for plugin in (*profile.filters, *profile.binding, *profile.gates, *scores):
+            found.setdefault(plugin.NAME, plugin)
+    return found
 
 
 def _ignore(answer: Answer) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coxswain.scheduler.configuration import Configuration, ProfileConfig
+
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
     """How the scheduler behaves; the defaults are kube-scheduler's."""
+
+    file: Configuration | None = None
+    """A KubeSchedulerConfiguration; the first four settings below are taken from it then."""
 
     scheduler_name: str = "default-scheduler"
     """Pods that name this scheduler are ours."""
@@ -36,3 +41,12 @@ class SchedulerConfig:
     max_unbound: int = 4096
     """Assumed pods whose binding is not acknowledged; scheduling pauses beyond, so that a slow API server
     is not buried."""
+
+    def configuration(self) -> Configuration:
+        """The file's settings, or those given one by one."""
+        return self.file or Configuration(
+            profiles=(ProfileConfig(self.scheduler_name),),
+            percentage_of_nodes_to_score=self.percentage_of_nodes_to_score,
+            pod_initial_backoff_seconds=self.pod_initial_backoff_seconds,
+            pod_max_backoff_seconds=self.pod_max_backoff_seconds,
+        )

@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coxswain._native import batch, filters, sampling
 from coxswain.scheduler import diagnosis
@@ -30,7 +31,7 @@ from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.nominated import Nominator, added
 from coxswain.scheduler.plan import BATCHED_SCORES
 from coxswain.scheduler.pod import Pod
-from coxswain.scheduler.preemption import Preemptor, judge_with, pick_one
+from coxswain.scheduler.preemption import Candidate, Preemptor, judge_with, pick_one
 from coxswain.scheduler.template import Template
 from coxswain.scheduler.verdict import Verdict, as_rows
 
@@ -81,6 +82,11 @@ class Cycle:
         self._verdicts: dict[tuple[str, Template], Verdict] = {}
         self._first: dict[str, FirstPods] = {}
         self._scratch: Rows = np.empty(0, np.int32)
+
+    @property
+    def chance(self) -> NDArray[np.uint64]:
+        """The tie-break generator's state."""
+        return self._chance
 
     def verdict(self, template: Template, profile: Profile) -> Verdict:
         """The kept state of a template, newest last; the oldest are dropped."""
@@ -343,15 +349,25 @@ class Cycle:
         return failures
 
     def _preempt(self, pod: Pod, verdict: Verdict, unfit: Unfit) -> Diagnosis:
-        args = verdict.profile.preemption
+        candidates, none = self.preemption_candidates(pod, verdict.profile, unfit)
+        return unfit.diagnosis(None, pick_one(candidates)) if candidates else none
+
+    def preemption_candidates(
+        self, pod: Pod, profile: Profile, unfit: Unfit
+    ) -> tuple[list[Candidate], Diagnosis]:
+        """Nodes that preemption may free for the pod; what to say if there are none."""
+        args = profile.preemption
         if args is None:
-            return unfit.diagnosis(None)
+            return [], unfit.diagnosis(None)
+        verdict = self.verdict(pod.template, profile)
         if reason := self.preemptor.ineligible(pod, verdict, unfit):
-            return unfit.diagnosis(reason)
+            return [], unfit.diagnosis(reason)
         candidates, message = self.preemptor.candidates(pod, verdict, unfit, args)
-        if not candidates:
-            return unfit.diagnosis(message, hopeless=True)
-        return unfit.diagnosis(None, pick_one(candidates))
+        return candidates, unfit.diagnosis(message, hopeless=True)
+
+    def unfit(self, pod: Pod, profile: Profile) -> Unfit:
+        """What the filters of a profile say of the pod on all nodes."""
+        return self._unfit(self.verdict(pod.template, profile), pod)
 
     def _unfit(self, verdict: Verdict, pod: Pod) -> Unfit:
         """What the filters say. Rows refused only because of nominated pods are told as what refused them."""

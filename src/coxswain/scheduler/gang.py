@@ -62,6 +62,12 @@ class GangScheduling:
         (group.placed.add if pod.node_name else group.placed.discard)(pod.key)
         self._of[pod.key] = name
 
+    def assumed(self, pod: Pod, *, taken_back: bool = False) -> None:
+        """A pod was given a node that the API does not know of yet."""
+        group = self._groups.get(self._of.get(pod.key, ""))
+        if group is not None:
+            (group.placed.discard if taken_back else group.placed.add)(pod.key)
+
     def pod_gone(self, key: str) -> None:
         """A pod was deleted or ended."""
         name = self._of.pop(key, None)

@@ -96,6 +96,8 @@ class BindingPlugin(Protocol):
 class ReservePlugin(Protocol):
     """Reserve and Unreserve."""
 
+    NAME: ClassVar[str]
+
     def reserve(self, state: CycleState, pod: Pod, node_name: str) -> Rejection | None: ...
 
     def unreserve(self, state: CycleState, pod: Pod, node_name: str) -> None: ...
@@ -105,12 +107,16 @@ class ReservePlugin(Protocol):
 class PermitPlugin(Protocol):
     """Permit: None lets the pod go on, a rejection gives up, ``Wait`` holds it."""
 
+    NAME: ClassVar[str]
+
     def permit(self, state: CycleState, pod: Pod, node_name: str) -> Rejection | Wait | None: ...
 
 
 @runtime_checkable
 class PreBindPlugin(Protocol):
     """PreBind. An ``ApiError`` counts as a failure that is tried again."""
+
+    NAME: ClassVar[str]
 
     async def pre_bind(self, state: CycleState, pod: Pod, node_name: str) -> Rejection | None: ...
 
@@ -119,11 +125,15 @@ class PreBindPlugin(Protocol):
 class BindPlugin(Protocol):
     """Bind in place of the default binder: True if it bound the pod, False to leave it to the next."""
 
+    NAME: ClassVar[str]
+
     async def bind(self, state: CycleState, pod: Pod, node_name: str) -> bool: ...
 
 
 @runtime_checkable
 class PostBindPlugin(Protocol):
     """PostBind: the pod is bound."""
+
+    NAME: ClassVar[str]
 
     def post_bind(self, state: CycleState, pod: Pod, node_name: str) -> None: ...

@@ -62,3 +62,20 @@ INCOMING_FAILED = _incoming.labels("unschedulable", "ScheduleAttemptFailure")
 CACHE_NODES = CACHE.labels("nodes")
 CACHE_PODS = CACHE.labels("pods")
 CACHE_ASSUMED = CACHE.labels("assumed_pods")
+PREEMPTION_ATTEMPTS = metrics.counter(
+    "scheduler_preemption_attempts_total", "Total preemption attempts in the cluster till now."
+)
+PREEMPTION_VICTIMS = metrics.histogram(
+    "scheduler_preemption_victims", "Number of selected preemption victims.", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+UNSCHEDULABLE_PODS = metrics.gauge(
+    "scheduler_unschedulable_pods",
+    "The number of unschedulable pods broken down by plugin name.",
+    ("plugin", "profile"),
+)
+PERMIT_WAIT = metrics.histogram(
+    "scheduler_permit_wait_duration_seconds", "Duration of waiting on permit.", ("result",)
+)
+LEADER = metrics.gauge("leader_election_master_status", "1 while this process leads.", ("name",))
+INCOMING_GATED = _incoming.labels("gated", "PodAdd")
+INCOMING_WOKEN = _incoming.labels("active", "ClusterEvent")

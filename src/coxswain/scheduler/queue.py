@@ -61,6 +61,8 @@ class QueuedPod:
     #: What its PodScheduled condition says, so that it is patched only when that changes.
     message: str = ""
     since: str = ""
+    #: The nomination that its status was last given.
+    nominated: str = ""
     #: Names of the plugins that rejected it, or (while gated) of the one that holds it.
     plugins: tuple[str, ...] = ()
     #: It failed for a reason of ours or the API's: its back-off is waited out.
@@ -242,8 +244,7 @@ class SchedulingQueue:
 
         ``helps(template, plugins)`` is the hint of the plugins that rejected such pods; None: it always helps.
         """
-        self._events += 1
-        self._last_seen[event] = self._events
+        self.note(event)
         woken = [
             queued
             for (wakes_on, template, plugins), group in self._unschedulable.items()
@@ -253,6 +254,17 @@ class SchedulingQueue:
         for queued in woken:
             self._wake(queued, now)
         return len(woken)
+
+    def note(self, event: Event) -> None:
+        """Such an event happened: nobody waits for it, but who is being decided about may have missed it."""
+        self._events += 1
+        self._last_seen[event] = self._events
+
+    def park(self, queued: QueuedPod) -> None:
+        """Put a popped pod back among the unschedulable, as if it had not been tried."""
+        if self._known.get(queued.pod.key) is queued:
+            queued.attempts -= 1
+            self._put(queued, "unschedulable")
 
     def activate(self, key: str, now: float) -> None:
         """Try the pod again now, whatever it waits for (gates excepted)."""
