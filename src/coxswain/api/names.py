@@ -77,6 +77,8 @@ DEPLOYMENTS = GVR("apps", "v1", "deployments")
 REPLICA_SETS = GVR("apps", "v1", "replicasets")
 STATEFUL_SETS = GVR("apps", "v1", "statefulsets")
 
+IP_ADDRESSES = GVR("networking.k8s.io", "v1", "ipaddresses")
+
 CRON_JOBS = GVR("batch", "v1", "cronjobs")
 JOBS = GVR("batch", "v1", "jobs")
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from coxswain.api import errors, fields
-from coxswain.api.names import SERVICES, Object
+from coxswain.api.names import IP_ADDRESSES, SERVICES, Object
 from coxswain.apiserver.lookup import Lookup
 from coxswain.base import clock
 
@@ -123,6 +123,16 @@ class ServiceAllocator:
         for pool, number in self._held(service):
             pool.used.discard(number)
 
+    def repair(self) -> tuple[int, int]:
+        """Read again what is in use: how much was held by nobody, and how much was not known to be held."""
+        before = [(pool, set(pool.used)) for pool in (self._addresses, self._ports)]
+        loaded = self._loaded
+        self._load()
+        if not loaded:
+            return 0, 0
+        leaked = sum(len(used - pool.used) for pool, used in before)
+        return leaked, sum(len(pool.used - used) for pool, used in before)
+
     def _settle(self, reservation: Reservation, freed: Iterable[tuple[_Pool, int]]) -> None:
         if reservation in self._pending:
             self._pending.remove(reservation)
@@ -135,15 +145,27 @@ class ServiceAllocator:
         for service in self._lookup.list(SERVICES):
             for pool, number in self._held(service):
                 pool.used.add(number)
+        for record in self._lookup.list(IP_ADDRESSES):
+            self._note_record(record)
         for reservation in self._pending:
             for pool, number in reservation.taken:
                 pool.used.add(number)
         self._loaded = True
 
+    def _note_record(self, record: Object) -> None:
+        """An address may be somebody else's than a service's: of a gateway, say."""
+        parent = (record.get("spec") or {}).get("parentRef") or {}
+        if parent.get("resource") == "services" and not parent.get("group"):
+            return
+        try:
+            self._addresses.used.add(int(ipaddress.IPv4Address(record["metadata"]["name"])))
+        except ValueError:
+            return
+
     def _held(self, service: Object) -> list[tuple[_Pool, int]]:
         spec = service.get("spec") or {}
         held: list[tuple[_Pool, int]] = []
-        for address in _cluster_ips(spec):
+        for address in cluster_ips(spec):
             try:
                 held.append((self._addresses, int(ipaddress.IPv4Address(address))))
             except ValueError:
@@ -158,9 +180,9 @@ class ServiceAllocator:
         if _headless(spec):
             spec["clusterIP"], spec["clusterIPs"] = NONE, spec.get("clusterIPs") or [NONE]
             return
-        addresses = _cluster_ips(spec)
+        addresses = cluster_ips(spec)
         if addresses:
-            kept = set(_cluster_ips(old["spec"])) if old is not None else set()
+            kept = set(cluster_ips(old["spec"])) if old is not None else set()
             for address in addresses:
                 if address not in kept:
                     self._reserve_address(service, address, reservation)
@@ -187,7 +209,7 @@ class ServiceAllocator:
         elif not self._reserve(self._addresses, int(parsed), reservation):
             why = ALLOCATED_IP
         if why:
-            addresses = _cluster_ips(service["spec"])
+            addresses = cluster_ips(service["spec"])
             _refuse(service, "spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
 
     def _assign_node_ports(self, service: Object, old: Object | None, reservation: Reservation) -> None:
@@ -313,7 +335,7 @@ def needs_health_check(service: Object) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
-def _cluster_ips(spec: Object) -> list[str]:
+def cluster_ips(spec: Object) -> list[str]:
     """Its addresses; none when headless."""
     addresses = list(spec.get("clusterIPs") or ())
     if not addresses and spec.get("clusterIP"):
@@ -350,7 +372,7 @@ def _complete_families(service: Object) -> None:
 
 def _check_families(service: Object, families: list[str], policy: str) -> None:
     problems: fields.Errors = []
-    addresses = _cluster_ips(service["spec"])
+    addresses = cluster_ips(service["spec"])
     if not families:
         problems += [
             fields.invalid(

@@ -36,6 +36,7 @@ from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying.settings import ProxySettings
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
+from coxswain.apiserver.service_repair import ServiceRepair
 from coxswain.apiserver.settings import ApiServerConfig
 from coxswain.apiserver.storage import Storage
 from coxswain.base import clock
@@ -142,6 +143,9 @@ class ApiServer:
         authorizer = identity.authorizer
         client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
         self._kubelets = KubeletClient(_kubelet_tls(client, self.pki.ca.certificate, config.proxies))
+        allocator = ServiceAllocator(
+            registry.lookup, config.service_cidr, _port_range(config.node_port_range)
+        )
         core = Core(
             self._storage,
             registry,
@@ -153,7 +157,7 @@ class ApiServer:
                 config_file=config.admission_config_file,
             ),
             authorizer,
-            ServiceAllocator(registry.lookup, config.service_cidr, _port_range(config.node_port_range)),
+            allocator,
             identity.reviews,
             identity.tokens,
             config.watch,
@@ -170,6 +174,8 @@ class ApiServer:
         self._tasks = Supervisor("apiserver")
         self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
         self._tasks.supervise("compaction", self._compact)
+        repair = ServiceRepair(self._pipeline, registry.lookup, allocator, LOOPBACK_USER)
+        self._tasks.supervise("service addresses", repair.run)
         if encryption is not None and config.encryption.automatic_reload:
             self._tasks.supervise("encryption configuration", encryption.follow)
         self._tasks.supervise("custom resources", self._customs.run)
