@@ -298,6 +298,22 @@ def _normal_path(text: str, structural: Structural) -> str:
     return found.path if found is not None else ""
 
 
+def check_default(structural: Structural, value: Any, path: str) -> Errors:
+    """What a schema's rules say of its default, as an unchanged value and as a new one."""
+    tree = compile_rules(structural, root=False)
+    errors: Errors = []
+    if tree is None:
+        return errors
+    for old in (value, None):
+        try:
+            tree.check(value, old, None, _Run(errors), path)
+        except _Over:
+            pass
+        if errors:
+            break
+    return errors
+
+
 def check_object(tree: RuleTree | None, new: Object, old: Object | None) -> Errors:
     """What the rules say of an object."""
     errors: Errors = []

@@ -21,6 +21,7 @@ from coxswain.api.structural.fieldpaths import resolve
 from coxswain.api.structural.model import copy_json, parse
 from coxswain.api.structural.prune import prune, prune_value
 from coxswain.api.structural.rulechecks import check_expressions
+from coxswain.api.structural.rules import check_default
 from coxswain.api.structural.unique import check_unique
 from coxswain.api.structural.validate import ABSENT, compile_schema, relocated
 
@@ -120,6 +121,8 @@ def _validate_default(schema: Mapping[str, Any], path: str, embedded: bool, erro
     if not found:
         compile_schema(schema)(schema["default"], "", found, ABSENT)
         errors += relocated(found, path)
+        if not found and node.any_rules:
+            errors += check_default(node, schema["default"], path)
         errors += check_unique(schema["default"], node, path)
 
 

@@ -204,22 +204,34 @@ def _accept(
         kinds.update(taken.get(name) or "" for name in ("kind", "listKind"))
     names = dict(accepted)
     problem: tuple[str, str] | None = None
-    for name, used in (("plural", resources), ("singular", resources), ("kind", kinds), ("listKind", kinds)):
+    # The last that clashes is told, in this order.
+    for name, used in (
+        ("plural", resources),
+        ("singular", resources),
+        ("shortNames", resources),
+        ("kind", kinds),
+        ("listKind", kinds),
+    ):
+        if name == "shortNames":
+            clashes = _clashes(wanted.get(name) or [], accepted.get(name) or [], used)
+            if clashes:
+                problem = ("ShortNamesConflict", clashes)
+            else:
+                _put(names, name, wanted.get(name))
+            continue
         value = wanted.get(name) or ""
         if value != (accepted.get(name) or "") and value in used:
             problem = (f"{name[0].upper()}{name[1:]}Conflict", f'"{value}" is already in use')
         elif value:
             names[name] = value
-    short = wanted.get("shortNames") or []
-    own = set(accepted.get("shortNames") or ())
-    clashes = [f'"{name}" is already in use' for name in short if name not in own and name in resources]
-    if clashes:
-        message = clashes[0] if len(clashes) == 1 else f"[{', '.join(clashes)}]"
-        problem = problem or ("ShortNamesConflict", message)
-    else:
-        _put(names, "shortNames", short)
     _put(names, "categories", wanted.get("categories"))
     return names, problem
+
+
+def _clashes(wanted: list[str], accepted: list[str], used: set[str]) -> str:
+    """What is wrong with short names that somebody else has; "" where nothing is."""
+    found = [f'"{name}" is already in use' for name in wanted if name not in accepted and name in used]
+    return found[0] if len(found) == 1 else f"[{', '.join(found)}]" if found else ""
 
 
 def _put(names: Object, name: str, value: Any) -> None:
