@@ -18,7 +18,7 @@ from aiohttp import web
 
 from apiserver.dict_lookup import DictLookup
 from coxswain.api.kinds import Group
-from coxswain.api.names import SERVICES, Object
+from coxswain.api.names import GVR, SERVICES, Object
 from coxswain.apiserver import pki
 from coxswain.apiserver.aggregation import registration
 from coxswain.apiserver.aggregation.availability import LOCAL, Reference, Verdict, check, with_condition
@@ -28,6 +28,7 @@ from coxswain.apiserver.discovery import AGGREGATED_V2, Catalog, RemoteVersion, 
 from coxswain.apiserver.proxying.locations import ENDPOINT_SLICES
 from coxswain.apiserver.server import ApiServer
 from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
+from coxswain.client.interface import Call, UserInfo
 from coxswain.store.interface import Op
 
 ADMIN = {"Authorization": "Bearer T"}
@@ -226,6 +227,7 @@ async def test_an_extension_server_serves_its_group_under_our_roof(tmp_path: Pat
         await _what_extensions_must_know(one)
         await _conditions_on_the_way(one)
         await _requests(one)
+        await _components_in_this_process(one)
         await _watch_and_upgrade(one)
         await _who_may(one)
         await _discovery(one)
@@ -329,6 +331,19 @@ async def _requests(one: Running) -> None:
     code, found = await one.ask("POST", f"{GROUP}/namespaces/d/pods", json={"a": 1})
     assert (code, found) == (201, {"sent": {"a": 1}})
     assert (await one.ask("GET", f"{GROUP}/nothing"))[0] == 404
+
+
+async def _components_in_this_process(one: Running) -> None:
+    nodes = GVR("metrics.k8s.io", "v1beta1", "nodes")
+    autoscaler = UserInfo("system:admin", ("system:masters",))
+    pipeline = one.server.pipeline
+    answer = await pipeline.call(Call("get", nodes, "", "n1"), autoscaler)
+    assert (answer.code, answer.object()) == (200, _NODE_METRICS)
+    listed = await pipeline.list_raw(Call("list", nodes, query={"labelSelector": "a=b"}), autoscaler)
+    assert [orjson.loads(item) for item in listed.items] == [_NODE_METRICS]
+    assert one.metrics.asked[-1][1] == f"{GROUP}/nodes?labelSelector=a%3Db"
+    assert one.metrics.asked[-1][2]["user"] == "system:admin"
+    assert (await pipeline.call(Call("get", nodes, "", "n1"), UserInfo("jane"))).code == 403
 
 
 async def _watch_and_upgrade(one: Running) -> None:

@@ -81,6 +81,13 @@ async def test_log_requests_that_cannot_be_served_are_refused() -> None:
         assert (await c.call("get", PODS, "gone", subresource="log")).code == 404
 
 
+async def test_nodes_are_proxied_to_their_kubelet() -> None:
+    async with _with_kubelet() as c:
+        answer = await c.call("get", NODES, "n1", subresource="proxy", path="healthz", verbose="1")
+        assert answer.body.decode().splitlines() == ["GET", "/healthz", "verbose=1"]
+        assert (await c.call("get", NODES, "n2", subresource="proxy")).code == 404
+
+
 def test_a_node_without_an_address_cannot_be_reached() -> None:
     with pytest.raises(errors.ServiceUnavailable, match="node n has no address"):
         kubelet_address({"metadata": {"name": "n"}})

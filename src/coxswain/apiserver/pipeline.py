@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
@@ -66,12 +67,27 @@ _CONVERSIONS = 16
 _IN_NAMESPACE = frozenset({"create", "get", "update", "patch", "delete", "deletecollection"})
 
 
+class Elsewhere(Protocol):
+    """The aggregation layer, as components in this process need it."""
+
+    @property
+    def remotes(self) -> Mapping[tuple[str, str], object]:
+        """What is known of each group version that another API server serves."""
+        ...
+
+    async def ask(self, call: Call, user: UserInfo) -> StreamReply: ...
+
+    async def ask_list(self, call: Call, user: UserInfo) -> RawList: ...
+
+
 class Pipeline:
     """See the module's text."""
 
     def __init__(self, core: Core, *, kubelets: KubeletClient | None = None) -> None:
         self.core = core
         self.kubelets = kubelets
+        #: Groups that other API servers serve, for components in this process (REST passes requests on itself).
+        self.elsewhere: Elsewhere | None = None
         self._verbs: dict[tuple[Entry, str, str], Verb] = {}
 
     # -- what the doors call
@@ -80,6 +96,8 @@ class Pipeline:
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
     ) -> Reply | StreamReply:
         """Answer one request (no watches). Raises ``ApiError``."""
+        if self.elsewhere is not None and call.resource[:2] in self.elsewhere.remotes:
+            return await self.elsewhere.ask(call, user)
         ctx = self._context(call, user, user_agent, pretty)
         if ctx.subresource and ctx.subresource in logs.SUBRESOURCES:
             return await logs.open_stream(self.core, self.kubelets, ctx)
@@ -212,6 +230,8 @@ class Pipeline:
 
     async def list_raw(self, call: Call, user: UserInfo) -> RawList:
         """One page of a list as bytes. Raises ``ApiError``."""
+        if self.elsewhere is not None and call.resource[:2] in self.elsewhere.remotes:
+            return await self.elsewhere.ask_list(call, user)
         ctx = self._context(call, user, "", False)
         if ctx.entry.cache is None:
             raise wrong_method()

@@ -211,6 +211,7 @@ class ApiServer:
         assert self._customs is not None
         customs = self._customs
         aggregator = self._aggregator = self._aggregation()
+        self.pipeline.elsewhere = aggregator.extensions
         endpoints = Endpoints(
             self._health(),
             published=lambda: aggregator.published(customs.published),

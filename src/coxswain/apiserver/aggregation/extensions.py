@@ -7,18 +7,32 @@ answer is 503 at once.
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
+import orjson
+
 from coxswain.api import errors
 from coxswain.apiserver.aggregation.remotes import Remote
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.http1 import Request
+from coxswain.apiserver.kubelet_client import StreamReply
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying import headers
 from coxswain.apiserver.proxying.passages import Answer, Passage, Target
 from coxswain.apiserver.proxying.upgrades import pass_upgrade
 from coxswain.apiserver.request import Reply
-from coxswain.client.interface import UserInfo
+from coxswain.client.interface import Call, RawList, UserInfo
 
 _TEXT = "text/plain; charset=utf-8"
+_METHODS = {
+    "get": "GET",
+    "list": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+    "deletecollection": "DELETE",
+}
 _VERBS = {
     "GET": "get",
     "HEAD": "get",
@@ -56,6 +70,40 @@ class Extensions:
         assert remote is not None
         self._pipeline.authorize(_attributes(request, target, user))
         return _pass_on(remote, request, target.path, user)
+
+    async def ask(self, call: Call, user: UserInfo) -> StreamReply:
+        """The answer to a call of a component in this process. Raises ``ApiError``."""
+        group, version, resource = call.resource
+        place = (call.subresource, call.namespace, call.name)
+        self._pipeline.authorize(Attributes(user, call.verb, group, version, resource, *place))
+        remote = self.remotes[group, version]
+        location = remote.locate(_path_of(remote, call), urlencode(call.query)) if remote.available else None
+        if location is None or remote.tls is None:
+            raise errors.ServiceUnavailable("service unavailable")
+        fields = [("Accept", call.accept), *headers.identity(user)]
+        if call.body:
+            fields.append(("Content-Type", call.content_type))
+        return await remote.request(_METHODS[call.verb], location, fields, call.body)
+
+    async def ask_list(self, call: Call, user: UserInfo) -> RawList:
+        """The same for a list, item by item. Raises ``ApiError``."""
+        reply = await self.ask(call, user)
+        body = b"".join([piece async for piece in reply.body])
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise errors.ServiceUnavailable(f"{call.resource.group_resource}: HTTP {reply.code}") from None
+        if reply.code >= 400:
+            raise errors.from_status(found)
+        metadata = found.get("metadata") or {}
+        items = [orjson.dumps(item) for item in found.get("items") or ()]
+        return RawList(items, metadata.get("resourceVersion") or "", metadata.get("continue") or "")
+
+
+def _path_of(remote: Remote, call: Call) -> str:
+    namespace = f"/namespaces/{call.namespace}" if call.namespace else ""
+    below = "/".join(quote(part, safe="") for part in (call.name, call.subresource) if part)
+    return f"{remote.path}{namespace}/{call.resource.resource}" + (f"/{below}" if below else "")
 
 
 def _attributes(request: Request, target: Target, user: UserInfo) -> Attributes:

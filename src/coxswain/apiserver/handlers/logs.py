@@ -13,10 +13,11 @@ from coxswain.api.fields import Errors, invalid
 from coxswain.api.names import NODES, PODS
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.options import number
+from coxswain.apiserver.proxying.inprocess import open_proxy
 from coxswain.apiserver.proxying.locations import container_of
 from coxswain.apiserver.request import Context, Core, not_served, wrong_method
 
-SUBRESOURCES = frozenset({"log"})
+SUBRESOURCES = frozenset({"log", "proxy"})
 
 _LOG_PARAMETERS = (
     "follow",
@@ -35,6 +36,8 @@ async def open_stream(core: Core, kubelets: KubeletClient | None, ctx: Context) 
     if ctx.entry.resource.subresource(ctx.subresource) is None or kubelets is None:
         raise not_served()
     await core.storage.catch_up()
+    if ctx.subresource == "proxy":
+        return await open_proxy(core, kubelets, ctx)
     if ctx.verb != "get":
         raise wrong_method()
     return await _logs(core, kubelets, ctx)

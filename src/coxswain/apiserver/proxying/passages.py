@@ -25,6 +25,7 @@ from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying import headers
 from coxswain.apiserver.proxying.headers import Fields
+from coxswain.apiserver.proxying.inprocess import unverified
 from coxswain.apiserver.proxying.locations import Location, Places
 from coxswain.apiserver.proxying.upgrades import pass_upgrade
 from coxswain.apiserver.request import Reply, not_served, wrong_method
@@ -216,11 +217,7 @@ class Proxies:
 
     @cached_property
     def _unverified(self) -> ssl.SSLContext:
-        """TLS towards pods and services, whose certificates nobody knows: as in Kubernetes, not verified."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
+        return unverified()
 
 
 def _attributes(user: UserInfo, verb: str, route: Route) -> Attributes:
