@@ -254,15 +254,13 @@ def _validate_host_users(spec: Object, path: str, errors: Errors) -> None:
 
 
 def _validate_hostname_override(spec: Object, path: str, errors: Errors) -> None:
-    name = spec["hostnameOverride"]
+    name, here = spec["hostnameOverride"], f"{path}.hostnameOverride"
+    for field in ("setHostnameAsFQDN", "hostNetwork"):
+        if spec.get(field):
+            errors.append(forbidden(here, f"may not be specified when {field} is true"))
     if len(name) > 64:
-        errors.append(invalid(f"{path}.hostnameOverride", name, "must be no more than 64 bytes"))
-    report(dns_subdomain(name), f"{path}.hostnameOverride", name, errors)
-    if spec.get("setHostnameAsFQDN"):
-        why = "may not be specified when setHostnameAsFQDN is true"
-        errors.append(forbidden(f"{path}.hostnameOverride", why))
-    if spec.get("hostNetwork"):
-        errors.append(forbidden(f"{path}.hostnameOverride", "may not be specified when hostNetwork is true"))
+        errors.append(invalid(here, name, "must be no more than 64 bytes"))
+    report(dns_subdomain(name), here, name, errors)
 
 
 _WINDOWS_POD_CONTEXT = (
