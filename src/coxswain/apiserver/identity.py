@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coxswain.api.names import PODS
 from coxswain.apiserver.asking import Peer
@@ -79,17 +79,18 @@ def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
     issuer = _issuer(settings.service_accounts, pki)
     accounts = ServiceAccountTokens(issuer, lookup, settings.service_accounts.audiences)
     trust = _Trust(settings, pki)
-    anonymous, outside = _outside(settings, accounts.audiences)
+    outside = _outside(settings, accounts.audiences)
     authenticator = Authenticator(
         tokens=StaticTokens.load(config.token_auth_file) if config.token_auth_file else None,
         service_accounts=accounts,
-        anonymous=anonymous,
+        anonymous=outside.anonymous,
         ways=Ways(
             certificates=trust.certificates,
             proxies=trust.proxies,
             basic=BasicPasswords.load(settings.basic_auth_file) if settings.basic_auth_file else None,
             bootstrap=BootstrapTokens(lookup) if settings.bootstrap_tokens else None,
-            outside=outside,
+            outside=outside.tokens,
+            anonymous_paths=outside.paths,
         ),
     )
     more = _modes(config.identity.authorization)
@@ -106,7 +107,7 @@ def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
         issuer,
         trust.authorities,
         webhook if isinstance(webhook, WebhookAuthorizer) else None,
-        bool(outside) or webhook is not None,
+        bool(outside.tokens) or webhook is not None,
     )
 
 
@@ -158,13 +159,29 @@ def _file(path: Path, flag: str) -> bytes:
         raise ConfigurationError(f"{flag} {path}: {error.strerror}") from None
 
 
-def _outside(
-    settings: AuthenticationSettings, audiences: tuple[str, ...]
-) -> tuple[bool, tuple[OutsideTokens, ...]]:
-    """Whether there are anonymous users, and who knows tokens elsewhere."""
+class _Outside(NamedTuple):
+    """Who knows tokens elsewhere, and who may be anonymous where."""
+
+    tokens: tuple[OutsideTokens, ...]
+    anonymous: bool
+    paths: tuple[str, ...] = ()
+
+
+def _outside(settings: AuthenticationSettings, audiences: tuple[str, ...]) -> _Outside:
     anonymous = settings.anonymous
+    paths: tuple[str, ...] = ()
     found: list[OutsideTokens] = []
-    if settings.openid.issuer_url:
+    if settings.configuration_file is not None:
+        from coxswain.apiserver.authn import configuration
+        from coxswain.apiserver.authn.openid import OpenIdTokens
+
+        given = configuration.load(settings.configuration_file)
+        for one in given.providers:
+            keys = _keys(one.provider.issuer, one.authority, one.discovery_url)
+            found.append(OpenIdTokens(one.provider, keys, audiences))
+        if given.anonymous is not None:
+            anonymous, paths = given.anonymous, given.paths
+    elif settings.openid.issuer_url:
         from coxswain.apiserver.authn.openid import OpenIdTokens, by_flags
 
         provider = by_flags(settings.openid)
@@ -175,7 +192,7 @@ def _outside(
         from coxswain.apiserver.authn.webhook import WebhookTokens
 
         found.append(WebhookTokens(settings.webhook, audiences))
-    return anonymous, tuple(found)
+    return _Outside(tuple(found), anonymous, paths)
 
 
 def _keys(issuer: str, ca: bytes, discovery_url: str = "") -> ProviderKeys:

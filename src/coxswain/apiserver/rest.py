@@ -76,6 +76,7 @@ class Authenticator(Protocol):
         peer_certificate_der: bytes | None,
         authorization: str | None,
         fields: Sequence[tuple[bytes, bytes]] = (),
+        target: bytes = b"",
     ) -> UserInfo | None: ...
 
 
@@ -190,7 +191,7 @@ class RestServer:
             caller = self._authenticate(request)
             if self._auditor is not None:
                 exchange.audit = record or self._auditor.receive(request, target, caller)
-            user = self._impersonated(request, caller)
+            user = self._impersonated(request, target, caller)
             if exchange.audit is not None:
                 self._note_access(exchange.audit, request, target, caller, user)
             if self.proxies is not None and self.proxies.concerns(target):
@@ -232,12 +233,14 @@ class RestServer:
     def _authenticate(self, request: Request) -> UserInfo:
         headers = request.headers
         authorization = request.header(b"authorization") if b"authorization" in headers else None
-        user = self._authenticator.authenticate(request.connection.certificate, authorization, request.fields)
+        user = self._authenticator.authenticate(
+            request.connection.certificate, authorization, request.fields, request.target
+        )
         if user is None:
             raise errors.Unauthorized()
         return user
 
-    def _impersonated(self, request: Request, user: UserInfo) -> UserInfo:
+    def _impersonated(self, request: Request, target: Target, user: UserInfo) -> UserInfo:
         """In whose name ``user`` asks."""
         for name in request.headers:
             if name.startswith(b"impersonate"):
@@ -245,7 +248,9 @@ class RestServer:
                     (key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
                     for key, value in request.fields
                 ]
-                return impersonated(fields, user, self._pipeline.core.authorizer.authorize) or user
+                authorize = self._pipeline.core.authorizer.authorize
+                asked = partial(_attributes, target, request.method)
+                return impersonated(fields, user, authorize, asked) or user
         return user
 
     def _note_access(
@@ -618,6 +623,13 @@ def _resolved(method: str, url: bytes) -> Target:
     query = parse_query(query_text)
     route = parse_path(path)
     return Target(path, query, route, verb_of(method, route, query) if route is not None else None)
+
+
+def _attributes(target: Target, method: str, user: UserInfo) -> Attributes:
+    """What a request is about, for authorization."""
+    from coxswain.apiserver.audit.auditor import attributes_of
+
+    return attributes_of(target, method, user)
 
 
 def _call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -> Call:

@@ -44,6 +44,8 @@ class Ways:
     basic: BasicPasswords | None = None
     bootstrap: BootstrapTokens | None = None
     outside: tuple[OutsideTokens, ...] = ()
+    #: Where one may be anonymous; empty: everywhere.
+    anonymous_paths: tuple[str, ...] = ()
 
 
 class Authenticator:
@@ -70,11 +72,13 @@ class Authenticator:
         peer_certificate_der: bytes | None,
         authorization: str | None,
         fields: Sequence[tuple[bytes, bytes]] = (),
+        target: bytes = b"",
     ) -> UserInfo | None:
         """Who sends a request; None where it is anonymous and that is switched off.
 
         ``peer_certificate_der`` is the certificate that TLS verified, ``authorization`` the header, ``fields``
-        all headers. Raises ``Unauthorized``, and ``Pending`` where somebody outside has to be asked first.
+        all headers, ``target`` path and query. Raises ``Unauthorized``, and ``Pending`` where somebody outside
+        has to be asked first.
         """
         failed = False
         if peer_certificate_der:
@@ -94,6 +98,9 @@ class Authenticator:
                 failed = True
         if failed:
             raise errors.Unauthorized()
+        paths = self._ways.anonymous_paths
+        if paths and target.partition(b"?")[0].decode("utf-8", "replace") not in paths:
+            return None
         return self._anonymous
 
     def _by_certificate(

@@ -14,8 +14,9 @@ from coxswain.api import errors, fields
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.authn.authenticator import Authenticator
 from coxswain.apiserver.authz import selectors
-from coxswain.apiserver.authz.attributes import Attributes
+from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.authz.authorizer import Authorizer
+from coxswain.apiserver.authz.node import NODES_GROUP
 from coxswain.apiserver.authz.rules import Rule
 from coxswain.base import clock
 from coxswain.client.interface import UserInfo
@@ -91,7 +92,7 @@ class Reviews:
 
     def _answer(self, obj: Object, spec: Object, subject: UserInfo) -> Object:
         attributes, problems = _attributes(spec, subject)
-        decision = self._authorizer.authorize(attributes)
+        decision = self._decide(attributes)
         status: Object = {"allowed": decision.allowed}
         if decision.denied:
             status["denied"] = True
@@ -104,6 +105,13 @@ class Reviews:
         obj["spec"] = spec
         obj["status"] = status
         return obj
+
+    def _decide(self, attributes: Attributes) -> Decision:
+        decision = self._authorizer.authorize(attributes)
+        if decision.allowed or NODES_GROUP not in attributes.user.groups:
+            return decision
+        # Which relation a node lacks is told to the node that asks for the object, not to whom it asks about.
+        return decision._replace(reason=self._authorizer.rbac.authorize(attributes).reason)
 
     def _self_subject_rules(self, obj: Object, user: UserInfo, namespace: str) -> Object:
         namespace = str((obj.get("spec") or {}).get("namespace") or "")
