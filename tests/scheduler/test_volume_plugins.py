@@ -327,6 +327,72 @@ def test_pods_that_come_and_go_leave_no_trace(seed: int) -> None:
     assert not table.volumes.users
 
 
+def mutate(rng: random.Random, case: Object, table: NodeTable, templates: Templates) -> None:
+    """One change, told to the table and done to the snapshot."""
+    other, _ = random_case(rng)
+    key = rng.choice(
+        ("persistentVolumes", "persistentVolumeClaims", "csiNodes", "volumeAttachments", "pods", "nodes")
+    )
+    if not other[key]:
+        return
+    obj = rng.choice(other[key])
+    name = obj["metadata"]["name"]
+    gone = [each for each in case[key] if each["metadata"]["name"] == name]
+    case[key] = [each for each in case[key] if each["metadata"]["name"] != name]
+    stays = rng.random() < 0.7
+    if stays:
+        case[key].append(obj)
+    if key == "pods":
+        for pod in gone:
+            old = pods.parse(pod, templates)
+            table.remove_pod(old, old.node_name)
+        if stays:
+            new = pods.parse(obj, templates)
+            table.add_pod(new, new.node_name)
+    elif key == "nodes":
+        if stays:
+            table.set_node(obj)
+        else:
+            table.remove_node(name)
+    elif stays:
+        table.volumes.set(key.lower(), obj)
+    else:
+        table.volumes.remove(key.lower(), obj)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_attached_volumes_are_counted_after_any_history_as_from_scratch(seed: int) -> None:
+    rng = random.Random(seed)
+    case, _ = random_case(rng)
+    table, templates = table_of(case)
+    plugin = NodeVolumeLimits()
+    for _ in range(25):
+        mutate(rng, case, table, templates)
+        fresh, fresh_templates = table_of(case)
+        for pod in case["pending"]:
+            here, there = templates.of(pod), fresh_templates.of(pod)
+            got = plugin.filter(here, table, table.order).tolist()
+            want = plugin.filter(there, fresh, fresh.order).tolist()
+            names = [table.node(row).name for row in table.order.tolist()]
+            fresh_names = [fresh.node(row).name for row in fresh.order.tolist()]
+            assert dict(zip(names, got, strict=True)) == dict(zip(fresh_names, want, strict=True))
+
+
+def test_a_plugin_that_must_announce_its_migration_counts_where_it_did() -> None:
+    announced = {"storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/portworx-volume"}
+    driver = {"name": "pxd.portworx.com", "allocatable": {"count": 0}}
+    case = {
+        "nodes": [make_node("n0"), make_node("n1")],
+        "csiNodes": [
+            {"metadata": {"name": "n0", "annotations": announced}, "spec": {"drivers": [driver]}},
+            {"metadata": {"name": "n1"}, "spec": {"drivers": [driver]}},
+        ],
+    }
+    table, templates = table_of(case)
+    template = templates.of(using("p", {"portworxVolume": {"volumeID": "x"}}))
+    assert NodeVolumeLimits().filter(template, table, table.order).tolist() == [1, 0]
+
+
 # -- Reserve and PreBind -------------------------------------------------------------------------------
 
 

@@ -15,8 +15,8 @@ DRIVERS: Final = {
     "kubernetes.io/portworx-volume": "pxd.portworx.com",
 }
 #: ... but for those whose migration the CSINode must announce.
-_ANNOUNCED: Final = frozenset({"kubernetes.io/portworx-volume"})
-_MIGRATED: Final = "storage.alpha.kubernetes.io/migrated-plugins"
+ANNOUNCED: Final = frozenset({"kubernetes.io/portworx-volume"})
+MIGRATED: Final = "storage.alpha.kubernetes.io/migrated-plugins"
 _ZONE_LABELS: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _UNSPECIFIED: Final = "UNSPECIFIED"
 
@@ -32,9 +32,9 @@ def migrated_on(csi_node: Object | None, plugin: str) -> bool:
     """Whether the node leaves volumes of an in-tree plugin to the CSI driver (``isCSIMigrationOn``)."""
     if csi_node is None or plugin not in DRIVERS:
         return False
-    if plugin not in _ANNOUNCED:
+    if plugin not in ANNOUNCED:
         return True
-    announced = (csi_node["metadata"].get("annotations") or {}).get(_MIGRATED) or ""
+    announced = (csi_node["metadata"].get("annotations") or {}).get(MIGRATED) or ""
     return plugin in announced.split(",")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from coxswain.scheduler.template import Template
+    from coxswain.scheduler.volume_usage import Usage
 
 Object = dict[str, Any]
 
@@ -56,7 +57,11 @@ class Volumes:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KINDS}
         self._assumed: dict[str, dict[tuple[str, str], Object]] = {CLAIMS: {}, VOLUMES: {}}
         self._by_class: dict[str, dict[str, Object]] = {}
+        #: node -> name -> VolumeAttachment; volume -> nodes of its attachments, and how many each.
         self._attached: dict[str, dict[str, Object]] = {}
+        self._attached_to: dict[str, Counter[str]] = {}
+        #: volume -> claims that name it.
+        self._claims_of: dict[str, set[tuple[str, str]]] = {}
         #: Grows with every change of an object.
         self.epoch = 0
         #: (namespace, claim) -> row -> placed pods that use it.
@@ -65,6 +70,14 @@ class Volumes:
         self.disks: dict[tuple[str, tuple[str, ...]], dict[int, Counter[Disk]]] = {}
         #: row -> templates with volumes of the pods there, and how many each.
         self.users: dict[int, Counter[Template]] = {}
+        #: (namespace, claim) -> row -> placed pods that mount it, as ephemeral volumes too.
+        self._mounts: dict[tuple[str, str], Counter[int]] = {}
+        #: What ``usage`` has to look at again.
+        self.changed_rows: set[int] = set()
+        self.changed_nodes: set[str] = set()
+        self.all_changed = False
+        #: Kept by ``volume_usage.usage_of``.
+        self.usage: Usage | None = None
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -76,12 +89,7 @@ class Volumes:
         self.epoch += 1
         if kind in self._assumed and not _same_version(known, obj):
             self._assumed[kind].pop(key, None)
-        if kind == VOLUMES:
-            self._index(known, obj)
-        elif kind == ATTACHMENTS:
-            if known is not None:
-                self._attached.get(_node_of(known), {}).pop(key[1], None)
-            self._attached.setdefault(_node_of(obj), {})[key[1]] = obj
+        self._index(kind, key, known, obj)
 
     def remove(self, kind: str, obj: Object) -> None:
         """Forget an object; unknown ones are none."""
@@ -92,16 +100,39 @@ class Volumes:
         self.epoch += 1
         if kind in self._assumed:
             self._assumed[kind].pop(key, None)
-        if kind == VOLUMES:
-            self._index(known, None)
-        elif kind == ATTACHMENTS:
-            self._attached.get(_node_of(known), {}).pop(key[1], None)
+        self._index(kind, key, known, None)
 
-    def _index(self, old: Object | None, new: Object | None) -> None:
-        if old is not None:
-            self._by_class.get(class_of(old), {}).pop(old["metadata"]["name"], None)
-        if new is not None:
-            self._by_class.setdefault(class_of(new), {})[new["metadata"]["name"]] = new
+    def _index(self, kind: str, key: tuple[str, str], old: Object | None, new: Object | None) -> None:
+        """Keep the indexes, and note whose attached volumes may have changed."""
+        for obj, sign in ((old, -1), (new, 1)):
+            if obj is None:
+                continue
+            if kind == CLAIMS:
+                name = (obj.get("spec") or {}).get("volumeName") or ""
+                claims = self._claims_of.setdefault(name, set())
+                (claims.add if sign > 0 else claims.discard)(key)
+                self.changed_rows.update(self._mounts.get(key, ()))
+            elif kind == VOLUMES:
+                volumes = self._by_class.setdefault(class_of(obj), {})
+                volumes.pop(key[1], None)
+                if sign > 0:
+                    volumes[key[1]] = obj
+                for claim in self._claims_of.get(key[1], ()):
+                    self.changed_rows.update(self._mounts.get(claim, ()))
+                self.changed_nodes.update(self._attached_to.get(key[1], ()))
+            elif kind == ATTACHMENTS:
+                node_name = _node_of(obj)
+                attached = self._attached.setdefault(node_name, {})
+                attached.pop(key[1], None)
+                if sign > 0:
+                    attached[key[1]] = obj
+                if volume := (obj["spec"].get("source") or {}).get("persistentVolumeName"):
+                    self._tally(self._attached_to, volume, node_name, sign)
+                self.changed_nodes.add(node_name)
+            elif kind == CSI_NODES:
+                self.changed_nodes.add(key[1])
+            elif kind == CLASSES:
+                self.all_changed = True
 
     def claim(self, namespace: str, name: str) -> Object | None:
         """A claim, as assumed or as the API has it."""
@@ -161,6 +192,9 @@ class Volumes:
     def count(self, template: Template, row: int, sign: int) -> None:
         """A placed pod with volumes came (1) to a row or left it (-1)."""
         self._tally(self.users, row, template, sign)
+        self.changed_rows.add(row)
+        for name, _ in claims_of(template):
+            self._tally(self._mounts, (template.namespace, name), row, sign)
         for name in {name for name, _ in claims_of(template, with_ephemeral=False)}:
             self._tally(self.claim_users, (template.namespace, name), row, sign)
         for disk in disks_of(template):

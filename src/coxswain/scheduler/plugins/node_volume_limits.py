@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coxswain.scheduler.framework import UNRESOLVABLE, UNSCHEDULABLE, Codes, Event, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plugins.volume_restrictions import not_found
 from coxswain.scheduler.template import Template
-from coxswain.scheduler.volume_migration import DRIVERS, attachable, migrated_on
-from coxswain.scheduler.volumes import Object, Volumes, class_of
+from coxswain.scheduler.volume_migration import ANNOUNCED, MIGRATED, attachable, migrated_on
+from coxswain.scheduler.volume_usage import Name, Usage, names_of, usage_of
+from coxswain.scheduler.volumes import Object, Volumes, claims_of
 
 REASON = "node(s) exceed max volume count"
+#: Volumes of in-tree plugins count on every node with a CSINode, others have no limits; but for plugins whose
+#: migration the CSINode announces.
+_PLAIN: Final[Object] = {"metadata": {}}
+_ANNOUNCING: Final[Object] = {"metadata": {"annotations": {MIGRATED: ",".join(ANNOUNCED)}}}
 
 
 class NodeVolumeLimits:
@@ -32,119 +37,44 @@ class NodeVolumeLimits:
         )
 
     def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
-        if self._missing(template, table.volumes):
+        if _missing(template, table.volumes):
             return np.full(len(rows), 2, np.uint8)
-        limits: dict[int, dict[str, int]] = {}
-        for place, row in enumerate(rows.tolist()):
-            if found := _limits(table.volumes.csi_node(table.node(row).name)):
-                limits[place] = found
-        codes = np.zeros(len(rows), np.uint8)
-        for place, allowed in limits.items():
-            codes[place] = self._exceeds(template, table, int(rows[place]), allowed)
-        return codes
+        usage = usage_of(table)
+        codes = self._exceeding(names_of(template, table.volumes, _PLAIN), usage)[rows]
+        announced = set(names_of(template, table.volumes, _ANNOUNCING))
+        if announced != set(names_of(template, table.volumes, _PLAIN)):
+            csi_nodes = [table.volumes.csi_node(table.node(row).name) for row in rows.tolist()]
+            there = [any(migrated_on(each, plugin) for plugin in ANNOUNCED) for each in csi_nodes]
+            codes = np.where(there, self._exceeding(announced, usage)[rows], codes)
+        return codes.view(np.uint8)
+
+    @staticmethod
+    def _exceeding(names: Iterable[Name], usage: Usage) -> NDArray[np.bool_]:
+        """Where these volumes beside those that are there are more than a driver may attach, by row."""
+        wanted: dict[str, set[Name]] = {}
+        for name in names:
+            wanted.setdefault(name[0], set()).add(name)
+        exceeds = np.zeros(usage.capacity, np.bool_)
+        for driver, new in wanted.items():
+            used, limit = usage.used(driver), usage.limit(driver)
+            total = used + np.int32(len(new))
+            for name in new:
+                if there := usage.where.get(name):
+                    total[np.fromiter(there, np.int64, len(there))] -= 1
+            # A pod whose volumes are all there adds none, and may come though there are too many.
+            exceeds |= (limit >= 0) & (total > limit) & (total > used)
+        return exceeds
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         if code == 2:
-            return Rejection(UNRESOLVABLE, (self._missing(template, table.volumes),))
+            return Rejection(UNRESOLVABLE, (_missing(template, table.volumes),))
         return Rejection(UNSCHEDULABLE, (REASON,))
 
-    @staticmethod
-    def _missing(template: Template, volumes: Volumes) -> str:
-        """What is said of the first claim that does not exist, or empty."""
-        for name in _claim_names(template):
-            if volumes.claim(template.namespace, name) is None:
-                text = not_found("persistentvolumeclaim", name)
-                return f"looking up PVC {template.namespace}/{name}: {text}"
-        return ""
 
-    @staticmethod
-    def _exceeds(template: Template, table: NodeTable, row: int, allowed: dict[str, int]) -> bool:
-        volumes, name = table.volumes, table.node(row).name
-        csi_node = volumes.csi_node(name)
-        new = dict(_attached(template, volumes, csi_node))
-        if not new:
-            return False
-        there = dict(_by_attachments(volumes, name, csi_node))
-        for other in volumes.users.get(row, ()):
-            there.update(_attached(other, volumes, csi_node))
-        used = Counter(there.values())
-        wanted = Counter(driver for volume, driver in new.items() if volume not in there)
-        return any(
-            driver in allowed and used[driver] + count > allowed[driver] for driver, count in wanted.items()
-        )
-
-
-def _limits(csi_node: Object | None) -> dict[str, int]:
-    if csi_node is None:
-        return {}
-    return {
-        driver["name"]: count
-        for driver in csi_node["spec"].get("drivers") or ()
-        if (count := (driver.get("allocatable") or {}).get("count")) is not None
-    }
-
-
-def _claim_names(template: Template) -> Iterator[str]:
-    for volume in template.spec.get("volumes") or ():
-        source = volume.get("persistentVolumeClaim") or volume.get("ephemeral")
-        if source is not None:
-            yield source["claimName"]
-
-
-def _attached(
-    template: Template, volumes: Volumes, csi_node: Object | None
-) -> Iterator[tuple[tuple[str, str], str]]:
-    """((driver, handle), driver) of what a pod of this template attaches."""
-    for volume in template.spec.get("volumes") or ():
-        source = volume.get("persistentVolumeClaim") or volume.get("ephemeral")
-        if source is None:
-            found = attachable(volume)
-            if found is not None and migrated_on(csi_node, found.plugin):
-                driver = DRIVERS[found.plugin]
-                yield (driver, found.handle), driver
-            continue
-        claim = volumes.claim(template.namespace, source["claimName"])
-        if claim is not None:
-            named = _of_claim(claim, volumes, csi_node)
-            if named is not None:
-                yield named, named[0]
-
-
-def _of_claim(claim: Object, volumes: Volumes, csi_node: Object | None) -> tuple[str, str] | None:
-    """(driver, handle) of a claim's volume; of one to come when it has none yet (``getCSIDriverInfo``)."""
-    name = claim["spec"].get("volumeName")
-    volume = volumes.volume(name) if name else None
-    if volume is not None:
-        return _of_volume(volume, csi_node)
-    storage_class = volumes.storage_class(class_of(claim))
-    if storage_class is None:
-        return None
-    driver = storage_class.get("provisioner") or ""
-    if driver in DRIVERS:
-        if not migrated_on(csi_node, driver):
-            return None
-        driver = DRIVERS[driver]
-    metadata = claim["metadata"]
-    # No driver gives such a handle, so it is never taken for an existing volume.
-    return (driver, f"\0{metadata.get('namespace') or ''}/{metadata['name']}") if driver else None
-
-
-def _of_volume(volume: Object, csi_node: Object | None) -> tuple[str, str] | None:
-    csi = volume["spec"].get("csi")
-    if csi is not None:
-        return csi["driver"], csi["volumeHandle"]
-    found = attachable(volume["spec"], volume)
-    if found is None or not migrated_on(csi_node, found.plugin):
-        return None
-    return DRIVERS[found.plugin], found.handle
-
-
-def _by_attachments(
-    volumes: Volumes, node_name: str, csi_node: Object | None
-) -> Iterator[tuple[tuple[str, str], str]]:
-    """What VolumeAttachments say is attached to a node, whether or not a pod there uses it."""
-    for attachment in volumes.attachments(node_name):
-        name = (attachment["spec"].get("source") or {}).get("persistentVolumeName")
-        volume = volumes.volume(name) if name else None
-        if volume is not None and (found := _of_volume(volume, csi_node)) is not None:
-            yield found, found[0]
+def _missing(template: Template, volumes: Volumes) -> str:
+    """What is said of the first claim that does not exist, or empty."""
+    for name, _ in claims_of(template):
+        if volumes.claim(template.namespace, name) is None:
+            text = not_found("persistentvolumeclaim", name)
+            return f"looking up PVC {template.namespace}/{name}: {text}"
+    return ""
