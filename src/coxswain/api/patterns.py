@@ -7,8 +7,11 @@ Anchors mean the text's ends (``$`` does not match before a last newline), class
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
+
+from coxswain.api import linear
 
 _POSIX: Final = {
     "alnum": "0-9A-Za-z",
@@ -32,6 +35,13 @@ _POSIX: Final = {
 def compiled(pattern: str) -> re.Pattern[str]:
     """The compiled pattern. Raises ``re.error``, also for what Python has and RE2 has not."""
     return re.compile(_translate(pattern), re.ASCII)
+
+
+@lru_cache(maxsize=4096)
+def finder(pattern: str) -> Callable[[str], bool]:
+    """Whether a text has the pattern, in time that grows with the text only. Raises ``re.error``."""
+    plain = compiled(pattern).search
+    return linear.searcher(_translate(pattern)) or (lambda text: plain(text) is not None)
 
 
 def explain(pattern: str, error: re.error) -> str:

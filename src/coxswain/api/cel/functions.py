@@ -134,19 +134,16 @@ def to_timestamp(value: Any) -> datetime.datetime:
 def matches(text: Any, pattern: Any) -> bool:
     """Whether a pattern is found in a text."""
     _need(str, text, pattern)
-    return _compiled(pattern).search(text) is not None
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        return patterns.compiled(pattern)
+        return patterns.finder(pattern)(text)
     except re.error as error:
         raise EvaluationError(patterns.explain(pattern, error)) from None
 
 
-def _illegal(pattern: str) -> re.Pattern[str]:
+def _found(pattern: str, text: str) -> re.Pattern[str] | None:
+    """The pattern, if it is in the text at all."""
     try:
-        return patterns.compiled(pattern)
+        return patterns.compiled(pattern) if patterns.finder(pattern)(text) else None
     except re.error as error:
         raise EvaluationError(f"Illegal regex: {patterns.explain(pattern, error)}") from None
 
@@ -154,14 +151,16 @@ def _illegal(pattern: str) -> re.Pattern[str]:
 def find(text: Any, pattern: Any) -> str:
     """The first match, or ""."""
     _need(str, text, pattern)
-    found = _illegal(pattern).search(text)
+    known = _found(pattern, text)
+    found = known.search(text) if known is not None else None
     return found[0] if found else ""
 
 
 def find_all(text: Any, pattern: Any, limit: Any = -1) -> list[str]:
     """All matches, at most ``limit``."""
     _need(str, text, pattern)
-    found = [each[0] for each in _illegal(pattern).finditer(text)]
+    known = _found(pattern, text)
+    found = [each[0] for each in known.finditer(text)] if known is not None else []
     return found if limit < 0 else found[:limit]
 
 

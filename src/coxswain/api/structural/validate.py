@@ -156,7 +156,7 @@ def _wrong_type(path: str, wanted: str, found: str) -> FieldError:
 
 def _string_check(raw: Mapping[str, Any]) -> Check:
     longest, shortest, pattern = raw.get("maxLength"), raw.get("minLength"), raw.get("pattern")
-    matches = patterns.compiled(pattern).search if pattern else None
+    matches = patterns.finder(pattern) if pattern else None
 
     def check(value: Any, path: str, errors: Errors, old: Any) -> None:
         if type(value) is not str:
@@ -165,7 +165,7 @@ def _string_check(raw: Mapping[str, Any]) -> Check:
             errors.append(too_long(path, "", longest))
         elif shortest is not None and len(value) < shortest:
             errors.append(invalid(path, value, f"{path} in body should be at least {shortest} chars long"))
-        elif matches is not None and matches(value) is None:
+        elif matches is not None and not matches(value):
             errors.append(invalid(path, value, f"{path} in body should match '{pattern}'"))
 
     return check
