@@ -232,6 +232,7 @@ async def test_an_extension_server_serves_its_group_under_our_roof(tmp_path: Pat
         await _who_may(one)
         await _discovery(one)
         await _openapi(one)
+        await _documents_that_clients_keep(one)
         await _unavailable(one)
         await _gone(one)
 
@@ -382,6 +383,18 @@ async def _discovery(one: Running) -> None:
         "version": "v1beta1",
         "kind": "NodeMetrics",
     }
+
+
+async def _documents_that_clients_keep(one: Running) -> None:
+    for path, accept in (("/apis", AGGREGATED_V2), (f"/openapi/v3{GROUP}", "*/*"), ("/openapi/v2", "*/*")):
+        asked = {**ADMIN, "Accept": accept}
+        async with one.client.get(path, headers=asked) as answer:
+            tag = answer.headers["ETag"]
+            assert answer.status == 200 and tag.startswith('"') and answer.headers["Vary"] == "Accept"
+        async with one.client.get(path, headers={**asked, "If-None-Match": tag}) as answer:
+            assert (answer.status, await answer.read(), answer.headers["ETag"]) == (304, b"", tag)
+        async with one.client.get(path, headers={**asked, "If-None-Match": '"other"'}) as answer:
+            assert answer.status == 200
 
 
 async def _openapi(one: Running) -> None:

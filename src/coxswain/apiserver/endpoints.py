@@ -6,6 +6,7 @@ request before it gets here.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Mapping
 
@@ -64,6 +65,7 @@ class Endpoints:
         self._issuer = issuer
         self._documents: dict[tuple[str, str], bytes] = {}
         self._documented: Catalog | None = None
+        self._tags: dict[tuple[str, str], tuple[bytes, str]] = {}
 
     def answer(self, path: str, query: Mapping[str, str], accept: str, pretty: bool) -> Reply | None:
         """The reply for ``path``, or None when nothing is there. Raises ``NotAcceptable``."""
@@ -74,8 +76,18 @@ class Endpoints:
         if path == "/api" or path == "/apis" or path.startswith(("/api/", "/apis/")):
             return self._discovery(path, accept, pretty)
         if path.startswith("/openapi/"):
-            return self._openapi(path, accept)
+            reply = self._openapi(path, accept)
+            return None if reply is None else self._tagged(path, reply)
         return self._other(path, pretty)
+
+    def _tagged(self, path: str, reply: Reply) -> Reply:
+        """``reply`` with its ETag, worked out once for each document: clients keep them and ask whether they changed."""
+        key = (path, reply.content_type)
+        known = self._tags.get(key)
+        if known is None or known[0] is not reply.body:
+            known = self._tags[key] = (reply.body, hashlib.sha512(reply.body).hexdigest().upper())
+        reply.etag = known[1]
+        return reply
 
     def _other(self, path: str, pretty: bool) -> Reply | None:
         if path == "/version":
@@ -139,7 +151,7 @@ class Endpoints:
             body = orjson.dumps(build(catalog, legacy=path == "/api"))
             self._documents[key] = body
         kind = discovery.AGGREGATED_V2 if version == "v2" else discovery.AGGREGATED_V2BETA1
-        return Reply(200, body, kind)
+        return self._tagged(path, Reply(200, body, kind))
 
     # -- OpenAPI
 

@@ -61,6 +61,8 @@ class Reply:
     body: bytes
     content_type: str = JSON
     warnings: list[str] = field(default_factory=list)
+    #: Tells one state of a document from another, for clients that keep it.
+    etag: str = ""
 
 
 class Reservation(Protocol):

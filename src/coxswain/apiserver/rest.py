@@ -273,6 +273,8 @@ class RestServer:
         reply = self._endpoints.answer(path, target.query, accept, _pretty(request, target.query))
         if reply is None:
             raise not_served()
+        if reply.etag and f'"{reply.etag}"' in request.header(b"if-none-match").split(", "):
+            return Reply(304, b"", reply.content_type, etag=reply.etag)
         return reply
 
     # -- turns
@@ -437,6 +439,8 @@ class RestServer:
         record = exchange.audit
         if record is not None:
             record.completed(reply.code, reply)
+        if reply.etag:
+            more += b'ETag: "%b"\r\nVary: Accept\r\n' % reply.etag.encode()
         for warning in reply.warnings:
             more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
         head = _head(reply.code, reply.content_type, more, record.audit_id if record is not None else None)
