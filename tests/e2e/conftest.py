@@ -37,4 +37,13 @@ def kube(running: RunningCluster) -> Iterator[RunningCluster]:
         yield running
 
 
+@pytest.fixture
+def desk(hollow: RunningCluster) -> Iterator[RunningCluster]:
+    """``hollow``, where kubectl is there to drive it; the namespace is the test's own."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    with hollow.namespace():
+        yield hollow
+
+
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -83,6 +83,11 @@ class RunningCluster:
             self.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", "--wait=false")
             self.kubectl("delete", "namespace", name, "--wait=false")
 
+    @property
+    def current_namespace(self) -> str:
+        """The namespace that kubectl uses."""
+        return self._namespace
+
     def command(self, *arguments: str) -> list[str]:
         """The command line of kubectl against this cluster."""
         return ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={self._namespace}", *arguments]
