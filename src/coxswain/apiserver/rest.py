@@ -567,6 +567,8 @@ class RestServer:
             elif reply is not None:
                 self._answer(exchange, reply)
             else:
+                if exchange.audit is not None:
+                    exchange.audit.started(101)
                 self._observe(exchange, 101)
         except asyncio.CancelledError:
             if not exchange.request.expired:
