@@ -540,3 +540,26 @@ def test_a_class_that_does_not_exist_stops_the_attempt() -> None:
     plugin = VolumeBinding()
     template = templates.of(using("p0", pvc("c0")))
     assert plugin.narrow(template, table) is not None, "without its class a claim waits for nobody"
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_volumes_are_found_after_any_history_as_from_scratch(seed: int) -> None:
+    rng = random.Random(seed)
+    case, _ = random_case(rng)
+    table, templates = table_of(case)
+    plugin = VolumeBinding()
+    for step in range(20):
+        mutate(rng, case, table, templates)
+        if step % 5 == 0 and case["persistentVolumes"]:
+            kept = rng.choice(case["persistentVolumes"])
+            table.volumes.assume(VOLUMES, {**kept, "spec": {**kept["spec"], "claimRef": {"name": "x"}}})
+            table.volumes.revert(VOLUMES, kept)
+        fresh, fresh_templates = table_of(case)
+        for pod in case["pending"]:
+            here, there = templates.of(pod), fresh_templates.of(pod)
+            assert plugin.narrow(here, table) == plugin.narrow(there, fresh)
+            got = plugin.filter(here, table, table.order).tolist()
+            want = plugin.filter(there, fresh, fresh.order).tolist()
+            names = [table.node(row).name for row in table.order.tolist()]
+            fresh_names = [fresh.node(row).name for row in fresh.order.tolist()]
+            assert dict(zip(names, got, strict=True)) == dict(zip(fresh_names, want, strict=True))

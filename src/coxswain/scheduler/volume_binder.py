@@ -112,12 +112,8 @@ def find(claims: PodClaims, volumes: Volumes, table: NodeTable, rows: Rows) -> F
         going &= rows == row
         provision.append((claim, going))
     provision = [(claim, going) for claim, _ in provision]
-    taken: list[dict[str, NDArray[np.bool_]]] = []
     for claim in sorted(to_match, key=requested):
-        choice, options = Candidates(claim, volumes).choose(table, rows, taken)
-        taken.append(
-            {options[i]["metadata"]["name"]: choice == i for i in np.unique(choice[choice >= 0]).tolist()}
-        )
+        choice, options = Candidates(claim, volumes).choose(table, rows, found.static)
         found.static.append((claim, choice, options))
         provision.append((claim, going & (choice < 0)))
     _check_provisions(provision, volumes, table, rows, found)

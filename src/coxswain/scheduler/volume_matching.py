@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,12 @@ from coxswain.api.quantity import Quantity
 from coxswain.api.selectors import label_selector_from
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.selection import Mask, match_expression
+from coxswain.scheduler.volume_offers import storage_of
 from coxswain.scheduler.volumes import Object, Volumes, class_of
 
 BIND_COMPLETED: Final = "pv.kubernetes.io/bind-completed"
 NO_PROVISIONER: Final = "kubernetes.io/no-provisioner"
 DELAYED: Final = "WaitForFirstConsumer"
-
-
-def storage_of(quantities: dict[str, Any] | None) -> int:
-    """``storage`` of a resource list, in billionths of a byte; 0 where absent."""
-    text = (quantities or {}).get("storage")
-    return 0 if text is None else Quantity.parse(text).nano
 
 
 def requested(claim: Object) -> int:
@@ -33,21 +29,6 @@ def fully_bound(claim: Object) -> bool:
     """Whether claim and volume are bound on both sides, as far as the claim says."""
     annotations = claim["metadata"].get("annotations") or {}
     return bool(claim["spec"].get("volumeName")) and BIND_COMPLETED in annotations
-
-
-def bound_to(volume: Object, claim: Object) -> bool:
-    """Whether a volume is kept for this very claim (``IsVolumeBoundToClaim``)."""
-    reference = volume["spec"].get("claimRef")
-    if not reference:
-        return False
-    metadata = claim["metadata"]
-    if (reference.get("namespace") or "", reference.get("name")) != (
-        metadata.get("namespace") or "",
-        metadata["name"],
-    ):
-        return False
-    uid = reference.get("uid")
-    return not uid or uid == metadata.get("uid")
 
 
 def reachable(volume: Object, table: NodeTable, rows: Rows) -> Mask:
@@ -117,54 +98,74 @@ def _selected(selector: Object | None, table: NodeTable, rows: Rows) -> Mask:
 
 
 class Candidates:
-    """The volumes that an unbound claim could have, whatever the node, the smallest first."""
+    """The volumes that an unbound claim could have, whatever the node, the smallest first (``FindMatchingVolume``)."""
 
     def __init__(self, claim: Object, volumes: Volumes) -> None:
-        spec = claim["spec"]
-        size, mode = requested(claim), spec.get("volumeMode") or "Filesystem"
-        attributes = spec.get("volumeAttributesClassName") or ""
-        selector = label_selector_from(spec["selector"]) if spec.get("selector") else None
-        self.kept: Object | None = None  # a volume kept for this claim: that or none
-        found: list[tuple[int, str, Object]] = []
-        for volume in volumes.of_class(class_of(claim)):
-            metadata, has = volume["metadata"], volume["spec"]
-            mine = bound_to(volume, claim)
-            room = storage_of(has.get("capacity"))
-            if (
-                (has.get("claimRef") and not mine)
-                or room < size
-                or (has.get("volumeMode") or "Filesystem") != mode
-                or (has.get("volumeAttributesClassName") or "") != attributes
-                or metadata.get("deletionTimestamp")
-            ):
-                continue
-            if mine:
-                self.kept = self.kept or volume
-            elif (
-                (volume.get("status") or {}).get("phase") == "Available"
-                and (selector is None or selector.matches(metadata.get("labels") or {}))
-                and set(spec.get("accessModes") or ()) <= set(has.get("accessModes") or ())
-            ):
-                found.append((room, metadata["name"], volume))
-        found.sort(key=lambda each: each[:2])
-        self.volumes = [volume for _, _, volume in found]
+        metadata, spec = claim["metadata"], claim["spec"]
+        size = requested(claim)
+        kind = (
+            class_of(claim),
+            spec.get("volumeMode") or "Filesystem",
+            spec.get("volumeAttributesClassName") or "",
+        )
+        # A volume that is kept for the claim is its only candidate.
+        kept = [
+            offer
+            for offer in volumes.offers.kept_for(metadata.get("namespace") or "", metadata["name"])
+            if offer.kind == kind
+            and offer.room >= size
+            and not offer.volume["metadata"].get("deletionTimestamp")
+            and offer.kept is not None
+            and offer.kept[2] in (None, metadata.get("uid"))
+        ]
+        if kept:
+            self.offers = kept[:1]
+            return
+        modes = frozenset(spec.get("accessModes") or ())
+        found = [offer for offer in volumes.offers.free(kind, size) if modes <= offer.modes]
+        if spec.get("selector"):
+            selector = label_selector_from(spec["selector"])
+            found = [offer for offer in found if selector.matches(offer.labels)]
+        self.offers = found
 
     def choose(
-        self, table: NodeTable, rows: Rows, taken: list[dict[str, NDArray[np.bool_]]]
+        self, table: NodeTable, rows: Rows, before: Sequence[tuple[Object, NDArray[np.int32], list[Object]]]
     ) -> tuple[NDArray[np.int32], list[Object]]:
         """(the choice for each row as an index into the list, -1 where none; the list).
 
-        ``taken`` says for earlier claims of the same pod on which of ``rows`` a volume is chosen already.
+        ``before`` has the choices for earlier claims of the same pod: what they take on a row is not free there.
         """
-        choice = np.full(len(rows), -1, np.int32)
-        options = [self.kept] if self.kept is not None else self.volumes
-        for index, volume in enumerate(options):
-            open_rows = choice < 0
-            if not open_rows.any():
+        none = len(self.offers)
+        choice = np.full(len(rows), none, np.int32)
+        # Most volumes are everywhere, or where one label has certain values: these need no look at each node.
+        by_value: dict[str, NDArray[np.int32]] = {}
+        taken = [
+            (chosen, {each["metadata"]["name"]: i for i, each in enumerate(options)})
+            for _, chosen, options in before
+        ]
+        for index, offer in enumerate(self.offers):
+            if taken and any(offer.name in places for _, places in taken):
+                free = choice > index
+                for chosen, places in taken:
+                    if (place := places.get(offer.name)) is not None:
+                        free &= chosen != place
+                choice[free & reachable(offer.volume, table, rows)] = index
+            elif offer.near is not None:
+                key, values = offer.near
+                column = table.column(key)
+                firsts = by_value.get(key)
+                if firsts is None:
+                    firsts = by_value[key] = np.full(len(column.values) + 1, none, np.int32)
+                for value in values:
+                    number = column.values.get(value)
+                    if number is not None and firsts[number] > index:
+                        firsts[number] = index
+            elif offer.everywhere:
+                np.minimum(choice, index, out=choice)
                 break
-            fits = open_rows & reachable(volume, table, rows)
-            for chosen in taken:
-                if (mask := chosen.get(volume["metadata"]["name"])) is not None:
-                    fits &= ~mask
-            choice[fits] = index
-        return choice, options
+            else:
+                choice[(choice > index) & reachable(offer.volume, table, rows)] = index
+        for key, firsts in by_value.items():
+            np.minimum(choice, firsts[table.column(key).ids[rows]], out=choice)
+        choice[choice == none] = -1
+        return choice, [offer.volume for offer in self.offers]

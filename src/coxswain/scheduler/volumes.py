@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from coxswain.scheduler.volume_offers import Offers
+
 if TYPE_CHECKING:
     from coxswain.scheduler.template import Template
     from coxswain.scheduler.volume_usage import Usage
@@ -56,7 +58,7 @@ class Volumes:
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {kind: {} for kind in KINDS}
         self._assumed: dict[str, dict[tuple[str, str], Object]] = {CLAIMS: {}, VOLUMES: {}}
-        self._by_class: dict[str, dict[str, Object]] = {}
+        self.offers = Offers()
         #: node -> name -> VolumeAttachment; volume -> nodes of its attachments, and how many each.
         self._attached: dict[str, dict[str, Object]] = {}
         self._attached_to: dict[str, Counter[str]] = {}
@@ -113,10 +115,6 @@ class Volumes:
                 (claims.add if sign > 0 else claims.discard)(key)
                 self.changed_rows.update(self._mounts.get(key, ()))
             elif kind == VOLUMES:
-                volumes = self._by_class.setdefault(class_of(obj), {})
-                volumes.pop(key[1], None)
-                if sign > 0:
-                    volumes[key[1]] = obj
                 for claim in self._claims_of.get(key[1], ()):
                     self.changed_rows.update(self._mounts.get(claim, ()))
                 self.changed_nodes.update(self._attached_to.get(key[1], ()))
@@ -133,6 +131,12 @@ class Volumes:
                 self.changed_nodes.add(key[1])
             elif kind == CLASSES:
                 self.all_changed = True
+        if kind == VOLUMES:
+            self._offer(key[1])
+
+    def _offer(self, name: str) -> None:
+        volume = self.volume(name)
+        self.offers.put(name, volume, class_of(volume) if volume is not None else "")
 
     def claim(self, namespace: str, name: str) -> Object | None:
         """A claim, as assumed or as the API has it."""
@@ -143,12 +147,6 @@ class Volumes:
         """A volume, as assumed or as the API has it."""
         key = ("", name)
         return self._assumed[VOLUMES].get(key) or self._objects[VOLUMES].get(key)
-
-    def of_class(self, name: str) -> list[Object]:
-        """The volumes of a class, by name."""
-        assumed = self._assumed[VOLUMES]
-        volumes = self._by_class.get(name, {})
-        return [assumed.get(("", each)) or volumes[each] for each in sorted(volumes)]
 
     def storage_class(self, name: str) -> Object | None:
         return self._objects[CLASSES].get(("", name))
@@ -171,21 +169,26 @@ class Volumes:
     def assume(self, kind: str, obj: Object) -> None:
         """Let a changed copy of an object count until the API shows another version."""
         self._assumed[kind][_key(obj)] = obj
+        self._reassumed(kind, obj)
+
+    def _reassumed(self, kind: str, obj: Object) -> None:
         self.epoch += 1
+        if kind == VOLUMES:
+            self._offer(obj["metadata"]["name"])
 
     def note_written(self, kind: str, obj: Object) -> None:
         """What the API answered counts until an informer brings it, or something newer; informers may be first."""
-        known = self._objects[kind].get(_key(obj))
-        if known is not None and _same_version(known, obj):
-            self._assumed[kind].pop(_key(obj), None)
-        elif _key(obj) in self._assumed[kind]:
-            self._assumed[kind][_key(obj)] = obj
-        self.epoch += 1
+        key = _key(obj)
+        if _same_version(self._objects[kind].get(key), obj):
+            self._assumed[kind].pop(key, None)
+        elif key in self._assumed[kind]:
+            self._assumed[kind][key] = obj
+        self._reassumed(kind, obj)
 
     def revert(self, kind: str, obj: Object) -> None:
         """Give up what was assumed of an object."""
         if self._assumed[kind].pop(_key(obj), None) is not None:
-            self.epoch += 1
+            self._reassumed(kind, obj)
 
     # -- pods ------------------------------------------------------------------------------------
 
