@@ -251,7 +251,9 @@ def _validate_policy(policy: Object, errors: Errors) -> None:
         if not spec.get("mutations"):
             errors.append(required("spec.mutations", "mutations must contain at least one item"))
         again = spec.get("reinvocationPolicy")
-        if again is not None and again not in ("IfNeeded", "Never"):
+        if not again:
+            errors.append(required("spec.reinvocationPolicy"))
+        elif again not in ("IfNeeded", "Never"):
             errors.append(not_supported("spec.reinvocationPolicy", again, ("IfNeeded", "Never")))
     elif not spec.get("validations") and not spec.get("auditAnnotations"):
         why = "validations or auditAnnotations must contain at least one item"
