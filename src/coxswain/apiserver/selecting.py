@@ -7,7 +7,7 @@ kind (``AddFieldLabelConversionFunc``). Asking for another is a 400 in the words
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coxswain.api import errors, selectors
@@ -23,12 +23,14 @@ class Selectable:
     """The selectable fields of a kind besides its name and namespace.
 
     ``strict_words``: the kind has a conversion function of its own in Kubernetes, which refuses in other words.
+    ``aliases``: other names, of another version or of old, and what they are called in the version stored.
     """
 
     names: tuple[str, ...] = ()
     getters: tuple[Getter, ...] = ()
     indexed: str = ""
     strict_words: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def values(self, obj: Object) -> tuple[str, ...]:
         """The fields of ``obj``, in the order of ``names``."""
@@ -105,6 +107,7 @@ _PODS = _PodSelectable(
     (),
     "spec.nodeName",
     True,
+    {"spec.host": "spec.nodeName", "status.podIPs": "status.podIPs"},
 )
 
 
@@ -128,9 +131,21 @@ _EVENTS = _table(
     source=_event_source,
 )
 
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_EVENTS_V1 = Selectable(
+    strict_words=True,
+    aliases={
+        "reason": "reason",
+        "type": "type",
+        "reportingController": "reportingComponent",
+        **{f"regarding.{part}": f"involvedObject.{part}" for part in _REFERENCE},
+    },
+)
+
 SELECTABLE: dict[tuple[str, str], Selectable] = {
     ("", "pods"): _PODS,
     ("", "events"): _EVENTS,
+    ("events.k8s.io", "events"): _EVENTS_V1,
     ("", "nodes"): _table("spec.unschedulable", spec_unschedulable=_flag("spec.unschedulable")),
     ("", "namespaces"): _table("status.phase"),
     ("", "secrets"): _table("type"),
@@ -164,7 +179,10 @@ def scope_of(
     indexed: str | None = None
     if field_text:
         parsed = selectors.parse_field_selector(field_text)
-        exact = _check(parsed, selectable, namespaced)
+        _check(parsed, selectable, namespaced)
+        if selectable.aliases:
+            parsed = _renamed(parsed, selectable.aliases)
+        exact = {term.field: term.value for term in parsed.requirements if term.operator == "="}
         fields = None if parsed.empty else parsed
         name = name or exact.get("metadata.name", "")
         indexed = exact.get(selectable.indexed) if selectable.indexed else None
@@ -172,22 +190,24 @@ def scope_of(
     return Scope(namespace, name, labels, fields, indexed)
 
 
-def _check(selector: selectors.FieldSelector, selectable: Selectable, namespaced: bool) -> dict[str, str]:
-    """Refuse unknown fields; the fields that must equal a value, with that value."""
-    known = {"metadata.name", *selectable.names}
+def _check(selector: selectors.FieldSelector, selectable: Selectable, namespaced: bool) -> None:
+    """Refuse unknown fields."""
+    known = {"metadata.name", *selectable.names, *selectable.aliases}
     if namespaced:
         known.add("metadata.namespace")
-    exact: dict[str, str] = {}
     for requirement in selector.requirements:
         if requirement.field not in known:
             raise errors.BadRequest(_refusal(requirement.field, selectable))
-        if requirement.operator == "=":
-            exact[requirement.field] = requirement.value
-    return exact
 
 
-def _refusal(field: str, selectable: Selectable) -> str:
+def _renamed(selector: selectors.FieldSelector, aliases: Mapping[str, str]) -> selectors.FieldSelector:
+    return selectors.FieldSelector(
+        [replace(term, field=aliases.get(term.field, term.field)) for term in selector.requirements]
+    )
+
+
+def _refusal(name: str, selectable: Selectable) -> str:
     if selectable.strict_words:
-        return f"field label not supported: {field}"
-    names = ", ".join(quote(name) for name in ("metadata.name", "metadata.namespace", *selectable.names))
-    return f"{quote(field)} is not a known field selector: only {names}"
+        return f"field label not supported: {name}"
+    names = ", ".join(quote(known) for known in ("metadata.name", "metadata.namespace", *selectable.names))
+    return f"{quote(name)} is not a known field selector: only {names}"
