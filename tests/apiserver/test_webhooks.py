@@ -260,6 +260,21 @@ async def test_patches_that_do_not_fit(tmp_path: Path, patch: bytes) -> None:
         assert (await running.call("get", CONFIGMAPS, "a")).code == 404
 
 
+async def test_a_webhook_cannot_move_objects_or_spoil_managed_fields(tmp_path: Path) -> None:
+    async with world(tmp_path) as (running, server):
+        change = {"op": "replace", "path": "/metadata/namespace", "value": "kube-system"}
+        await configure(running, MUTATING, hook("m.b.c", server.on("/m", lambda review: patched(change))))
+        with pytest.raises(errors.BadRequest, match="the namespace of the provided object does not match"):
+            await running.do("create", CONFIGMAPS, body=configmap("a"))
+        server.on("/m", lambda review: patched({"op": "remove", "path": "/metadata/namespace"}))
+        made = await running.do("create", CONFIGMAPS, body=configmap("a", x="1"))
+        assert made["metadata"]["namespace"] == "default"
+        spoilt = add("/metadata/managedFields", [{"manager": "m", "operation": "Nonsense"}])
+        server.on("/m", lambda review: patched(spoilt))
+        made = await running.do("create", CONFIGMAPS, body=configmap("b", x="1"))
+        assert [one["operation"] for one in made["metadata"]["managedFields"]] == ["Update"]
+
+
 async def test_a_deletion_cannot_be_patched(tmp_path: Path) -> None:
     async with world(tmp_path) as (running, server):
         client = server.on("/m", lambda review: patched(add("/metadata/labels", {})))

@@ -170,6 +170,8 @@ async def create_prepared(
     if pending is not None:
         await pending
     metadata = obj["metadata"]
+    if (metadata.get("namespace") or "") != ctx.namespace:
+        _stay_in_namespace(ctx, metadata)
     generated = _fill_system_fields(metadata)
     entry.rules.prepare_create(obj)
     codec.complete(obj, entry.gvk)
@@ -194,6 +196,18 @@ async def create_prepared(
         else:
             reservation.commit()
     return raw
+
+
+def _stay_in_namespace(ctx: Context, metadata: Object) -> None:
+    """What admission made goes where the request was allowed to put it. Raises ``BadRequest``."""
+    if metadata.get("namespace") and ctx.entry.namespaced:
+        raise errors.BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if ctx.entry.namespaced:
+        metadata["namespace"] = ctx.namespace
+    else:
+        metadata.pop("namespace", None)
 
 
 def _check_new(ctx: Context, obj: Object, replica: Replica | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from coxswain.api import errors, patch
+from coxswain.api import errors, managedfields, patch
 from coxswain.api.fields import quote
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
@@ -122,6 +122,7 @@ class MutatingAdmissionWebhook(Plugin):
             patched = self._versions.settle(found.resource, found.kind, patched)
             if not isinstance(patched.get("metadata"), dict):
                 patched["metadata"] = {}
+            _keep_managed_fields(request, patched["metadata"], found.object.get("metadata") or {})
             if found.resource != request.resource and found.kind != request.kind:
                 patched = self._versions.convert(patched, found.resource, request.resource)
         except errors.ApiError as error:
@@ -131,6 +132,21 @@ class MutatingAdmissionWebhook(Plugin):
         request.object.clear()
         request.object.update(patched)
         return True
+
+
+def _keep_managed_fields(request: Request, after: Object, before: Object) -> None:
+    """Managed fields that nobody can read any more are put back as they were."""
+    given, former = after.get("managedFields"), before.get("managedFields")
+    if not given or given == former or managedfields.entries.decode(given, trusted=False):
+        return
+    if former:
+        after["managedFields"] = former
+    else:
+        del after["managedFields"]
+    request.warnings.append(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated "
+        "mutating admission controller; please fix your requests: an entry cannot be decoded"
+    )
 
 
 def _image(obj: Object | None) -> bytes:
