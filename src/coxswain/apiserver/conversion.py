@@ -7,7 +7,7 @@ annotations, as in Kubernetes). Both directions leave their argument alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,18 +16,15 @@ import orjson
 from coxswain.api import schema
 from coxswain.api.managedfields import Versions
 from coxswain.api.names import EVENTS, EVENTS_V1, GVK, GVR, Object
+from coxswain.apiserver.pending import Pending
 
 if TYPE_CHECKING:
     from coxswain.apiserver.watchcache import ResourceCache
     from coxswain.apiserver.watchers import Watcher
 
 
-class ConversionPending(Exception):
-    """A conversion that somebody else has to make first: await ``resolve`` and do it again."""
-
-    def __init__(self, resolve: Callable[[], Awaitable[None]]) -> None:
-        super().__init__("a conversion has to be asked for")
-        self.resolve = resolve
+class ConversionPending(Pending):
+    """A conversion that a webhook has to make first: await ``answer`` and do it again."""
 
 
 class Remote(Protocol):

@@ -113,7 +113,7 @@ class Pipeline:
     async def _once_converted(self, verb: Verb, ctx: Context, pending: ConversionPending) -> Reply:
         """Do a request again when a webhook has converted what it met."""
         for _ in range(_CONVERSIONS):
-            await pending.resolve()
+            await pending.answer()
             ctx.warnings.clear()
             try:
                 return await verb(self.core, ctx)
