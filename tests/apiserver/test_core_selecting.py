@@ -1,4 +1,4 @@
-"""Field selectors in the names of each version."""
+"""Field selectors in the names of each version, and what is read without being stored."""
 
 from __future__ import annotations
 
@@ -47,3 +47,14 @@ async def test_other_kinds_know_name_and_namespace() -> None:
     async with cluster() as c:
         with pytest.raises(errors.BadRequest, match=r'"spec\.replicas" is not a known field selector: only'):
             await names(c, STATEFUL_SETS, "spec.replicas=1")
+
+
+async def test_the_store_is_a_component_that_is_well() -> None:
+    async with cluster() as c:
+        components = GVR("", "v1", "componentstatuses")
+        found = await c.do("list", components, namespace="")
+        assert [each["metadata"]["name"] for each in found["items"]] == ["etcd-0"]
+        one = await c.do("get", components, "etcd-0", namespace="")
+        assert one["conditions"] == [{"type": "Healthy", "status": "True", "message": "ok"}]
+        with pytest.raises(errors.NotFound):
+            await c.do("get", components, "scheduler", namespace="")

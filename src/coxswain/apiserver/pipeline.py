@@ -24,11 +24,10 @@ from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.authz.selectors import name_demanded
 from coxswain.apiserver.conversion import ConversionPending
-from coxswain.apiserver.handlers import binding, doors, eviction, logs, scale, token
+from coxswain.apiserver.handlers import binding, components, doors, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate
 from coxswain.apiserver.registry import Entry
-from coxswain.apiserver.representation import plain_list
 from coxswain.apiserver.request import Context, Core, Reply, not_served, wrong_method
 from coxswain.apiserver.verbs import create, delete, patch, reading, update, watching
 from coxswain.apiserver.verbs.watching import EventStream, WatchSession
@@ -205,7 +204,7 @@ class Pipeline:
         if entry.cache is None:
             if entry.gvr == BINDINGS:
                 return binding.create
-            return token.review if verb == "create" else _never_stored
+            return token.review if verb == "create" else components.read
         return _MAIN[verb]
 
     # -- Backend
@@ -313,13 +312,6 @@ def _subresource_verb(entry: Entry, name: str, verb: str) -> Verb:
     if verb == "update":
         return lambda core, ctx: update.update_through(core, ctx, door)
     return lambda core, ctx: patch.patch_through(core, ctx, door)
-
-
-async def _never_stored(core: Core, ctx: Context) -> Reply:
-    """Lists of resources that hold nothing (component statuses)."""
-    if ctx.verb != "list":
-        raise errors.not_found(ctx.entry.gvr, ctx.name)
-    return Reply(200, plain_list(ctx.entry, [], {"resourceVersion": str(core.storage.revision)}))
 
 
 def internal(error: Exception, call: Call) -> errors.InternalError:
