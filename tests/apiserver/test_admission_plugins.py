@@ -24,6 +24,7 @@ from coxswain.api.names import (
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
     SERVICE_ACCOUNTS,
+    SERVICES,
     Object,
 )
 from coxswain.apiserver.admission.certificates import CLIENT_SIGNER, REQUESTS
@@ -34,6 +35,7 @@ from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.admission.runtime_class import RUNTIME_CLASSES
 from coxswain.apiserver.admission.tolerations import merged
 from coxswain.apiserver.authz import Authorizer
+from coxswain.base.errors import ConfigurationError
 from coxswain.client.interface import UserInfo
 
 USER = UserInfo("jane", ("system:authenticated",))
@@ -283,3 +285,45 @@ def test_tolerations_that_others_cover_are_dropped() -> None:
     assert merged([short, long]) == [long]
     assert merged([one, {"operator": "Exists"}]) == [{"operator": "Exists"}]
     assert merged([one, {**one, "value": "2"}]) == [one, {**one, "value": "2"}]
+
+
+class TestOptional:
+    """Plugins that are off by default."""
+
+    def world(self, *names: str) -> World:
+        world = World()
+        world.chain = default_chain(world.lookup, Authorizer(world.lookup), enable=names)
+        return world
+
+    def test_names_must_exist(self) -> None:
+        with pytest.raises(
+            ConfigurationError, match="admission plugins that do not exist: ImagePolicyWebhook"
+        ):
+            self.world("ImagePolicyWebhook")
+        names = [plugin.NAME for plugin in self.world("AlwaysPullImages", "Priority").chain.plugins]
+        assert names.index("AlwaysPullImages") == names.index("PodSecurity") - 1
+
+    def test_images_are_always_pulled(self) -> None:
+        world = self.world("AlwaysPullImages")
+        made = world.pod(containers=[{"name": "c", "image": "i", "imagePullPolicy": "Never"}])
+        assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+        old = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        world.send(PODS, {**old}, "UPDATE", old_object=old)
+        assert "imagePullPolicy" not in old["spec"]["containers"][0]
+
+    def test_no_external_addresses(self) -> None:
+        world = self.world("DenyServiceExternalIPs")
+        service = {"metadata": {"name": "s"}, "spec": {"externalIPs": ["1.2.3.4"]}}
+        with pytest.raises(errors.Forbidden, match="Use of external IPs is denied by admission control"):
+            world.send(SERVICES, service)
+        world.send(SERVICES, service, "UPDATE", old_object=service)
+
+    def test_devices_are_tolerated(self) -> None:
+        world = self.world("ExtendedResourceToleration")
+        resources = {"requests": {"example.com/gpu": "1", "cpu": "1"}}
+        spec = world.pod(containers=[{"name": "c", "resources": resources}])["spec"]
+        assert {"key": "example.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+
+    def test_everything_is_refused(self) -> None:
+        with pytest.raises(errors.Forbidden, match="admission control is denying all modifications"):
+            self.world("AlwaysDeny").pod()

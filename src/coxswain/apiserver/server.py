@@ -153,6 +153,7 @@ class ApiServer:
                 registry.lookup,
                 authorizer,
                 disable=config.disable_admission_plugins,
+                enable=config.enable_admission_plugins,
                 registry=registry,
                 config_file=config.admission_config_file,
             ),

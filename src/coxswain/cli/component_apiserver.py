@@ -108,6 +108,7 @@ async def _serve(args: argparse.Namespace) -> None:
             fairness=bounds.fairness,
             audit=audit.settings(args),
             storage=StorageSettings(backend=args.store),
+            enable_admission_plugins=args.enable_admission_plugins,
             admission_config_file=admission.settings(args),
             encryption=encryption.settings(args),
             identity=identity.settings(args),

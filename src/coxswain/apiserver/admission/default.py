@@ -25,6 +25,7 @@ from coxswain.apiserver.admission.escalation import RbacEscalation
 from coxswain.apiserver.admission.limit_ranger import LimitRanger
 from coxswain.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from coxswain.apiserver.admission.node_restriction import NodeRestriction
+from coxswain.apiserver.admission.optional import OPTIONAL
 from coxswain.apiserver.admission.pod_security import PodSecurity
 from coxswain.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from coxswain.apiserver.admission.policies.plugins import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
@@ -53,11 +54,12 @@ def default_chain(
     authorizer: Authorizer,
     *,
     disable: Collection[str] = (),
+    enable: Collection[str] = (),
     registry: Registry | None = None,
     caller: Caller | None = None,
     config_file: Path | None = None,
 ) -> Chain:
-    """The default plugins without those named in ``disable``.
+    """The default plugins without those named in ``disable``, and the optional ones named in ``enable``.
 
     ``caller`` is how webhooks are reached, ``config_file`` an AdmissionConfiguration.
 
@@ -90,14 +92,27 @@ def default_chain(
         *validating,
         ResourceQuota(lookup, _ledger(lookup, registry)),
     ]
-    known = {plugin.NAME for plugin in plugins}
-    known |= {MutatingAdmissionWebhook.NAME, ValidatingAdmissionWebhook.NAME}
-    known |= {MutatingAdmissionPolicy.NAME, ValidatingAdmissionPolicy.NAME}
-    unknown = set(disable) - known
+    known = {plugin.NAME for plugin in plugins} | OPTIONAL.keys() | _OUTSIDE
+    unknown = (set(disable) | set(enable)) - known
     if unknown:
         raise ConfigurationError(f"admission plugins that do not exist: {', '.join(sorted(unknown))}")
-    kept = [plugin for plugin in plugins if plugin.NAME not in disable]
+    for name, (made, before) in OPTIONAL.items():
+        if name in enable:
+            names = [plugin.NAME for plugin in plugins]
+            plugins.insert(names.index(before) if before else len(plugins), made())
+    kept = [plugin for plugin in plugins if plugin.NAME not in disable or plugin.NAME in enable]
     return Chain([*kept, RbacEscalation(authorizer)], lookup)
+
+
+#: There is no sense in these without a registry.
+_OUTSIDE = frozenset(
+    {
+        MutatingAdmissionPolicy.NAME,
+        MutatingAdmissionWebhook.NAME,
+        ValidatingAdmissionPolicy.NAME,
+        ValidatingAdmissionWebhook.NAME,
+    }
+)
 
 
 def _ledger(lookup: Lookup, registry: Registry | None) -> Ledger | None:
