@@ -454,3 +454,8 @@ def test_an_identity_is_told_in_headers_that_cannot_be_split() -> None:
         ("X-Remote-Extra-example.com%2F%C3%9C", "1"),
         ("X-Remote-Extra-example.com%2F%C3%9C", "2"),
     ]
+
+
+def test_what_no_request_line_may_have_is_percent_encoded() -> None:
+    assert headers.on_the_wire("/é x%2Fy") == "/%C3%A9%20x%2Fy"
+    assert headers.query_of("/a?q=ü&r=%zz#f".encode()) == "q=%C3%BC&r=%zz"

@@ -69,7 +69,7 @@ class Extensions:
         remote = self._remote(target)
         assert remote is not None
         self._pipeline.authorize(_attributes(request, target, user))
-        return _pass_on(remote, request, target.path, user)
+        return _pass_on(remote, request, headers.on_the_wire(target.path), user)
 
     async def ask(self, call: Call, user: UserInfo) -> StreamReply:
         """The answer to a call of a component in this process. Raises ``ApiError``."""
@@ -116,7 +116,7 @@ def _attributes(request: Request, target: Target, user: UserInfo) -> Attributes:
 
 
 async def _pass_on(remote: Remote, request: Request, path: str, user: UserInfo) -> Answer:
-    query = request.target.partition(b"?")[2].partition(b"#")[0].decode("latin-1")
+    query = headers.query_of(request.target)
     location = remote.locate(path, query) if remote.available else None
     if location is None:
         return _unavailable("service unavailable")

@@ -7,6 +7,7 @@ would make somebody believe that another front proxy has spoken: only this serve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from coxswain.client.interface import UserInfo
 
@@ -71,6 +72,19 @@ def _without_token(text: str) -> str:
     """WebSocket clients in browsers can show their token only among the protocols."""
     protocols = [part.strip() for part in text.split(",")]
     return ", ".join(one for one in protocols if not one.startswith(_TOKEN_PROTOCOL))
+
+
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
+
+
+def on_the_wire(part: str | bytes) -> str:
+    """A path or query as it came, fit for a request line: what is not printable ASCII is percent-encoded."""
+    return quote(part, safe=_PRINTABLE)
+
+
+def query_of(target: bytes) -> str:
+    """The query of a request line's target, as it came."""
+    return on_the_wire(target.partition(b"?")[2].partition(b"#")[0])
 
 
 def is_upgrade(headers: Mapping[bytes, bytes]) -> bool:

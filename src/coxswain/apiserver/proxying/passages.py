@@ -102,7 +102,7 @@ class Proxies:
             return self._extensions.passage(request, target, user)
         self._authorize(request, route, user)
         self._check(request, route)
-        return self._connect(request, target.path, route, user)
+        return self._connect(request, headers.on_the_wire(target.path), route, user)
 
     def is_long(self, request: Request, target: Target) -> bool:
         """Whether the answer may take for ever: streams, watches, and what is asked of nodes, pods and services."""
@@ -136,7 +136,7 @@ class Proxies:
     async def _connect(self, request: Request, whole: str, route: Route, user: UserInfo) -> Answer:
         core = self._pipeline.core
         await core.storage.catch_up()
-        query = request.target.partition(b"?")[2].partition(b"#")[0].decode("latin-1")
+        query = headers.query_of(request.target)
         query = await self._admit(whole, route, user, query)
         if route.subresource in _STREAMED:
             location = self._places.stream(route.namespace, route.name, route.subresource, query)
