@@ -137,7 +137,7 @@ cdef class SourceHashing(Balancer):
             return number
         if self.fallback:
             # The kernel adds the hash to an offset that starts with it: the walk begins at twice the hash.
-            for offset in range(TABLE_SIZE):
+            for offset in range(<uint32_t>TABLE_SIZE):
                 number = self.table[((offset + home) % TABLE_SIZE + home) % TABLE_SIZE]
                 if not number or not unavailable(&self.slots[number]):
                     return number

@@ -138,7 +138,7 @@ class Candidates:
         none = len(self.offers)
         choice = np.full(len(rows), none, np.int32)
         # Most volumes are everywhere, or where one label has certain values: these need no look at each node.
-        by_value: dict[str, NDArray[np.int32]] = {}
+        by_value: dict[str, tuple[dict[str, int], list[int]]] = {}
         taken = [
             (chosen, {each["metadata"]["name"]: i for i, each in enumerate(options)})
             for _, chosen, options in before
@@ -152,20 +152,20 @@ class Candidates:
                 choice[free & reachable(offer.volume, table, rows)] = index
             elif offer.near is not None:
                 key, values = offer.near
-                column = table.column(key)
-                firsts = by_value.get(key)
-                if firsts is None:
-                    firsts = by_value[key] = np.full(len(column.values) + 1, none, np.int32)
+                if key not in by_value:
+                    numbers = table.column(key).values
+                    by_value[key] = (numbers, [none] * (len(numbers) + 1))
+                numbers, firsts = by_value[key]
                 for value in values:
-                    number = column.values.get(value)
-                    if number is not None and firsts[number] > index:
+                    number = numbers.get(value)
+                    if number is not None and firsts[number] == none:
                         firsts[number] = index
             elif offer.everywhere:
                 np.minimum(choice, index, out=choice)
                 break
             else:
                 choice[(choice > index) & reachable(offer.volume, table, rows)] = index
-        for key, firsts in by_value.items():
-            np.minimum(choice, firsts[table.column(key).ids[rows]], out=choice)
+        for key, (_, firsts) in by_value.items():
+            np.minimum(choice, np.array(firsts, np.int32)[table.column(key).ids[rows]], out=choice)
         choice[choice == none] = -1
         return choice, [offer.volume for offer in self.offers]
