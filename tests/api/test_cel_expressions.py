@@ -139,6 +139,9 @@ def test_expressions_hold(text: str) -> None:
         ("self.l.all(x, x)", "found no matching overload for '_&&_' applied to '(bool, int)'"),
         ("self.l.filter(x, x)", "found no matching overload for '_?_:_' applied to '(int)'"),
         ("has(self)", "invalid argument to has() macro"),
+        ("duration('1x') > duration('1s')", "ERROR: <input>:1:10: invalid duration argument"),
+        ("timestamp('today') == timestamp('2024-01-01T00:00:00Z')", "invalid timestamp argument"),
+        ("self.s.matches('(')", "ERROR: <input>:1:16: invalid matches argument"),
         ("self.m.nope()", "undeclared reference to 'nope' (in container '')"),
         ("math.greatest(1, 2) == 2", "undeclared reference to 'math' (in container '')"),
         (

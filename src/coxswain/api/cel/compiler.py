@@ -6,10 +6,12 @@ cel-go's checker does, and what is wrong is taken for open so that the rest can 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from coxswain.api import patterns
 from coxswain.api.cel import costs, macros, running
 from coxswain.api.cel.costs import ANY_SIZE, MOST, ONE, Operand, Range, fixed
 from coxswain.api.cel.declarations import TYPE_NAMES, Overload, functions
@@ -36,7 +38,7 @@ from coxswain.api.cel.types import (
     show,
     substitute,
 )
-from coxswain.api.cel.values import Struct, TypeName
+from coxswain.api.cel.values import Struct, TypeName, parse_duration, parse_timestamp
 
 _LITERALS: Final = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", UInt: "uint"}
 
@@ -314,6 +316,16 @@ class Compiler:
             node, f"found no matching overload for '{name}' applied to '{start}({', '.join(shown)})'"
         )
 
+    def _check_literal(self, node: Node, name: str, member: bool) -> None:
+        """Constants that can never work are told before anything runs."""
+        check = _LITERAL_CHECKS.get(name)
+        if check is None or check[0] is not member or not isinstance(node.args[0].value, str):
+            return
+        try:
+            check[1](node.args[0].value)
+        except (CelError, re.error):
+            self.complain(node.args[0], f"invalid {name} argument")
+
     def _called(
         self,
         node: Node,
@@ -331,6 +343,7 @@ class Compiler:
             return _logic(name, result, operands)
         if name == "dyn":
             return Made(runs[0], DYN, operands[0].cost.plus(ONE), operands[0].extent, operands[0].entry)
+        self._check_literal(node, name, member)
         function = IMPLEMENTATIONS[name]
         only = found[0][0].id if len(found) == 1 else ""
         run: Run = partial(running.call, function, runs, costs.meter(name, only))
@@ -351,6 +364,12 @@ class Compiler:
         return Made(run, result, _total(operands).plus(cost), size, entry)
 
 
+#: Functions whose constant argument has to be good: with a target or without, and what judges it.
+_LITERAL_CHECKS: Final[Mapping[str, tuple[bool, Callable[[str], Any]]]] = {
+    "duration": (False, parse_duration),
+    "timestamp": (False, parse_timestamp),
+    "matches": (True, patterns.compiled),
+}
 _LOGIC: Final = frozenset({"_&&_", "_||_", "_?_:_"})
 
 
