@@ -88,13 +88,13 @@ async def measure(target: Target, nodes: int, before: int, pods: int) -> float:
     body = json.dumps(POD).encode()
     path = "/api/v1/namespaces/default/pods"
     await create_all(target, path, [body] * before)
-    await _until(counter, before)
+    await until(counter, before)
     measured = Counter()
     counter.seen = 0
     sampling = asyncio.create_task(_sample(counter, measured))
     started = time.monotonic()
     await create_all(target, path, [body] * pods)
-    await _until(counter, pods)
+    await until(counter, pods)
     print(f"{pods} pods in {time.monotonic() - started:.2f} s", file=sys.stderr)
     await asyncio.sleep(1.1)
     sampling.cancel()
@@ -109,7 +109,7 @@ async def _sample(source: Counter, into: Counter) -> None:
         into.samples.append((time.monotonic(), source.seen))
 
 
-async def _until(counter: Counter, count: int, patience: float = 120.0) -> None:
+async def until(counter: Counter, count: int, patience: float = 120.0) -> None:
     deadline = time.monotonic() + patience
     while counter.seen < count:
         if time.monotonic() > deadline:

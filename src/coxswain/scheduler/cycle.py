@@ -13,7 +13,7 @@ plugins that the kernel knows) go through ``_native.batch`` many at a time; the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -117,14 +117,24 @@ class Cycle:
             if at_once is not None:
                 return [at_once]
         outcomes: list[Placement | Failure] = []
-        nominated = self.nominator.node_of
-        for expected, run in groupby(pods, lambda pod: bool(nominated(pod.uid))):
-            for some in ([pod] for pod in run) if expected else (list(run),):
-                verdict = self.verdict(pods[0].template, profile)
-                placed = self._place(some, verdict)
-                outcomes += placed
-                outcomes += self._fail(verdict, some[len(placed) :], preempt=preempt)
+        for run in self._runs(pods):
+            verdict = self.verdict(pods[0].template, profile)
+            placed = self._place(run, verdict)
+            outcomes += placed
+            if len(placed) < len(run):
+                outcomes += self._fail(verdict, run[len(placed) :], preempt=preempt)
         return outcomes
+
+    def _runs(self, pods: Sequence[Pod]) -> Iterable[Sequence[Pod]]:
+        """Pods that may be decided in one go; those with a nomination one by one."""
+        if not len(self.nominator):
+            yield pods
+            return
+        for expected, run in groupby(pods, lambda pod: bool(self.nominator.node_of(pod.uid))):
+            if expected:
+                yield from ([pod] for pod in run)
+            else:
+                yield list(run)
 
     def _place(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
         # A template's first pod is scored on its sample; from the second on, arrays over all rows pay.
