@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from apiserver.core_support import ADMIN, Cluster, cluster
+from apiserver.webhook_server import raw, webhook_server
 from coxswain.api.errors import ApiError
 from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS
 from coxswain.api.names import GVR, Object
@@ -373,3 +375,34 @@ async def test_the_storage_version_may_change() -> None:
         assert touched["spec"]["size"] == "3x4"
         found = await c.do("get", DEFINITIONS, "boats.h.example.com", namespace="")
         assert found["status"]["storedVersions"] == ["v1", "v2"]
+
+
+async def established(c: Cluster) -> None:
+    """Wait until the definition is served."""
+    async with c.pipeline.watch_events(Call("watch", DEFINITIONS), ADMIN) as stream:
+        async for batch in stream:
+            if any(b'"type":"Established"' in event.raw for event in batch):
+                return
+
+
+async def test_a_real_https_webhook_is_asked(tmp_path: Path) -> None:
+    def answer(review: Object) -> bytes:
+        asked = review["request"]
+        made = [convert(obj, asked["desiredAPIVersion"]) for obj in asked["objects"]]
+        response = {"uid": asked["uid"], "convertedObjects": made, "result": {"status": "Success"}}
+        body = {"kind": "ConversionReview", "apiVersion": review["apiVersion"], "response": response}
+        return raw("200 OK", orjson.dumps(body))
+
+    async with webhook_server(tmp_path) as server, cluster() as c:
+        controller = Controller(c.pipeline, ADMIN)
+        task = asyncio.get_running_loop().create_task(controller.run())
+        try:
+            made = definition()
+            made["spec"]["conversion"]["webhook"]["clientConfig"] = server.on("/convert", answer)
+            await c.do("create", DEFINITIONS, body=made, namespace="")
+            await established(c)
+            await c.do("create", V2, body=new("a"))
+            assert (await c.do("get", V1, "a"))["spec"] == {"size": "5x6", "note": "new"}
+            assert [path for path, _ in server.asked] == ["/convert"] * len(server.asked)
+        finally:
+            await cancel_and_wait(task)
