@@ -108,6 +108,8 @@ def decode_apply(body: bytes, field_validation: FieldValidation | str = "Warn") 
 
     Only keys given twice are looked for; types and unknown fields are for apply to tell. Raises BadRequest.
     """
+    if body[:1] == b"{" and (sent := _plain_json(body)) is not None:
+        return Decoded(sent, [], GVK.of(sent))
     from coxswain.api import yamlio
 
     try:
@@ -128,6 +130,18 @@ def decode_apply(body: bytes, field_validation: FieldValidation | str = "Warn") 
 
 
 _CONVERTING: Final = "error converting YAML to JSON: "
+
+
+def _plain_json(body: bytes) -> Object | None:
+    """A body that is JSON without repeated keys, which is read many times faster than YAML; else None."""
+    try:
+        obj: Object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    _check_depth(obj, body)
+    state = walk.Walk(False)
+    state.count(obj)
+    return obj if state.keys == walk.count_keys(body) else None
 
 
 def check_types(obj: Object, gvk: GVK) -> None:

@@ -99,13 +99,15 @@ def _unfit(ctx: Context, patched: Object, error: errors.BadRequest) -> errors.In
 
 
 async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) -> Reply:
-    applied = _applied_object(ctx)
+    sent = codec.decode_apply(ctx.body, "Warn")
+    applied = _applied_object(ctx, sent.obj)
+    twice = sent.warnings
     entry = ctx.entry
     assert entry.cache is not None
     if entry.cache.get(ctx.namespace, ctx.name) is None:
         if door.subresource:
             raise errors.not_found(entry.gvr, ctx.name)
-        merged = _made(ctx, None, applied, options)
+        merged = _made(ctx, None, applied, options, twice)
         if uid := merged["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise errors.conflict(entry.gvr, ctx.name, why)
@@ -118,7 +120,7 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
         newest = existing["metadata"].pop("resourceVersion", None)
         # What conforming does to the merged object must not reach what a further attempt starts from.
         again = orjson.loads(orjson.dumps(applied))
-        merged = _made(ctx, existing, again, options)
+        merged = _made(ctx, existing, again, options, twice)
         _keep_times(merged, existing)
         merged["metadata"]["resourceVersion"] = (applied.get("metadata") or {}).get(
             "resourceVersion"
@@ -129,9 +131,8 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
     return object_reply(ctx, 200, raw)
 
 
-def _applied_object(ctx: Context) -> Object:
+def _applied_object(ctx: Context, applied: Object) -> Object:
     """The configuration as it was sent, zero values and nulls included. Raises ``BadRequest``."""
-    applied = codec.decode_apply(ctx.body, "Ignore").obj
     wanted = ctx.entry.gvk
     kind, version = applied.get("kind") or wanted.kind, applied.get("apiVersion") or wanted.api_version
     if version != wanted.api_version:
@@ -147,13 +148,19 @@ def _applied_object(ctx: Context) -> Object:
     return {**applied, "kind": kind, "apiVersion": version}
 
 
-def _made(ctx: Context, live: Object | None, applied: Object, options: WriteOptions) -> Object:
-    """The merged object as if it had been sent whole: of the right types, canonical, with defaults."""
+def _made(
+    ctx: Context, live: Object | None, applied: Object, options: WriteOptions, twice: list[str]
+) -> Object:
+    """The merged object as if it had been sent whole: of the right types, canonical, with defaults.
+
+    ``twice``: complaints about keys that the configuration gives twice, which are told after all others.
+    """
     merged = merge_applied(ctx, live, applied, options)
     owners = merged["metadata"].pop("managedFields", None)
-    if options.field_validation != "Ignore":
-        warnings = codec.decode_apply(ctx.body, options.field_validation).warnings
-        ctx.warnings.extend(warning for warning in warnings if warning not in ctx.warnings)
+    if twice and options.field_validation == "Strict":
+        raise errors.BadRequest(f"error strict decoding patch: {twice[0]}")
+    if twice and options.field_validation == "Warn":
+        ctx.warnings.extend(warning for warning in twice if warning not in ctx.warnings)
     merged = decoding.conform(
         ctx, merged, "Ignore" if ctx.entry.type is not None else options.field_validation
     )
