@@ -58,7 +58,7 @@ class Identity:
     tokens: TokenMaker
     issuer: Issuer
     authorities: tuple[bytes, ...] = ()
-    webhook: WebhookAuthorizer | None = None
+    webhooks: tuple[WebhookAuthorizer, ...] = ()
     asks: bool = False
 
     def pipeline(self, core: Core, *, kubelets: KubeletClient | None = None) -> Pipeline:
@@ -68,8 +68,8 @@ class Identity:
     async def close(self) -> None:
         """Close connections to those who are asked. Idempotent."""
         await self.authenticator.close()
-        if self.webhook is not None:
-            await self.webhook.close()
+        for webhook in self.webhooks:
+            await webhook.close()
 
 
 def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
@@ -93,11 +93,9 @@ def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
             anonymous_paths=outside.paths,
         ),
     )
-    more = _modes(config.identity.authorization)
-    authorizer = Authorizer(
-        lookup, modes=config.identity.authorization.modes, more=more, pods_of=pods_by_node(registry)
-    )
-    webhook = more.get("Webhook")
+    modes, more = _modes(config.identity.authorization)
+    authorizer = Authorizer(lookup, modes=modes, more=more, pods_of=pods_by_node(registry))
+    webhooks = tuple(mode for mode in more.values() if isinstance(mode, WebhookAuthorizer))
     bounds = settings.service_accounts
     return Identity(
         authenticator,
@@ -106,8 +104,8 @@ def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
         TokenMaker(accounts, lookup, max_seconds=bounds.max_expiration, extend=bounds.extend_expiration),
         issuer,
         trust.authorities,
-        webhook if isinstance(webhook, WebhookAuthorizer) else None,
-        bool(outside.tokens) or webhook is not None,
+        webhooks,
+        bool(outside.tokens or webhooks),
     )
 
 
@@ -202,8 +200,13 @@ def _keys(issuer: str, ca: bytes, discovery_url: str = "") -> ProviderKeys:
     return ProviderKeys(issuer, Peer(Config(issuer, authority=ca)), discovery_url=discovery_url)
 
 
-def _modes(settings: AuthorizationSettings) -> dict[str, Mode]:
-    """The authorizers that need files of their own."""
+def _modes(settings: AuthorizationSettings) -> tuple[tuple[str, ...], dict[str, Mode]]:
+    """The modes in their order, and the authorizers among them that need files of their own."""
+    if settings.configuration_file is not None:
+        from coxswain.apiserver.authz import configuration
+
+        named, webhooks = configuration.load(settings.configuration_file)
+        return named, dict(webhooks)
     modes = settings.modes
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown or not modes:
@@ -223,7 +226,7 @@ def _modes(settings: AuthorizationSettings) -> dict[str, Mode]:
         found["ABAC"] = Abac.load(settings.policy_file)
     if "Webhook" in modes:
         found["Webhook"] = WebhookAuthorizer(settings.webhook)
-    return found
+    return modes, found
 
 
 def pods_by_node(registry: Registry) -> PodsOf:

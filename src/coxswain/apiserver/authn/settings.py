@@ -105,6 +105,8 @@ class AuthorizationSettings:
     """``--authorization-policy-file`` of mode ABAC."""
     webhook: WebhookSettings = field(default_factory=lambda: WebhookSettings(cache_ttl=300.0))
     """``--authorization-webhook-*`` of mode Webhook."""
+    configuration_file: Path | None = None
+    """``--authorization-config``: an AuthorizationConfiguration, instead of the modes and the webhook above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 It gets a SubjectAccessReview and answers allowed, denied, or neither, which leaves it to the next authorizer.
 Answers are remembered, good ones for ``cache_ttl`` seconds, others for ``refusal_ttl``. A server that does not
-answer has no opinion: what the other authorizers do not allow stays forbidden.
+answer has no opinion, so what the other authorizers do not allow stays forbidden; or, where that is configured, it
+denies. Conditions say which requests concern it at all.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
+from coxswain.api.cel.values import EvaluationError
 from coxswain.api.names import Object
 from coxswain.apiserver.asking import Peer, Remembered
 from coxswain.apiserver.authn.settings import WebhookSettings
@@ -22,6 +25,11 @@ from coxswain.client.interface import UserInfo
 log = logging.getLogger(__name__)
 
 GROUP = "authorization.k8s.io"
+
+#: Whether a request, as the review's spec, concerns the webhook. May raise ``EvaluationError``.
+Condition = Callable[[Object], Any]
+
+_NO_OPINION = Decision(False)
 #: Longer questions are asked anew every time (Kubernetes' bound for what a caller controls).
 MAX_CONTROLLED = 10_000
 
@@ -29,13 +37,22 @@ MAX_CONTROLLED = 10_000
 class WebhookAuthorizer:
     """Decides by what the webhook says; ``authorize`` raises ``Pending`` where it has to be asked."""
 
-    def __init__(self, settings: WebhookSettings, peer: Peer | None = None) -> None:
-        """Raises ``ConfigurationError``."""
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        peer: Peer | None = None,
+        *,
+        conditions: tuple[Condition, ...] = (),
+        deny: bool = False,
+    ) -> None:
+        """``deny``: what cannot be found out is denied. Raises ``ConfigurationError``."""
         if settings.version not in ("v1", "v1beta1"):
             raise ConfigurationError(f"--authorization-webhook-version {settings.version}: v1 or v1beta1")
         if settings.config_file is None and peer is None:
             raise ConfigurationError("authorization mode Webhook needs --authorization-webhook-config-file")
         self._settings = settings
+        self._conditions = conditions
+        self._deny = deny
         self._peer = peer or Peer.of(settings.config_file, timeout=settings.timeout)  # type: ignore[arg-type]
         self._known: Remembered[Decision] = Remembered(8192)
 
@@ -45,9 +62,27 @@ class WebhookAuthorizer:
         who = (user.name, user.groups, user.uid, tuple(sorted(user.extra.items())))
         key = (who, *attributes[1:])
         decision = self._known.get(key)
+        if decision is None and self._conditions:
+            skipped = self._skipped(attributes)
+            if skipped is not None:
+                return skipped
         if decision is None:
             raise self._known.wait_for(key, lambda: self._review(attributes))
         return decision
+
+    def _skipped(self, attributes: Attributes) -> Decision | None:
+        """The decision without the webhook, where a condition does not hold or cannot be judged."""
+        spec = _spec(attributes, "groups")
+        failure = ""
+        for condition in self._conditions:
+            try:
+                if condition(spec) is not True:
+                    return _NO_OPINION
+            except EvaluationError as error:
+                failure = failure or str(error)
+        if not failure:
+            return None
+        return Decision(False, denied=self._deny, error=f"a match condition failed: {failure}")
 
     def rules(self, user: UserInfo, namespace: str) -> tuple[list[Rule], str]:
         """Unknown: a webhook is asked for one request at a time."""
@@ -61,7 +96,8 @@ class WebhookAuthorizer:
             answer = await self._peer.post(review)
         except ResourceUnavailable as error:
             log.warning("authorization webhook: %s", error)
-            return Decision(False, error="the authorization webhook does not answer"), 0.0
+            why = "the authorization webhook does not answer"
+            return Decision(False, denied=self._deny, error=why), 0.0
         decision = _decision(answer.get("status"))
         seconds = self._settings.cache_ttl if decision.allowed else self._settings.refusal_ttl
         return decision, 0.0 if _controlled(attributes) > MAX_CONTROLLED else seconds

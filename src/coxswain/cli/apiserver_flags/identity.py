@@ -186,9 +186,15 @@ def _authorization(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--authorization-mode",
         type=_names,
-        default=("Node", "RBAC"),
+        default=None,
         metavar="A,B",
         help="Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; asked in this order (default Node,RBAC)",
+    )
+    group.add_argument(
+        "--authorization-config",
+        type=Path,
+        metavar="FILE",
+        help="AuthorizationConfiguration, not the flags below",
     )
     group.add_argument(
         "--authorization-policy-file",
@@ -296,8 +302,15 @@ def _request_header_of(args: argparse.Namespace) -> RequestHeaderSettings:
 def _authorization_of(args: argparse.Namespace) -> AuthorizationSettings:
     from coxswain.apiserver.authn.settings import AuthorizationSettings
 
+    if args.authorization_config is not None and (
+        args.authorization_mode or args.authorization_policy_file or args.authorization_webhook_config_file
+    ):
+        raise ConfigurationError("--authorization-config excludes the other flags of authorization")
     return AuthorizationSettings(
-        args.authorization_mode, args.authorization_policy_file, _authorization_webhook(args)
+        args.authorization_mode or AuthorizationSettings().modes,
+        args.authorization_policy_file,
+        _authorization_webhook(args),
+        args.authorization_config,
     )
 
 
