@@ -41,7 +41,7 @@ _MODULES = {
     "node.k8s.io": ("cluster",),
     "admissionregistration.k8s.io": ("admission",),
     "certificates.k8s.io": ("certificates",),
-    "apiregistration.k8s.io": ("certificates",),
+    "apiregistration.k8s.io": ("apiservices",),
     "apiextensions.k8s.io": ("definitions",),
     "flowcontrol.apiserver.k8s.io": ("flowcontrol",),
     "resource.k8s.io": ("dra",),

@@ -1,4 +1,4 @@
-"""Certificate signing requests, and registrations of aggregated APIs."""
+"""Certificate signing requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coxswain.api.fields import (
     too_long,
 )
 from coxswain.api.names import Object
-from coxswain.api.validation.formats import Check, Complaints, dns_label, dns_subdomain, path_segment
+from coxswain.api.validation.formats import Check, Complaints, dns_label, dns_subdomain
 from coxswain.api.validation.rules import Rules
 
 _USAGES = (
@@ -201,37 +201,8 @@ def _is_certificate_request(text: str) -> bool:
     )
 
 
-def _validate_service(service: Object, errors: Errors) -> None:
-    spec = service.get("spec") or {}
-    name = (service.get("metadata") or {}).get("name") or ""
-    version, group = spec.get("version") or "", spec.get("group") or ""
-    wanted = f"{version}.{group}"
-    if name != wanted:
-        errors.append(invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"'))
-    if not version:
-        errors.append(required("spec.version"))
-    if (spec.get("groupPriorityMinimum") or 0) not in range(1, 20001):
-        why = "must be positive and less than 20000"
-        errors.append(invalid("spec.groupPriorityMinimum", spec.get("groupPriorityMinimum") or 0, why))
-    if (spec.get("versionPriority") or 0) not in range(1, 1001):
-        why = "must be positive and less than 1000"
-        errors.append(invalid("spec.versionPriority", spec.get("versionPriority") or 0, why))
-    reference = spec.get("service")
-    if reference is None:
-        if spec.get("caBundle") or spec.get("insecureSkipTLSVerify"):
-            why = "local APIServices may not set insecureSkipTLSVerify or caBundle"
-            errors.append(invalid("spec.insecureSkipTLSVerify", bool(spec.get("insecureSkipTLSVerify")), why))
-        return
-    for field in ("namespace", "name"):
-        if not reference.get(field):
-            errors.append(required(f"spec.service.{field}"))
-
-
 RULES = {
     ("certificates.k8s.io", "CertificateSigningRequest"): Rules(
         validate=_validate_request, status=_validate_status, name_check=_any_name, namespaced=False
-    ),
-    ("apiregistration.k8s.io", "APIService"): Rules(
-        validate=_validate_service, name_check=path_segment, namespaced=False, strict_finalizers=False
     ),
 }
