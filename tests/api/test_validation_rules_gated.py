@@ -270,3 +270,12 @@ def test_a_certificate_is_given_once() -> None:
         "may not add a condition of type",
     )
     check_status_refused(CSR, row)
+
+
+def test_changes_of_a_driver_are_counted_from_the_first() -> None:
+    driver = make("storage.k8s.io/v1", "CSIDriver", namespace="", spec={"attachRequired": True})
+    old = created(driver)
+    assert "generation" not in old["metadata"]
+    new = edited(old, {"spec.requiresRepublish": True})
+    strategy.prepare_for_update(new, old, GVK.of(driver))
+    assert new["metadata"]["generation"] == 1

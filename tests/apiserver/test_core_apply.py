@@ -94,6 +94,13 @@ async def test_configurations_of_another_version_are_refused() -> None:
         obj = {**deployment("d"), "apiVersion": "apps/v1beta1"}
         with pytest.raises(errors.BadRequest, match="Incorrect version specified in apply patch"):
             await apply(c, DEPLOYMENTS, obj)
+        for missing, words in (
+            ("apiVersion", "patch version: , expected: apps/v1"),
+            ("kind", "no corresponding type"),
+        ):
+            obj = {name: value for name, value in deployment("d").items() if name != missing}
+            with pytest.raises(errors.BadRequest, match=words):
+                await apply(c, DEPLOYMENTS, obj)
 
 
 async def test_keys_given_twice_are_refused_or_told() -> None:

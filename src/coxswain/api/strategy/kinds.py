@@ -157,6 +157,12 @@ def _restore_status(new: Object, old: Object) -> None:
         new.pop("status", None)
 
 
+def _update_csi_driver(new: Object, old: Object) -> None:
+    """Changes are counted, though a new driver has no generation yet."""
+    if (new.get("spec") or {}) != (old.get("spec") or {}):
+        new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+
+
 def _create_lease(lease: Object) -> None:
     # Coordinated leader election is off by default.
     for field in ("strategy", "preferredHolder"):
@@ -269,9 +275,10 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ),
     ("node.k8s.io", "RuntimeClass"): _PLAIN,
     ("storage.k8s.io", "VolumeAttachment"): _STATUS_ONLY,
+    ("storage.k8s.io", "CSIDriver"): Strategy(update=_update_csi_driver),
     **{
         ("storage.k8s.io", kind): _PLAIN
-        for kind in ("StorageClass", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttributesClass")
+        for kind in ("StorageClass", "CSINode", "CSIStorageCapacity", "VolumeAttributesClass")
     },
     (_ADMISSION, "ValidatingWebhookConfiguration"): _WEBHOOKS,
     (_ADMISSION, "MutatingWebhookConfiguration"): _WEBHOOKS,

@@ -134,12 +134,14 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions, door: Door) ->
 def _applied_object(ctx: Context, applied: Object) -> Object:
     """The configuration as it was sent, zero values and nulls included. Raises ``BadRequest``."""
     wanted = ctx.entry.gvk
-    kind, version = applied.get("kind") or wanted.kind, applied.get("apiVersion") or wanted.api_version
+    kind, version = applied.get("kind") or "", applied.get("apiVersion") or ""
     if version != wanted.api_version:
         raise errors.BadRequest(
             f"Incorrect version specified in apply patch. Specified patch version: {version}, "
             f"expected: {wanted.api_version}"
         )
+    if not kind:
+        raise errors.BadRequest(f"no corresponding type for {wanted.group}/{wanted.version}, Kind=")
     if kind != wanted.kind:
         raise errors.BadRequest(
             f'{kind} in version "{wanted.version}" cannot be handled as a {wanted.kind}: '
