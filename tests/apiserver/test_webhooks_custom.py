@@ -10,14 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
+from apiserver import test_custom_resources_conversion as conversions
 from apiserver.core_support import ADMIN, Cluster, cluster
 from apiserver.test_custom_resources import BOATS, OLD_BOATS, Harbor, boat, definition, version
 from apiserver.test_webhooks import add, configure, hook
 from apiserver.webhook_server import patched
 from coxswain.api import errors
+from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS
 from coxswain.apiserver.admission.webhooks.client import Target
 from coxswain.apiserver.admission.webhooks.hooks import MUTATING, VALIDATING
 from coxswain.apiserver.customresources.controller import Controller
+from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 
 
@@ -114,3 +117,35 @@ async def test_status_and_deletion_are_judged_by_their_own_rules() -> None:
             ("DELETE", None),
         ]
         assert answering.asked[1]["oldObject"]["spec"]["oars"] == 6
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("kind", [MUTATING, VALIDATING])
+async def test_versions_that_another_webhook_converts(kind: Any) -> None:
+    answering, converting = Answering(), conversions.Webhook()
+    if kind == MUTATING:
+        answering.answer = lambda review: patched(
+            {
+                "op": "replace",
+                "path": "/spec/size",
+                "value": review["request"]["object"]["spec"]["size"] + "0",
+            }
+        )
+    async with cluster(caller=answering) as c:
+        controller = Controller(c.pipeline, ADMIN, caller=converting)
+        controller.start()
+        task = asyncio.get_running_loop().create_task(controller.run())
+        try:
+            await c.do("create", CUSTOM_RESOURCE_DEFINITIONS, body=conversions.definition(), namespace="")
+            await clock.sleep(1)
+            await configure(c, kind, hook("x.b.c", CLIENT, rules=rules("CREATE", "UPDATE")))
+            made = await c.do("create", conversions.V2, body=conversions.new("argo", 5, 6))
+            assert len(answering.asked) == 1
+            assert answering.asked[0]["object"]["spec"]["size"] == "5x6"
+            assert made["spec"]["width"] == (60 if kind == MUTATING else 6)
+            made["spec"]["length"] = 7
+            made = await c.do("update", conversions.V2, "argo", made)
+            assert answering.asked[-1]["oldObject"]["apiVersion"] == "h.example.com/v1"
+            assert made["spec"]["length"] == 7
+        finally:
+            await cancel_and_wait(task)

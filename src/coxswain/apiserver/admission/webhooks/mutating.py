@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
@@ -22,6 +23,7 @@ from coxswain.apiserver.admission.webhooks.hooks import MUTATING, Hook, HookSour
 from coxswain.apiserver.admission.webhooks.matching import Invocation, Matcher
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
 from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.pending import decided
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class MutatingAdmissionWebhook(Plugin):
         if request.reinvoked and rounds.output and rounds.output != _image(request.object):
             rounds.changed()  # by the plugins that ran again before this one
         for place, hook in hooks:
-            found = self._matcher.invocation(place, hook, request)
+            found = await decided(partial(self._matcher.invocation, place, hook, request))
             if found is None or (request.reinvoked and hook.uid not in rounds.again):
                 continue
             changed = await self._ask(found, request)
@@ -98,7 +100,7 @@ class MutatingAdmissionWebhook(Plugin):
             log.warning("Failed calling webhook, failing open %s: %s", hook.name, failure)
             request.annotations[f"failed-open.mutation.{key}"] = hook.name
             return False
-        changed = self._apply(found, request, said.patch) if said.patch else False
+        changed = bool(said.patch) and await decided(partial(self._apply, found, request, said.patch))
         note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
         request.annotations[f"mutation.{key}"] = orjson.dumps(note).decode()
         return changed

@@ -18,6 +18,7 @@ from coxswain.apiserver.admission.webhooks.hooks import VALIDATING, HookSource
 from coxswain.apiserver.admission.webhooks.matching import Invocation, Matcher
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
 from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.pending import Pending, decided
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,21 @@ class ValidatingAdmissionWebhook(Plugin):
         return bool(self._hooks.concerned(operation, resource, subresource, others))
 
     def validate(self, request: Request) -> Awaitable[None] | None:
-        others = self._versions.equivalents(request.resource)
-        found = [
-            invocation
-            for place, hook in self._hooks.concerned(
-                request.operation, request.resource, request.subresource, others
-            )
-            if (invocation := self._matcher.invocation(place, hook, request)) is not None
-        ]
+        try:
+            found = self._invocations(request)
+        except Pending:
+            return self._find_and_ask(request)
         return self._ask_all(found, request) if found else None
+
+    def _invocations(self, request: Request) -> list[Invocation]:
+        others = self._versions.equivalents(request.resource)
+        hooks = self._hooks.concerned(request.operation, request.resource, request.subresource, others)
+        found = (self._matcher.invocation(place, hook, request) for place, hook in hooks)
+        return [invocation for invocation in found if invocation is not None]
+
+    async def _find_and_ask(self, request: Request) -> None:
+        """The same where a conversion or an authorizer has to be waited for first."""
+        await self._ask_all(await decided(lambda: self._invocations(request)), request)
 
     async def _ask_all(self, found: list[Invocation], request: Request) -> None:
         if len(found) == 1:
