@@ -157,6 +157,13 @@ def _restore_status(new: Object, old: Object) -> None:
         new.pop("status", None)
 
 
+def _update_node(new: Object, old: Object) -> None:
+    _restore_status(new, old)
+    if (old.get("spec") or {}).get("configSource") is None:
+        # Kubelets take no configuration from here any more.
+        (new.get("spec") or {}).pop("configSource", None)
+
+
 def _update_csi_driver(new: Object, old: Object) -> None:
     """Changes are counted, though a new driver has no generation yet."""
     if (new.get("spec") or {}) != (old.get("spec") or {}):
@@ -225,7 +232,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("", "Service"): Strategy(has_status=True, create=create_service, update=update_service),
     ("", "ReplicationController"): Strategy(has_status=True, generation=True, pod_spec=_TEMPLATE),
     ("", "Namespace"): Strategy(has_status=True, create=_create_namespace, update=_update_namespace),
-    ("", "Node"): Strategy(update=_restore_status),
+    ("", "Node"): Strategy(update=_update_node),
     ("", "PersistentVolume"): Strategy(
         has_status=True, create=_create_persistent_volume, status=_status_persistent_volume
     ),

@@ -54,6 +54,7 @@ def _entry(definition: Object, version: Version, converter: Converter | None) ->
         custom=True,
         conform=version.schema.conform,
         columns=version.columns,
+        deprecation=version.warning,
         scale=version.scale,
     )
 

@@ -24,7 +24,6 @@ class CustomRules:
         self._namespaced = version.resource.namespaced
         self._status = version.status
         self._scale = version.scale
-        self._warnings = [version.warning] if version.warning else []
 
     def rules(self) -> Rules:
         """As the registry's entries have them."""
@@ -36,7 +35,7 @@ class CustomRules:
             validate_create=self.validate_create,
             validate_update=self.validate_update,
             validate_status_update=self.validate_status_update,
-            warnings=lambda obj: list(self._warnings),
+            warnings=lambda obj: [],
         )
 
     # -- strategy
