@@ -61,6 +61,8 @@ _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
 _NO_RESOURCE = GVR("", "", "")
 #: Bytes of lists that begin in one turn of the loop: some milliseconds' worth.
 _PACE_BYTES = 8 << 20
+#: Requests that are sent away in one turn of the loop.
+_PACE_REFUSALS = 32
 #: Lists of at least this many bytes are paced, and hold their seats until they are read.
 _LONG_LIST = 256 << 10
 
@@ -134,6 +136,7 @@ class RestServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = gate or InFlightLimits(limits.max_in_flight, limits.max_mutating_in_flight)
         self._pacer = Pacer(self._loop, _PACE_BYTES)
+        self._refusals = Pacer(self._loop, _PACE_REFUSALS)
         self._stopping = False
         self.port = serving.port
         #: Answers what nodes, pods, services and extension servers are asked.
@@ -330,24 +333,25 @@ class RestServer:
             self._admit(exchange, flow, NARROW, begin)
             return
         if self._server is not None and self._server.unread > self._serving.max_unread_bytes:
-            raise _too_many()
+            self._turn_away(exchange)
+            return
         width = self._gate.width_of_list(size, flow)
         self._admit(exchange, flow, width, partial(self._pacer.submit, size, begin))
 
     def _admit(self, exchange: Exchange, flow: Flow, width: Width, begin: Callable[[], object]) -> None:
-        """Begin, now or in its turn. Raises ``TooManyRequests``."""
+        """Begin, now or in its turn, or send it away."""
         try:
             ticket = flow.admit(width, exchange.started, begin, partial(self._turn_away, exchange))
         except errors.TooManyRequests:
-            metrics.REJECTED.inc()
-            raise
+            self._turn_away(exchange)
+            return
         exchange.ticket = ticket
         if ticket.started is None:
             exchange.request.on_lost = partial(self._gate.cancel, ticket, flow)
 
     def _turn_away(self, exchange: Exchange) -> None:
-        """It waited too long."""
-        self._fail(exchange, _too_many())
+        """Answer 429: a few in a turn of the loop, or all else would wait while thousands are sent away."""
+        self._refusals.submit(1, partial(self._fail, exchange, _too_many()))
 
     def _finish(self, exchange: Exchange) -> None:
         """Give the seats back."""
