@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -65,6 +66,7 @@ async def cluster(
     ring_events: int = 1000,
     watch: WatchSettings | None = None,
     caller: Caller | None = None,
+    config_file: Path | None = None,
 ) -> AsyncIterator[Cluster]:
     """A running pipeline with the namespace ``default``."""
     own = store or MemoryStore()
@@ -74,7 +76,12 @@ async def cluster(
     await storage.start()
     authorizer = Authorizer(registry.lookup)
     chain = default_chain(
-        registry.lookup, authorizer, disable=("ServiceAccount",), registry=registry, caller=caller
+        registry.lookup,
+        authorizer,
+        disable=("ServiceAccount",),
+        registry=registry,
+        caller=caller,
+        config_file=config_file,
     )
     core = Core(
         storage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +221,40 @@ async def test_every_quota_counts() -> None:
         await asyncio.gather(*(running.call("create", CONFIGMAPS, body=configmap(f"c{n}")) for n in range(5)))
         assert await used(running, "a") == {"count/configmaps": "2"}
         assert await used(running, "b") == {"configmaps": "2"}
+
+
+LIMITED = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchScopes: [{scopeName: PriorityClass, operator: In, values: [high]}]
+    - resource: configmaps
+      matchContains: [count/configmaps]
+"""
+
+
+async def test_what_is_limited_by_default_needs_a_quota(tmp_path: Path) -> None:
+    path = tmp_path / "admission.yaml"
+    path.write_text(LIMITED)
+    async with cluster(config_file=path) as running:
+        high = {"metadata": {"name": "high"}, "value": 7}
+        await running.do("create", GVR("scheduling.k8s.io", "v1", "priorityclasses"), body=high, namespace="")
+        await running.do("create", PODS, body=pod("low"))
+        with pytest.raises(errors.Forbidden) as refused:
+            await running.do("create", PODS, body=pod("a", priorityClassName="high"))
+        assert refused.value.message == (
+            'pods "a" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [high]}]'
+        )
+        with pytest.raises(errors.Forbidden, match="insufficient quota to consume: count/configmaps"):
+            await running.do("create", CONFIGMAPS, body=configmap("a"))
+        chosen = {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}
+        await limit(running, {"pods": "1"}, name="high", scopeSelector=chosen)
+        await limit(running, {"count/configmaps": "1"})
+        await running.do("create", PODS, body=pod("a", priorityClassName="high"))
+        await running.do("create", CONFIGMAPS, body=configmap("a"))

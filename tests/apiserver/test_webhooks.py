@@ -402,6 +402,21 @@ async def test_reinvocation(tmp_path: Path) -> None:
         assert server.reviews("/first")[1]["object"]["metadata"]["labels"] == {"late": "yes"}
 
 
+async def test_what_a_webhook_adds_is_completed_by_the_other_plugins(tmp_path: Path) -> None:
+    async with world(tmp_path) as (running, server):
+        limits = [{"type": "Container", "defaultRequest": {"cpu": "100m"}, "default": {"cpu": "1"}}]
+        ranges = GVR("", "v1", "limitranges")
+        await running.do("create", ranges, body={"metadata": {"name": "l"}, "spec": {"limits": limits}})
+        client = server.on(
+            "/m", lambda review: patched(add("/spec/containers/-", {"name": "side", "image": "s"}))
+        )
+        await configure(running, MUTATING, hook("m.b.c", client, rules=[rule("pods")]))
+        made = await running.do("create", PODS, body=pod("a"))
+        side = made["spec"]["containers"][1]
+        assert side["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}
+        assert len(made["spec"]["containers"]) == 2 and len(server.asked) == 1
+
+
 async def test_no_second_round_where_nothing_changed(tmp_path: Path) -> None:
     async with world(tmp_path) as (running, server):
         same = server.on("/m", lambda review: patched({"op": "test", "path": "/kind", "value": "ConfigMap"}))

@@ -12,7 +12,7 @@ plugins:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from coxswain.api import yamlio
 from coxswain.api.fields import quote
 from coxswain.apiserver.admission.pod_security import configuration as pod_security
 from coxswain.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
+from coxswain.apiserver.admission.quota import limited
+from coxswain.apiserver.admission.quota.limited import Limited
 from coxswain.base.errors import ConfigurationError
 
 KIND = "AdmissionConfiguration"
@@ -31,6 +33,7 @@ class AdmissionConfiguration:
     """What the plugins are told; those not named keep to their defaults."""
 
     pod_security: PodSecurityConfiguration = field(default_factory=PodSecurityConfiguration)
+    limited: tuple[Limited, ...] = ()
 
 
 def load(path: Path) -> AdmissionConfiguration:
@@ -48,13 +51,21 @@ def load(path: Path) -> AdmissionConfiguration:
         configuration = _of_plugin(path, plugin)
         if configuration is None:
             continue
-        if name != "PodSecurity":
-            raise ConfigurationError(f"{path}: the admission plugin {quote(name)} takes no configuration")
         try:
-            told = AdmissionConfiguration(pod_security.parse(configuration))
+            told = _told(told, name, configuration)
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from None
     return told
+
+
+def _told(
+    told: AdmissionConfiguration, name: str, configuration: Mapping[str, Any]
+) -> AdmissionConfiguration:
+    if name == "PodSecurity":
+        return replace(told, pod_security=pod_security.parse(configuration))
+    if name == "ResourceQuota":
+        return replace(told, limited=limited.parse(configuration))
+    raise ConfigurationError(f"the admission plugin {quote(name)} takes no configuration")
 
 
 def _of_plugin(path: Path, plugin: Mapping[str, Any]) -> Mapping[str, Any] | None:

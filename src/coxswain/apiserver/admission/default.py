@@ -90,7 +90,7 @@ def default_chain(
         *mutating,
         *validating_policies,
         *validating,
-        ResourceQuota(lookup, _ledger(lookup, registry)),
+        ResourceQuota(lookup, _ledger(lookup, registry), told.limited),
     ]
     known = {plugin.NAME for plugin in plugins} | OPTIONAL.keys() | _OUTSIDE
     unknown = (set(disable) | set(enable)) - known

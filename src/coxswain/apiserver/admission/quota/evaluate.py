@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from coxswain.api.names import GVR, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES, Object
 from coxswain.api.quantity import Quantity
 from coxswain.api.quota import charges, names
 from coxswain.api.quota.pods import Usage
 from coxswain.api.quota.scopes import in_scopes
+from coxswain.apiserver.admission.quota.limited import Limited, uncovered
 from coxswain.apiserver.admission.request import Request
 
 QUOTAS = GVR("", "v1", "resourcequotas")
@@ -26,8 +27,13 @@ def is_charged(operation: str, resource: GVR, subresource: str) -> bool:
     return operation == "UPDATE" and (resource, subresource) in _CHANGING
 
 
-def additions(request: Request, quotas: Iterable[Object]) -> dict[str, Usage]:
-    """What the request adds to each quota that it changes, by the quota's name. Raises ``Forbidden``."""
+def additions(
+    request: Request, quotas: Iterable[Object], limited: Sequence[Limited] = ()
+) -> dict[str, Usage]:
+    """What the request adds to each quota that it changes, by the quota's name. Raises ``Forbidden``.
+
+    ``limited`` are the resources of this kind that may be used only where some quota counts them.
+    """
     obj = request.object or {}
     source = request.resource.group_resource
     scopes = charges.scopes(source, obj)
@@ -45,9 +51,13 @@ def additions(request: Request, quotas: Iterable[Object]) -> dict[str, Usage]:
                 f"status unknown for quota: {name}, resources: {','.join(sorted(limits))}"
             )
         interesting.append((name, quota))
-    if not interesting:
+    if not interesting and not limited:
         return {}
     added = _added(request, source)
+    if limited and added:
+        why = uncovered(limited, scopes, added, [quota for _, quota in interesting])
+        if why:
+            raise request.forbidden(why)
     found = {name: _checked(request, quota, added) for name, quota in interesting}
     return {name: usage for name, usage in found.items() if usage}
 

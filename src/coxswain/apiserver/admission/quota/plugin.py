@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 
 from coxswain.api import errors
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.quota.evaluate import QUOTAS, additions, is_charged
 from coxswain.apiserver.admission.quota.ledger import Ledger
+from coxswain.apiserver.admission.quota.limited import Limited
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.registry import Registry
@@ -21,9 +22,12 @@ class ResourceQuota(Plugin):
 
     NAME = "ResourceQuota"
 
-    def __init__(self, lookup: Lookup, ledger: Ledger | None = None) -> None:
+    def __init__(self, lookup: Lookup, ledger: Ledger | None = None, limited: Iterable[Limited] = ()) -> None:
         self._lookup = lookup
         self._ledger = ledger
+        self._limited: dict[str, list[Limited]] = {}
+        for one in limited:
+            self._limited.setdefault(one.source, []).append(one)
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return is_charged(operation, resource, subresource)
@@ -32,7 +36,10 @@ class ResourceQuota(Plugin):
         if not request.namespace:
             return None
         quotas = list(self._lookup.list(QUOTAS, request.namespace))
-        if not quotas or not additions(request, quotas):
+        if not quotas and not self._limited:
+            return None
+        limited = self._limited.get(request.resource.group_resource, ())
+        if not additions(request, quotas, limited):
             return None
         if request.dry_run or self._ledger is None or self._is_vain(request):
             return None
