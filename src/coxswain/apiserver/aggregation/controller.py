@@ -81,6 +81,8 @@ class Aggregator:
         self._followers: dict[str, _Follower] = {}
         self._merged: MergedPublished | None = None
         self._registered = False
+        #: By definition: its revision, and the APIServices that it wants.
+        self._definitions: dict[str, tuple[int, dict[str, Object]]] = {}
 
     # -- what clients learn
 
@@ -129,7 +131,7 @@ class Aggregator:
     async def _register(self) -> None:
         existing = {one["metadata"]["name"]: one for one in self._lookup.list(API_SERVICES)}
         wanted = registration.built_in({found.gvr[:2] for found in kinds.resources()})
-        wanted |= registration.custom(self._lookup.list(CUSTOM_RESOURCE_DEFINITIONS))
+        wanted |= self._custom_services()
         changes = registration.decide(existing, wanted, at_start=not self._registered)
         if changes:
             answers = await self._pipeline.exchange([_call(change) for change in changes], self._user)
@@ -137,6 +139,20 @@ class Aggregator:
                 if answer.code >= 400 and answer.code not in (404, 409):
                     log.warning("%s APIService %s: %s", change.verb, change.name, answer.body.decode())
         self._registered = True
+
+    def _custom_services(self) -> dict[str, Object]:
+        """The APIServices of custom resources. Definitions are long: only changed ones are read again."""
+        entry = self._pipeline.core.registry.get(CUSTOM_RESOURCE_DEFINITIONS)
+        assert entry is not None and entry.cache is not None
+        known, self._definitions = self._definitions, {}
+        found: dict[str, Object] = {}
+        for item in entry.cache.scan():
+            one = known.get(item.key)
+            if one is None or one[0] != item.revision:
+                one = (item.revision, registration.custom([item.decode()]))
+            self._definitions[item.key] = one
+            found |= one[1]
+        return found
 
     async def _sync(self) -> None:
         """Conditions of local APIServices; a follower for each of the others."""
