@@ -18,6 +18,7 @@ from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from coxswain.scheduler.plugins.registry import default_profile
 from coxswain.scheduler.plugins.volume_binding import VolumeBinding
+from coxswain.scheduler.plugins.volume_capacity import ScoringVolumeBinding
 from coxswain.scheduler.plugins.volume_restrictions import VolumeRestrictions
 from coxswain.scheduler.plugins.volume_zone import VolumeZone
 from coxswain.scheduler.template import Templates
@@ -563,3 +564,52 @@ def test_volumes_are_found_after_any_history_as_from_scratch(seed: int) -> None:
             names = [table.node(row).name for row in table.order.tolist()]
             fresh_names = [fresh.node(row).name for row in fresh.order.tolist()]
             assert dict(zip(names, got, strict=True)) == dict(zip(fresh_names, want, strict=True))
+
+
+# -- scores --------------------------------------------------------------------------------------------
+
+
+def scores_of(case: Object, pod: Object, shape: Any = ((0, 0), (100, 10))) -> list[int]:
+    table, templates = table_of(case)
+    template = templates.of(pod)
+    plugin = ScoringVolumeBinding(600, shape)
+    assert plugin.scoring(template)
+    found: list[int] = plugin.score(template, table, table.order).tolist()
+    return found
+
+
+def test_fuller_volumes_score_higher_where_the_shape_rises() -> None:
+    """c0 asks for 5 of 10 and of 20 Gi; each class weighs the same."""
+    case = {
+        **LOCAL,
+        "storageClasses": [storage_class("wait", "x"), storage_class("other", "x")],
+        "persistentVolumes": [
+            volume("pv0", size="10Gi", terms=[on(HOST, "n0")]),
+            volume("pv1", size="20Gi", terms=[on(HOST, "n1")]),
+            volume("pv2", "other", size="5Gi", terms=[on(HOST, "n0")]),
+        ],
+        "persistentVolumeClaims": [claim("c0"), claim("c1", "other")],
+    }
+    assert scores_of(case, using("p", pvc("c0"))) == [50, 25]
+    assert scores_of(case, using("p", pvc("c0")), ((0, 10), (100, 0))) == [50, 75]
+    assert scores_of(case, using("p", pvc("c0"), pvc("c1"))) == [75, 25]
+
+
+def test_claims_to_provision_share_what_the_driver_has_on_a_node() -> None:
+    case = {
+        "nodes": [make_node("n0"), make_node("n1")],
+        "storageClasses": [storage_class("capacity", "csi.capacity.com")],
+        "csiDrivers": [{"metadata": {"name": "csi.capacity.com"}, "spec": {"storageCapacity": True}}],
+        "csiStorageCapacities": [
+            {
+                "metadata": {"name": name, "namespace": "kube-system"},
+                "storageClassName": "capacity",
+                "capacity": size,
+                "nodeTopology": {"matchLabels": {HOST: name}},
+            }
+            for name, size in (("n0", "10Gi"), ("n1", "40Gi"))
+        ],
+        "persistentVolumeClaims": [claim("c0", "capacity"), claim("c1", "capacity", "3Gi")],
+    }
+    assert scores_of(case, using("p", pvc("c0"))) == [50, 12]
+    assert scores_of(case, using("p", pvc("c0"), pvc("c1"))) == [80, 20]

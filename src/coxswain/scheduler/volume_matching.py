@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -70,20 +70,35 @@ def enough_capacity(
     claim: Object, storage_class: Object, volumes: Volumes, table: NodeTable, rows: Rows
 ) -> Mask:
     """Where a driver that tells its capacity has room for a new volume (``hasEnoughCapacity``)."""
-    driver = volumes.driver(storage_class.get("provisioner") or "")
-    size = requested(claim)
-    quantities = (claim["spec"].get("resources") or {}).get("requests") or {}
-    if "storage" not in quantities or driver is None or not driver["spec"].get("storageCapacity"):
+    if not _tells_capacity(claim, storage_class, volumes):
         return np.ones(len(rows), np.bool_)
     mask = np.zeros(len(rows), np.bool_)
-    for capacity in volumes.capacities():
-        if capacity.get("storageClassName") != storage_class["metadata"]["name"]:
-            continue
-        limit = capacity.get("maximumVolumeSize") or capacity.get("capacity")
-        if limit is None or Quantity.parse(limit).value() < -(-size // 10**9):
-            continue
-        mask |= _selected(capacity.get("nodeTopology"), table, rows)
+    for _, near in capacities(claim, storage_class, volumes, table, rows):
+        mask |= near
     return mask
+
+
+def _tells_capacity(claim: Object, storage_class: Object, volumes: Volumes) -> bool:
+    driver = volumes.driver(storage_class.get("provisioner") or "")
+    quantities = (claim["spec"].get("resources") or {}).get("requests") or {}
+    return "storage" in quantities and driver is not None and bool(driver["spec"].get("storageCapacity"))
+
+
+def capacities(
+    claim: Object, storage_class: Object, volumes: Volumes, table: NodeTable, rows: Rows
+) -> Iterator[tuple[Object, Mask]]:
+    """The CSIStorageCapacity objects that have room for a claim, and where each is reached."""
+    if not _tells_capacity(claim, storage_class, volumes):
+        return
+    size = -(-requested(claim) // 10**9)
+    for capacity in volumes.capacities():
+        limit = capacity.get("maximumVolumeSize") or capacity.get("capacity")
+        if (
+            capacity.get("storageClassName") == storage_class["metadata"]["name"]
+            and limit is not None
+            and Quantity.parse(limit).value() >= size
+        ):
+            yield capacity, _selected(capacity.get("nodeTopology"), table, rows)
 
 
 def _selected(selector: Object | None, table: NodeTable, rows: Rows) -> Mask:

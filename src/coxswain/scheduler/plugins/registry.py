@@ -27,6 +27,7 @@ from coxswain.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from coxswain.scheduler.plugins.scheduling_gates import SchedulingGates
 from coxswain.scheduler.plugins.taint_toleration import TaintToleration
 from coxswain.scheduler.plugins.volume_binding import BIND_TIMEOUT, VolumeBinding
+from coxswain.scheduler.plugins.volume_capacity import ScoringVolumeBinding
 from coxswain.scheduler.plugins.volume_restrictions import VolumeRestrictions
 from coxswain.scheduler.plugins.volume_zone import VolumeZone
 from coxswain.scheduler.preemption import PreemptionArgs
@@ -236,7 +237,8 @@ def _volume_binding(section: Section) -> VolumeBinding:
             timeout,
             "invalid BindTimeoutSeconds, should not be a negative value",
         )
-    section.children("shape")
+    if section.has("shape"):
+        return ScoringVolumeBinding(timeout, _shape(section, required=False))
     return VolumeBinding(timeout)
 
 
