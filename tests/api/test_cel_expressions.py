@@ -109,6 +109,8 @@ def run(text: str) -> Any:
         "timestamp('2024-01-01T00:00:00Z') + duration('24h') == timestamp('2024-01-02T00:00:00Z')",
         "'tacocat'.indexOf('a', 2) == 5 && 'tacocat'.lastIndexOf('a', 4) == 1 && 'abc'.charAt(3) == ''",
         "1 < 1.5 && 2u > 1 && 1.0 <= 1u && 'a' < 'b' && false < true",
+        "'%e %.2e'.format([3.14, 0.0125]) == '3.140000\u00d710⁰⁰ 1.25\u00d710⁻⁰²'",
+        "string(timestamp('2011-08-18T19:03:37.01+01:00')) == '2011-08-18T19:03:37.01+01:00'",
         "{'a': {'b': 1}}.exists(k, k == 'a') && 'a' in {'a': 1} && [1, 2] + [3] == [1, 2, 3]",
     ],
 )
@@ -141,6 +143,7 @@ def test_expressions_hold(text: str) -> None:
         ("has(self)", "invalid argument to has() macro"),
         ("duration('1x') > duration('1s')", "ERROR: <input>:1:10: invalid duration argument"),
         ("timestamp('today') == timestamp('2024-01-01T00:00:00Z')", "invalid timestamp argument"),
+        ("timestamp(-62135596801) < timestamp(0)", "invalid timestamp argument"),
         ("self.s.matches('(')", "ERROR: <input>:1:16: invalid matches argument"),
         ("self.m.nope()", "undeclared reference to 'nope' (in container '')"),
         ("math.greatest(1, 2) == 2", "undeclared reference to 'math' (in container '')"),

@@ -125,6 +125,31 @@ def test_values_have_the_types_of_their_schema() -> None:
     assert told(spec, {**value, "e": "50%"}) == []
 
 
+def test_sets_and_keyed_lists_have_no_order() -> None:
+    many = {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"}
+    item = {**of(k={"type": "string"}, v=INTEGER), "required": ["k"]}
+    keyed = {
+        "type": "array",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["k"],
+    }
+    spec = ruled(
+        of(a=many, b=many, x=keyed, y=keyed),
+        "self.a == self.b && self.a == ['c', 'b', 'a'] && self.a != ['a', 'b']",
+        "self.a + ['c', 'd'] == ['a', 'b', 'c', 'd'] && size(self.a + self.b) == 3",
+        "self.x == self.y && self.x[0].k == 'p' && self.x == [self.y[1], self.y[0]]",
+        "size(self.x + self.y) == 2 && self.x.all(e, e in self.y)",
+    )
+    value = {
+        "a": ["a", "b", "c"],
+        "b": ["c", "a", "b"],
+        "x": [{"k": "p", "v": 1}, {"k": "q", "v": 2}],
+        "y": [{"k": "q", "v": 2}, {"k": "p", "v": 1}],
+    }
+    assert told(spec, value) == []
+
+
 def test_the_root_knows_its_name_and_kind() -> None:
     schema = compile_crd_schema(
         ruled(of(spec=of()), "self.metadata.name.startsWith('a') && self.kind == 'Boat' && !has(self.spec)"),

@@ -15,7 +15,7 @@ from coxswain.api import patterns
 from coxswain.api.cel import costs, macros, running
 from coxswain.api.cel.costs import ANY_SIZE, MOST, ONE, Operand, Range, fixed
 from coxswain.api.cel.declarations import TYPE_NAMES, Overload, functions
-from coxswain.api.cel.functions import IMPLEMENTATIONS
+from coxswain.api.cel.functions import IMPLEMENTATIONS, to_duration, to_timestamp
 from coxswain.api.cel.names import unescape
 from coxswain.api.cel.parser import CelError, Node, UInt, path_of, report
 from coxswain.api.cel.running import Run
@@ -38,7 +38,7 @@ from coxswain.api.cel.types import (
     show,
     substitute,
 )
-from coxswain.api.cel.values import Struct, TypeName, parse_duration, parse_timestamp
+from coxswain.api.cel.values import Struct, TypeName
 
 _LITERALS: Final = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", UInt: "uint"}
 
@@ -319,10 +319,11 @@ class Compiler:
     def _check_literal(self, node: Node, name: str, member: bool) -> None:
         """Constants that can never work are told before anything runs."""
         check = _LITERAL_CHECKS.get(name)
-        if check is None or check[0] is not member or not isinstance(node.args[0].value, str):
+        value = node.args[0].value if node.args else None
+        if check is None or check[0] is not member or not isinstance(value, str | int):
             return
         try:
-            check[1](node.args[0].value)
+            check[1](value)
         except (CelError, re.error):
             self.complain(node.args[0], f"invalid {name} argument")
 
@@ -365,9 +366,9 @@ class Compiler:
 
 
 #: Functions whose constant argument has to be good: with a target or without, and what judges it.
-_LITERAL_CHECKS: Final[Mapping[str, tuple[bool, Callable[[str], Any]]]] = {
-    "duration": (False, parse_duration),
-    "timestamp": (False, parse_timestamp),
+_LITERAL_CHECKS: Final[Mapping[str, tuple[bool, Callable[[Any], Any]]]] = {
+    "duration": (False, to_duration),
+    "timestamp": (False, to_timestamp),
     "matches": (True, patterns.compiled),
 }
 _LOGIC: Final = frozenset({"_&&_", "_||_", "_?_:_"})

@@ -277,6 +277,8 @@ def size_of(value: Any) -> int:
     kind = type(value)
     if kind is str or kind is list or kind is dict or kind is bytes:
         return len(value)
+    if isinstance(value, list):
+        return len(value)
     inner = getattr(value, "sized", None)
     if inner is not None:
         return int(inner())

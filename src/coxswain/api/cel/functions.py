@@ -123,7 +123,9 @@ def to_timestamp(value: Any) -> datetime.datetime:
     if isinstance(value, datetime.datetime):
         return value
     if is_number(value) and isinstance(value, int):
-        return datetime.datetime.fromtimestamp(value, datetime.UTC)
+        if not -62135596800 <= value <= 253402300799:
+            raise EvaluationError("timestamp overflow")
+        return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(seconds=value)
     _need(str, value)
     return parse_timestamp(value)
 
@@ -305,6 +307,15 @@ def format_text(text: Any, values: Any) -> str:
     return _VERB.sub(shown, text)
 
 
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _scientific(text: str) -> str:
+    """``3.14e+00`` as cel-go writes it: with the power of ten raised."""
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}\u00d710{exponent.lstrip('+').translate(_RAISED)}" if exponent else text
+
+
 def _verb(verb: str, precision: str | None, value: Any) -> str:
     if verb == "s":
         return formatted(value)
@@ -318,7 +329,8 @@ def _verb(verb: str, precision: str | None, value: Any) -> str:
         if kind != "double" and value not in ("NaN", "Infinity", "-Infinity"):
             name = "fixed-point" if verb == "f" else "scientific"
             raise EvaluationError(wrong.format(name, "doubles", kind))
-        return f"{float(value):.{precision or 6}{verb}}"
+        shown = f"{float(value):.{precision or 6}{verb}}"
+        return shown if verb == "f" else _scientific(shown)
     if verb == "b" and kind in ("int", "uint", "bool"):
         return f"{int(value):b}"
     if verb == "o" and kind in ("int", "uint"):

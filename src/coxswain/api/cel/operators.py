@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from coxswain.api.cel.parser import UInt
-from coxswain.api.cel.values import EvaluationError, equal, is_number, less, overload
+from coxswain.api.cel.values import EvaluationError, equal, is_number, joined, less, overload
 
 _TIMES: Final = (datetime.datetime, datetime.timedelta)
 
@@ -16,8 +16,10 @@ _TIMES: Final = (datetime.datetime, datetime.timedelta)
 def _arithmetic(name: str, left: Any, right: Any) -> Any:
     if is_number(left) and type(left) is type(right):
         return _numbers(name, left, right)
-    if name == "+" and type(left) is type(right) and isinstance(left, str | bytes | list):
+    if name == "+" and type(left) is type(right) and isinstance(left, str | bytes):
         return left + right
+    if name == "+" and isinstance(left, list) and isinstance(right, list):
+        return joined(left, right)
     if name in "+-" and isinstance(left, _TIMES) and isinstance(right, _TIMES):
         try:
             return left + right if name == "+" else left - right  # type: ignore[operator]

@@ -135,7 +135,7 @@ def present(inner: Run, key: str, scope: Scope) -> bool:
 
 def element(value: Any, key: Any) -> Any:
     """``value[key]``."""
-    if type(value) is list:
+    if isinstance(value, list):
         if is_number(key) and key == int(key):
             if 0 <= key < len(value):
                 return value[int(key)]
@@ -267,7 +267,7 @@ def _scopes(over: Run, names: Sequence[str], cost: int, scope: Scope) -> Any:
     values = over(scope)
     if type(values) is dict:
         pairs: Any = values.items() if len(names) == 2 else ((key, None) for key in values)
-    elif type(values) is list:
+    elif isinstance(values, list):
         pairs = enumerate(values) if len(names) == 2 else ((value, None) for value in values)
     else:
         raise overload(values)
@@ -382,7 +382,7 @@ def sort_by(over: Run, name: str, make: Run, scope: Scope) -> list[Any]:
     from coxswain.api.cel.functions import sort_list
 
     values = over(scope)
-    if type(values) is not list:
+    if not isinstance(values, list):
         raise overload(values)
     keys = map_list(lambda _: values, [name], None, make, scope)
     spend(scope, 1 + NEW_LIST + 2 * len(keys) ** 2)

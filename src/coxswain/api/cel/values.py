@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult
@@ -40,6 +40,28 @@ class Optional:
 
 
 NOTHING: Final = Optional(False)
+
+
+class SetList(list[Any]):
+    """A list that a schema says is a set: order does not matter, and nothing is there twice."""
+
+    __slots__ = ()
+
+
+class KeyedList(list[Any]):
+    """A list that a schema says is a map: its elements are told by the values of ``keys``."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, values: Iterable[Any], keys: tuple[str, ...]) -> None:
+        super().__init__(values)
+        self.keys = keys
+
+    def identity(self, element: Any) -> tuple[str, ...]:
+        """What tells an element from all others."""
+        if not isinstance(element, dict):
+            raise overload(element)
+        return tuple(repr(element.get(key)) for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +129,8 @@ def kind_of(value: Any) -> str:
         return "google.protobuf.Timestamp"
     if isinstance(value, Struct):
         return value.name
+    if isinstance(value, list):
+        return "list"
     return _KINDS.get(type(value)) or str(getattr(value, "TYPE", "dyn"))
 
 
@@ -141,15 +165,35 @@ def equal(left: Any, right: Any) -> bool:
     """CEL's ``==``: numbers by value, whatever their type; other types are never equal to each other."""
     if is_number(left) and is_number(right):
         return bool(left == right)
+    if isinstance(left, list):
+        return isinstance(right, list) and len(left) == len(right) and _same_elements(left, right)
     if type(left) is not type(right):
         return False
     if isinstance(left, Struct):
         return bool(left.name == right.name and equal(left.fields, right.fields))
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(equal(value, right[key]) for key, value in left.items())
     return bool(left == right)
+
+
+def _same_elements(left: list[Any], right: list[Any]) -> bool:
+    if isinstance(left, SetList):
+        return all(any(equal(one, other) for other in right) for one in left)
+    if isinstance(left, KeyedList):
+        others = {left.identity(other): other for other in right}
+        return all(left.identity(one) in others and equal(one, others[left.identity(one)]) for one in left)
+    return all(map(equal, left, right))
+
+
+def joined(left: list[Any], right: list[Any]) -> list[Any]:
+    """``left + right``: sets take what they have not, keyed lists what is new or other under its key."""
+    if isinstance(left, SetList):
+        return SetList([*left, *(one for one in right if not any(equal(one, other) for other in left))])
+    if not isinstance(left, KeyedList):
+        return [*left, *right]
+    made = {left.identity(one): one for one in left}
+    made.update((left.identity(one), one) for one in right)
+    return KeyedList(made.values(), left.keys)
 
 
 def less(left: Any, right: Any) -> bool:
@@ -216,9 +260,9 @@ def text_of(value: Any) -> str:
         seconds = value.total_seconds()
         return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds:.9f}".rstrip("0") + "s"
     if isinstance(value, datetime.datetime):
-        shown = value.astimezone(datetime.UTC)
-        fraction = f".{shown.microsecond:06d}".rstrip("0") if shown.microsecond else ""
-        return shown.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+        fraction = f".{value.microsecond:06d}".rstrip("0") if value.microsecond else ""
+        zone = value.strftime("%z") if value.utcoffset() else ""
+        return value.strftime("%Y-%m-%dT%H:%M:%S") + fraction + (f"{zone[:3]}:{zone[3:5]}" if zone else "Z")
     if isinstance(value, TypeName):
         return value.name
     if isinstance(value, Url):

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from coxswain.api.cel import Declared, EvaluationError
 from coxswain.api.cel.names import escape
 from coxswain.api.cel.types import BOOL, DOUBLE, INT
-from coxswain.api.cel.values import parse_duration, parse_timestamp
+from coxswain.api.cel.values import KeyedList, SetList, parse_duration, parse_timestamp
 from coxswain.api.structural.model import Structural
 
 #: The largest request, in bytes (apiserver's ``MaxRequestSizeBytes``).
@@ -142,10 +142,7 @@ def reader(structural: Structural) -> Reader | None:
     if structural.type == "string":
         return _FORMAT_READERS.get(str(structural.raw.get("format") or ""))
     if structural.type == "array" and structural.items is not None:
-        element = reader(structural.items)
-        if element is None:
-            return None
-        return lambda value: [element(each) for each in value] if isinstance(value, list) else value
+        return _list_reader(structural, reader(structural.items))
     fields = {
         name: made for name, below in structural.properties.items() if (made := reader(below)) is not None
     }
@@ -161,6 +158,22 @@ def reader(structural: Structural) -> Reader | None:
             made = fields.get(name, extra)
             out[name] = made(below) if made is not None else below
         return out
+
+    return read
+
+
+def _list_reader(structural: Structural, element: Reader | None) -> Reader | None:
+    kind, keys = structural.list_type, structural.list_keys
+    if element is None and kind not in ("set", "map"):
+        return None
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        made = value if element is None else [element(each) for each in value]
+        if kind == "set":
+            return SetList(made)
+        return KeyedList(made, keys) if kind == "map" else made
 
     return read
 
