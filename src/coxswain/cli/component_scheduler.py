@@ -1,21 +1,48 @@
 """Run a scheduler against an API server, or evaluate snapshots.
 
-'cox scheduler evaluate' reads cluster snapshots (a JSON object a line) on standard input and writes, for each
-pending pod, every plugin's verdict and score on every node. Nothing is placed.
+Any Kubernetes API server will do (--kubeconfig); give the profiles another schedulerName in --config to run as a
+second scheduler. 'cox scheduler evaluate' reads cluster snapshots (a JSON object a line) on standard input and
+writes, for each pending pod, every plugin's verdict and score on every node. Nothing is placed.
 """
 
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coxswain.client.interface import Client
+    from coxswain.scheduler.configuration import LeaderElectionConfig
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from coxswain.cli.runner import add_log_flags
 
     parser.add_argument("action", nargs="?", choices=("run", "evaluate"), default="run", help="default: run")
-    parser.add_argument("--kubeconfig", default="", help="the API server (default: $KUBECONFIG)")
+    parser.add_argument(
+        "--kubeconfig", default="", help="the API server (default: the file's, or $KUBECONFIG)"
+    )
+    parser.add_argument(
+        "--config", default="", help="a KubeSchedulerConfiguration, as kube-scheduler reads it"
+    )
+    parser.add_argument("--scheduler-name", default="", help="pods that name it are ours (without --config)")
     parser.add_argument("--percentage-of-nodes-to-score", type=int, default=0, help="0 adapts (default)")
+    parser.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run only while holding the lease (default: as --config says, else not)",
+    )
+    parser.add_argument(
+        "--bind-address", default="127.0.0.1", help="of /healthz, /livez, /readyz and /metrics"
+    )
+    parser.add_argument(
+        "--secure-port", type=int, default=-1, help="their port (kube-scheduler's is 10259); default: none"
+    )
+    parser.add_argument("--tls-cert-file", default="", help="serve them over TLS")
+    parser.add_argument("--tls-private-key-file", default="")
     add_log_flags(parser)
 
 
@@ -33,10 +60,63 @@ def run(args: argparse.Namespace) -> int:
 async def _schedule(args: argparse.Namespace) -> None:
     from coxswain.cli import runner
     from coxswain.client.connect import connect
-    from coxswain.scheduler.component import run as run_scheduler
+    from coxswain.scheduler.component import Scheduler
     from coxswain.scheduler.config import SchedulerConfig
+    from coxswain.scheduler.configuration import LeaderElectionConfig, load
 
-    async with await connect(args.kubeconfig) as client:
+    file = load(args.config) if args.config else None
+    config = SchedulerConfig(
+        file=file,
+        scheduler_name=args.scheduler_name or "default-scheduler",
+        percentage_of_nodes_to_score=args.percentage_of_nodes_to_score,
+    )
+    election = file.leader_election if file is not None else LeaderElectionConfig(elect=False)
+    elect = election.elect if args.leader_elect is None else args.leader_elect
+    kubeconfig = args.kubeconfig or (file.kubeconfig if file is not None else "")
+    async with await connect(kubeconfig) as client:
+        scheduler = Scheduler(client, config)
         runner.calm_garbage_collector()
-        config = SchedulerConfig(percentage_of_nodes_to_score=args.percentage_of_nodes_to_score)
-        await run_scheduler(client, config)
+        await _serve(args, scheduler, client, election if elect else None)
+
+
+async def _serve(
+    args: argparse.Namespace, scheduler: object, client: Client, election: LeaderElectionConfig | None
+) -> None:
+    """The scheduler beside its health server, as a leader or alone."""
+    import os
+
+    from coxswain.client.leaderelection import ElectionSettings, LeaderElector
+    from coxswain.scheduler import metrics
+    from coxswain.scheduler.component import Scheduler
+    from coxswain.scheduler.health import HealthServer
+
+    assert isinstance(scheduler, Scheduler)
+    elector: LeaderElector | None = None
+    if election is not None:
+        settings = ElectionSettings(election.lease_seconds, election.renew_deadline, election.retry_period)
+        identity = f"{socket.gethostname()}_{os.getpid()}"
+        elector = LeaderElector(
+            client, election.name, identity, namespace=election.namespace, settings=settings
+        )
+
+    def unready() -> str | None:
+        standing_by = elector is not None and not elector.is_leader
+        return None if scheduler.synced or standing_by else "the informers have not synced"
+
+    server = HealthServer({"ping": lambda: None}, {"sched-handler-sync": unready})
+    if args.secure_port >= 0:
+        await server.start(args.bind_address, args.secure_port, args.tls_cert_file, args.tls_private_key_file)
+    try:
+        if elector is None:
+            await scheduler.run()
+        else:
+            leads = metrics.LEADER.labels(election.name if election else "")
+            leads.set(0)
+
+            async def lead() -> None:
+                leads.set(1)
+                await scheduler.run()
+
+            await elector.run(lead)
+    finally:
+        await server.close()

@@ -149,7 +149,7 @@ class Scheduler:
         if self.cache.place(pod):
             self.happened(Event.POD_ADD, None, pod)
             if pod.group:
-                self._regate(pod)
+                self.groups_changed()
 
     def pod_pending(self, pod: Pod, *, deleting: bool) -> None:
         profile = self.profiles.get(pod.scheduler_name)
@@ -168,7 +168,7 @@ class Scheduler:
         if known is None:
             metrics.INCOMING_ADD.inc()
             if pod.group:
-                self._regate(pod)
+                self.groups_changed()
                 self.happened(Event.POD_PENDING, None, pod)
 
     def pod_gone(self, key: str, pod: Pod) -> None:
@@ -179,13 +179,14 @@ class Scheduler:
         if self.cache.remove(key):
             self.happened(Event.POD_DELETE, pod, None)
 
-    def _regate(self, pod: Pod) -> None:
-        """Another pod of a group came: its pods may be enough now."""
+    def groups_changed(self) -> None:
+        """Pods that wait for others of their group may enter the queue now."""
         now = clock.monotonic()
         for queued in self.queue.gated():
-            other = queued.pod
-            if other.group == pod.group and other.namespace == pod.namespace:
-                self.queue.update(other, now, gate=_gate_of(other, self.profiles[other.scheduler_name]))
+            if queued.pod.group:
+                profile = self.profiles[queued.pod.scheduler_name]
+                self.queue.update(queued.pod, now, gate=_gate_of(queued.pod, profile))
+        self._wake.set()
 
     # -- scheduling ------------------------------------------------------------------------------
 
@@ -207,10 +208,6 @@ class Scheduler:
     def _wake_those_helped(self, now: float) -> None:
         changes, self._changes = self._changes, {}
         for change in changes.values():
-            if change.event is Event.POD_GROUP:
-                for queued in self.queue.gated():
-                    profile = self.profiles[queued.pod.scheduler_name]
-                    self.queue.update(queued.pod, now, gate=_gate_of(queued.pod, profile))
 
             def helps(template: Template, plugins: tuple[str, ...], change: Change = change) -> bool:
                 return any(self._plugin_helps(name, template, change) for name in plugins)

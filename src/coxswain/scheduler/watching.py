@@ -53,6 +53,9 @@ class Listener(Protocol):
     def pod_gone(self, key: str, pod: Pod) -> None:
         """A pod was deleted or has ended."""
 
+    def groups_changed(self) -> None:
+        """Pods that wait for their group may enter the queue."""
+
     def happened(self, event: Event, old: Any = None, new: Any = None) -> None: ...
 
     def wake(self) -> None: ...
@@ -156,6 +159,7 @@ class Watching:
     def _group_set(self, obj: Object) -> None:
         for gang in self._gangs:
             gang.group_set(obj)
+        self._listener.groups_changed()
         self._listener.happened(Event.POD_GROUP, None, obj)
 
     def _group_gone(self, obj: Object) -> None:
