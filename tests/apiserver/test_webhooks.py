@@ -18,6 +18,7 @@ from coxswain.api import errors
 from coxswain.api.names import ENDPOINTS, GVR, NAMESPACES, SERVICES, Object
 from coxswain.apiserver.admission.webhooks.client import Target
 from coxswain.apiserver.admission.webhooks.hooks import MUTATING, VALIDATING
+from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.verbs import writing
 from coxswain.base import clock
 from coxswain.base.metrics import exposition
@@ -661,3 +662,24 @@ async def test_updates_that_lose_a_race_are_asked_about_again(tmp_path: Path) ->
         bodies = [configmap("a", x=str(number)) for number in range(1, 4)]
         await asyncio.gather(*(running.do("update", CONFIGMAPS, "a", body) for body in bodies))
         assert len(server.asked) >= 3
+
+
+async def test_what_admission_notes_is_audited(tmp_path: Path) -> None:
+    async with world(tmp_path) as (running, server):
+        answer = {**patched(add("/metadata/labels", {"a": "b"})), "auditAnnotations": {"why": "because"}}
+        await configure(running, MUTATING, hook("m.b.c", server.on("/m", lambda review: answer)))
+        broken = server.on("/v", lambda review: None)
+        await configure(running, VALIDATING, hook("v.b.c", broken, failurePolicy="Ignore"))
+        noted: dict[str, str] = {}
+        token = CURRENT.set(noted)
+        try:
+            await running.do("create", CONFIGMAPS, body=configmap("a"))
+        finally:
+            CURRENT.reset(token)
+        assert noted == {
+            "m.b.c/why": "because",
+            "mutation.webhook.admission.k8s.io/round_0_index_0": (
+                '{"configuration":"conf","webhook":"m.b.c","mutated":true}'
+            ),
+            "failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "v.b.c",
+        }

@@ -22,9 +22,16 @@ from typing import Any, ClassVar, Literal
 
 from coxswain.api import errors
 from coxswain.api.names import GVK, GVR, NAMESPACES, Object
+from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.client.interface import UserInfo
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+def _audited() -> dict[str, str]:
+    """The annotations of the audit events of the request that is at work; where it is not audited, nobody's."""
+    annotations = CURRENT.get()
+    return {} if annotations is None else annotations
 
 
 @dataclass(slots=True)
@@ -51,7 +58,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=_audited)
     reinvoke: bool = False
     reinvoked: bool = False
     memory: dict[str, Any] | None = None
