@@ -332,3 +332,29 @@ async def test_reviews_of_others_need_the_right(tmp_path: Path) -> None:
         ):
             code, _ = await target.send("POST", f"/apis/{group}/v1/{resource}", b"{}", token=NOBODY)
             assert code == 403
+
+
+@pytest.mark.parametrize("subresource", ["exec", "attach", "portforward"])
+async def test_to_read_is_not_enough_to_run(tmp_path: Path, subresource: str) -> None:
+    rules = rule("", f"pods/{subresource}", "pods/log", verbs=("get",))
+    async with jane_may(tmp_path, rules) as target:
+        path = f"/api/v1/namespaces/default/pods/x/{subresource}?command=id"
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+        code, answer = await attempt(target, "GET", path, **upgrade)
+        assert (code, f'cannot create resource "pods/{subresource}"' in answer["message"]) == (403, True)
+
+
+async def test_aggregated_roles_give_no_more_than_their_writer_has(tmp_path: Path) -> None:
+    verbs = ("get", "create", "update", "patch")
+    async with jane_may(tmp_path, rule("rbac.authorization.k8s.io", "clusterroles", verbs=verbs)) as target:
+        label = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+        role = {"metadata": {"name": "x", "labels": label}, "rules": [rule("", "secrets", verbs=("get",))]}
+        assert (await attempt(target, "POST", f"{RBAC}/clusterroles", role))[0] == 403
+        code, _ = await attempt(
+            target,
+            "PATCH",
+            f"{RBAC}/clusterroles/view",
+            {"rules": [EVERYTHING]},
+            Content_Type="application/merge-patch+json",
+        )
+        assert code == 403

@@ -1,9 +1,15 @@
-"""Who asks: client certificates, bearer tokens (file, service accounts), impersonation, anonymous.
+"""Who asks: certificates, bearer tokens of many kinds, proxies, passwords, impersonation, anonymous.
 
-Authenticator(tokens=..., service_accounts=...).authenticate(der, authorization) -> UserInfo
-impersonated(headers, user, authorizer.authorize) -> UserInfo | None
-TokenMaker(accounts, lookup).create(service_account, token_request) -> TokenRequest
-Issuer(pem).jwks() / .configuration(server_url)
+    authenticator       all ways in their order; settings: the flags
+    certificates        client certificates; proxies: headers of a proxy that is trusted
+    tokens, basic       files of tokens and passwords
+    service_accounts    JWTs by issuer's keys; token_request makes them; bootstrap_tokens for machines that join
+    openid              ID tokens of providers (provider_keys fetches, configuration reads the file)
+    webhook             tokens that somebody else reviews
+    impersonation       acting as somebody else
+
+Everything is synchronous; what has to be asked outside raises ``Pending`` (see ``apiserver.pending``).
+``apiserver.identity`` puts it together.
 """
 
 from coxswain.apiserver.authn.authenticator import Authenticator
