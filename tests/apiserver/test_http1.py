@@ -21,9 +21,9 @@ def _echo(request: Request) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(
-    answer: Answer = _echo, *, body: int = 1000, idle: float = 120.0
+    answer: Answer = _echo, *, body: int = 1000, idle: float = 120.0, **limits: int
 ) -> AsyncIterator[tuple[HttpServer, asyncio.StreamReader, asyncio.StreamWriter]]:
-    server = HttpServer(answer, HttpLimits(body, 2000, 10, idle))
+    server = HttpServer(answer, HttpLimits(body, 2000, 10, idle, **limits))
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     server.start()
     reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2])
@@ -210,5 +210,79 @@ async def test_who_leaves_in_the_middle_of_a_large_answer_costs_nothing_more() -
         await reader.readuntil(b"\r\n\r\n")
         await _until(lambda: server.unread > 0)
         writer.transport.abort()
+        await _until(lambda: not server.connections)
+        assert server.unread == 0
+
+
+async def test_a_body_in_chunks_of_a_byte_is_one_body() -> None:
+    async with _serving(body=5000) as (server, reader, writer):
+        writer.write(
+            b"PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n"
+        )
+        assert await _hear(reader) == (200, b"PUT /a 4000")
+        assert server.buffered == 0
+
+
+async def test_a_head_of_many_short_lines_is_too_long() -> None:
+    async with _serving() as (_, reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 500 + b"\r\n")
+        assert await _hear(reader) == (400, b"head")
+
+
+async def test_large_bodies_are_refused_when_all_of_them_together_are_too_much() -> None:
+    held: list[Request] = []
+
+    def answer(request: Request) -> None:
+        if request.target == b"/held":
+            held.append(request)
+        else:
+            _echo(request)
+
+    async with _serving(answer, body=1 << 20, max_buffered_bytes=100_000) as (server, reader, writer):
+        address = writer.get_extra_info("peername")[:2]
+        writer.write(b"PUT /held HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000)
+        await _until(lambda: bool(held))
+        assert server.buffered == 90_000
+        other, more = await asyncio.open_connection(*address)
+        more.write(b"PUT /small HTTP/1.1\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000)
+        assert await _hear(other) == (200, b"PUT /small 20000")
+        more.write(b"PUT /large HTTP/1.1\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
+        assert await _hear(other) == (400, b"busy")
+        more.transport.abort()
+        _echo(held[0])
+        assert await _hear(reader) == (200, b"PUT /held 90000")
+        await _until(lambda: server.buffered == 0)
+        # Who leaves in the middle of a body takes it along.
+        writer.write(b"PUT /never HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 1000)
+        await _until(lambda: server.buffered == 1000)
+        writer.transport.abort()
+        await _until(lambda: server.buffered == 0)
+
+
+async def test_a_connection_holds_few_bytes_of_what_is_pipelined() -> None:
+    held: list[Request] = []
+    async with _serving(held.append, body=1 << 20) as (server, reader, writer):
+        size = 600_000
+        wanted = b"PUT /%d HTTP/1.1\r\nContent-Length: 600000\r\n\r\n"
+        writer.write(b"".join(wanted % number + b"x" * size for number in range(12)))
+        await _until(lambda: bool(held))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        # One at work, two that wait, and what was read on the way.
+        assert server.buffered <= 4 * size
+        for number in range(12):
+            await _until(lambda number=number: len(held) > number)  # type: ignore[misc]
+            _echo(held[number])
+            assert await _hear(reader) == (200, b"PUT /%d 600000" % number)
+        assert server.buffered == 0
+
+
+async def test_readers_that_stand_still_are_cut_off_when_too_much_waits_for_them() -> None:
+    def answer(request: Request) -> None:
+        request.respond(status_line(200), b"x" * 30_000_000)
+
+    async with _serving(answer, max_unread_bytes=1_000_000) as (server, _, writer):
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await _until(lambda: server.unread > 1_000_000)
         await _until(lambda: not server.connections)
         assert server.unread == 0

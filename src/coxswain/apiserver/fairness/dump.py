@@ -83,7 +83,7 @@ def _queues(fairness: Fairness) -> Iterator[tuple[object, ...]]:
         for queue in level.queues.queues:
             seats = sum(ticket.seats for ticket in queue.waiting)
             next_r = f"{queue.next_r:.9f}ss"
-            work = f"{queue.work:.9f}ss"
+            work = f"{queue.load / 1e6:.9f}ss"
             yield (
                 name,
                 queue.index,

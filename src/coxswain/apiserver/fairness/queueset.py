@@ -71,11 +71,16 @@ class Ticket:
         """Seat-seconds that it is assumed to take."""
         return self.seats * (_ESTIMATED_SERVICE + self.linger)
 
+    @property
+    def load(self) -> int:
+        """The same in whole seat-microseconds: sums of it stay exact, so that equal queues are equal."""
+        return round(self.work * 1e6)
+
 
 class Queue:
     """Waiting requests of a few flows."""
 
-    __slots__ = ("index", "next_r", "running", "seats", "waiting", "work")
+    __slots__ = ("index", "load", "next_r", "running", "seats", "waiting")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -84,7 +89,8 @@ class Queue:
         #: Requests that were started from here and run, and their seats.
         self.running = 0
         self.seats = 0
-        self.work = 0.0
+        #: Seat-microseconds of who waits.
+        self.load = 0
 
 
 class QueueSet:
@@ -192,7 +198,7 @@ class QueueSet:
             queue.next_r = self.now_r
             self._busy[queue.index] = queue
         queue.waiting.append(ticket)
-        queue.work += ticket.work
+        queue.load += ticket.load
         self.waiting += 1
         self.seats_waiting += ticket.seats
         self._bound(queue)
@@ -207,11 +213,11 @@ class QueueSet:
         self._dealt += 1
         start, size, count = self._dealt, len(hand), len(self.queues)
         cards = (hand[(start + step) % size] % count for step in range(size))
-        return min((self.queues[card] for card in cards), key=lambda queue: queue.work)
+        return min((self.queues[card] for card in cards), key=lambda queue: queue.load)
 
     def _left(self, queue: Queue, ticket: Ticket) -> None:
         """``ticket`` is out of ``queue``."""
-        queue.work -= ticket.work
+        queue.load -= ticket.load
         self.waiting -= 1
         self.seats_waiting -= ticket.seats
         self._bound(queue)
@@ -219,7 +225,6 @@ class QueueSet:
 
     def _settle(self, queue: Queue) -> None:
         if not queue.waiting and not queue.running:
-            queue.work = 0.0
             self._busy.pop(queue.index, None)
 
     def _bound(self, queue: Queue) -> None:
