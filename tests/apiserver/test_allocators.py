@@ -8,7 +8,7 @@ import pytest
 
 from apiserver.dict_lookup import DictLookup
 from coxswain.api import errors
-from coxswain.api.names import SERVICES, Object
+from coxswain.api.names import SERVICE_CIDRS, SERVICES, Object
 from coxswain.apiserver.allocators import ServiceAllocator
 
 
@@ -180,3 +180,35 @@ def test_update_to_external_name_frees_the_address_once_stored(
         allocator.assign(service(port(), clusterIP="10.96.0.7"))
     allocator.assign(service(type="ExternalName", externalName="x"), old).commit()
     allocator.assign(service(port(nodePort=30001), type="NodePort", clusterIP="10.96.0.7")).commit()
+
+
+def test_further_ranges_come_from_service_networks(lookup: DictLookup) -> None:
+    allocator = ServiceAllocator(lookup, "10.96.0.0/30")
+    taken = [service(port()), service(port())]
+    for each in taken:
+        allocator.assign(each).commit()
+        lookup.put(SERVICES, each["spec"]["clusterIP"], "ns", spec=each["spec"])
+    with pytest.raises(errors.InternalError, match="range is full"):
+        allocator.assign(service(port()))
+    with pytest.raises(errors.Invalid, match="does not match the current range"):
+        allocator.assign(service(port(), clusterIP="10.97.0.7"))
+    lookup.put(SERVICE_CIDRS, "more", spec={"cidrs": ["10.97.0.0/28", "fd00::/64"]})
+    named = service(port(), clusterIP="10.97.0.7")
+    allocator.assign(named).commit()
+    another = service(port())
+    allocator.assign(another).commit()
+    assert another["spec"]["clusterIP"].startswith("10.97.0.")
+    lookup.put(SERVICES, "another", "ns", spec=another["spec"])
+    with pytest.raises(errors.Invalid, match="already allocated"):
+        allocator.assign(service(port(), clusterIP=another["spec"]["clusterIP"]))
+    lookup.drop(SERVICES, "another", "ns")
+    assert allocator.repair() == (1, 0)
+
+
+def test_ranges_that_overlap_are_left_alone(lookup: DictLookup) -> None:
+    allocator = ServiceAllocator(lookup, "10.96.0.0/28")
+    lookup.put(SERVICE_CIDRS, "kubernetes", spec={"cidrs": ["10.96.0.0/28"]})
+    lookup.put(SERVICE_CIDRS, "wide", spec={"cidrs": ["10.96.0.0/16"]})
+    allocator.assign(service(port())).commit()
+    with pytest.raises(errors.Invalid, match="does not match the current range"):
+        allocator.assign(service(port(), clusterIP="10.96.7.7"))

@@ -78,6 +78,7 @@ REPLICA_SETS = GVR("apps", "v1", "replicasets")
 STATEFUL_SETS = GVR("apps", "v1", "statefulsets")
 
 IP_ADDRESSES = GVR("networking.k8s.io", "v1", "ipaddresses")
+SERVICE_CIDRS = GVR("networking.k8s.io", "v1", "servicecidrs")
 
 CRON_JOBS = GVR("batch", "v1", "cronjobs")
 JOBS = GVR("batch", "v1", "jobs")

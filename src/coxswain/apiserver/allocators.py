@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from coxswain.api import errors, fields
-from coxswain.api.names import IP_ADDRESSES, SERVICES, Object
+from coxswain.api.names import IP_ADDRESSES, SERVICE_CIDRS, SERVICES, Object
 from coxswain.apiserver.lookup import Lookup
 from coxswain.base import clock
 
@@ -73,16 +73,16 @@ class Reservation:
 
 
 class ServiceAllocator:
-    """See the module's text. IPv4 single stack."""
+    """See the module's text. IPv4 single stack; further ranges come from ServiceCIDR objects."""
 
     def __init__(
         self, lookup: Lookup, service_cidr: str = "10.96.0.0/16", node_ports: tuple[int, int] = (30000, 32767)
     ) -> None:
         self._lookup = lookup
         self.network = ipaddress.IPv4Network(service_cidr)
-        size = self.network.num_addresses
-        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
-        self._addresses = _Pool(first, last, min(max(16, size // 16), 256) if size >= 16 else 0)
+        #: The server's own range first, then those of ServiceCIDRs.
+        self._ranges = {self.network: _addresses_of(self.network)}
+        self._ranges_seen = -1
         ports = node_ports[1] - node_ports[0] + 1
         self._ports = _Pool(*node_ports, min(max(16, ports // 32), 128) if ports >= 16 else 0)
         self._pending: set[Reservation] = set()
@@ -125,7 +125,7 @@ class ServiceAllocator:
 
     def repair(self) -> tuple[int, int]:
         """Read again what is in use: how much was held by nobody, and how much was not known to be held."""
-        before = [(pool, set(pool.used)) for pool in (self._addresses, self._ports)]
+        before = [(pool, set(pool.used)) for pool in (*self._ranges.values(), self._ports)]
         loaded = self._loaded
         self._load()
         if not loaded:
@@ -140,8 +140,9 @@ class ServiceAllocator:
                 pool.used.discard(number)
 
     def _load(self) -> None:
-        self._addresses.used.clear()
-        self._ports.used.clear()
+        self._read_ranges()
+        for pool in (*self._ranges.values(), self._ports):
+            pool.used.clear()
         for service in self._lookup.list(SERVICES):
             for pool, number in self._held(service):
                 pool.used.add(number)
@@ -157,19 +158,44 @@ class ServiceAllocator:
         parent = (record.get("spec") or {}).get("parentRef") or {}
         if parent.get("resource") == "services" and not parent.get("group"):
             return
+        held = self._place_of(record["metadata"]["name"])
+        if held is not None:
+            held[0].used.add(held[1])
+
+    def _read_ranges(self) -> None:
+        """Take up the ranges of ServiceCIDRs, but for those that overlap one taken up before."""
+        self._ranges_seen = self._lookup.generation(SERVICE_CIDRS)
+        wanted = {self.network: self._ranges[self.network]}
+        for each in self._lookup.list(SERVICE_CIDRS):
+            if each["metadata"].get("deletionTimestamp"):
+                continue
+            for text in (each.get("spec") or {}).get("cidrs") or ():
+                try:
+                    network = ipaddress.IPv4Network(text)
+                except ValueError:
+                    continue  # of the other family
+                if not any(network.overlaps(known) for known in wanted):
+                    wanted[network] = self._ranges.get(network) or _addresses_of(network)
+        self._ranges = wanted
+
+    def _place_of(self, address: str) -> tuple[_Pool, int] | None:
+        """The range that an address is of, and its number there."""
         try:
-            self._addresses.used.add(int(ipaddress.IPv4Address(record["metadata"]["name"])))
+            parsed = ipaddress.IPv4Address(address)
         except ValueError:
-            return
+            return None
+        for network, pool in self._ranges.items():
+            if parsed in network:
+                return pool, int(parsed)
+        return None
 
     def _held(self, service: Object) -> list[tuple[_Pool, int]]:
         spec = service.get("spec") or {}
         held: list[tuple[_Pool, int]] = []
         for address in cluster_ips(spec):
-            try:
-                held.append((self._addresses, int(ipaddress.IPv4Address(address))))
-            except ValueError:
-                continue
+            place = self._place_of(address)
+            if place is not None:
+                held.append(place)
         held += [(self._ports, port["nodePort"]) for port in spec.get("ports") or () if port.get("nodePort")]
         if spec.get("healthCheckNodePort"):
             held.append((self._ports, spec["healthCheckNodePort"]))
@@ -187,7 +213,7 @@ class ServiceAllocator:
                 if address not in kept:
                     self._reserve_address(service, address, reservation)
         else:
-            number = self._next(self._addresses, reservation)
+            number = self._next_address(reservation)
             if number is None:
                 raise errors.InternalError(
                     "Internal error occurred: failed to allocate a serviceIP: range is full"
@@ -202,11 +228,18 @@ class ServiceAllocator:
         except ValueError:
             return  # validation words that refusal
         why = ""
-        if parsed not in self.network:
+        place = self._place_of(address)
+        if place is None and self._lookup.generation(SERVICE_CIDRS) != self._ranges_seen:
+            self._load()
+            place = self._place_of(address)
+        if place is None:
             why = MISMATCH
-        elif not self._addresses.first <= int(parsed) <= self._addresses.last:
-            why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
-        elif not self._reserve(self._addresses, int(parsed), reservation):
+        elif not place[0].first <= int(parsed) <= place[0].last:
+            network = next(network for network, pool in self._ranges.items() if pool is place[0])
+            why = (
+                f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
+            )
+        elif not self._reserve(*place, reservation):
             why = ALLOCATED_IP
         if why:
             addresses = cluster_ips(service["spec"])
@@ -305,6 +338,18 @@ class ServiceAllocator:
         reservation.taken.append((pool, number))
         return True
 
+    def _next_address(self, reservation: Reservation) -> int | None:
+        """A free address of the first range that has one."""
+        for again in (False, True):
+            for pool in self._ranges.values():
+                number = pool.take()
+                if number is not None:
+                    reservation.taken.append((pool, number))
+                    return number
+            if not again:
+                self._load()
+        return None
+
     def _next(self, pool: _Pool, reservation: Reservation) -> int | None:
         number = pool.take()
         if number is None:
@@ -313,6 +358,13 @@ class ServiceAllocator:
         if number is not None:
             reservation.taken.append((pool, number))
         return number
+
+
+def _addresses_of(network: ipaddress.IPv4Network) -> _Pool:
+    """The addresses of a range, without the network's own and the last."""
+    size = network.num_addresses
+    first, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
+    return _Pool(first, last, min(max(16, size // 16), 256) if size >= 16 else 0)
 
 
 def needs_cluster_ip(service: Object) -> bool:

@@ -29,6 +29,7 @@ from coxswain.api.names import (
     NAMESPACES,
     ROLE_BINDINGS,
     ROLES,
+    SERVICE_CIDRS,
     SERVICES,
     Object,
 )
@@ -40,7 +41,6 @@ FLOW_CONTROL = "flowcontrol.apiserver.k8s.io"
 PRIORITY_CLASSES = GVR("scheduling.k8s.io", "v1", "priorityclasses")
 FLOW_SCHEMAS = GVR(FLOW_CONTROL, "v1", "flowschemas")
 PRIORITY_LEVELS = GVR(FLOW_CONTROL, "v1", "prioritylevelconfigurations")
-SERVICE_CIDRS = GVR("networking.k8s.io", "v1", "servicecidrs")
 
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
