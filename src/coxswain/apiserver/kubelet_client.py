@@ -71,9 +71,13 @@ def _is_loopback(host: str) -> bool:
 class KubeletClient:
     """A pool of connections; made on first use, so that start-up does not pay for it."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        """``tls``, towards kubelets, carries the client certificate; None speaks plain HTTP to them."""
+    def __init__(self, tls: ssl.SSLContext | None, *, allow_plain: bool = True) -> None:
+        """``tls``, towards kubelets, carries the client certificate; None speaks plain HTTP to them.
+
+        ``allow_plain``: a kubelet on this machine may speak plain HTTP though there is ``tls`` (development).
+        """
         self.tls = tls
+        self._allow_plain = allow_plain
         self._session: aiohttp.ClientSession | None = None
         self._plain: set[tuple[str, int]] = set()
 
@@ -83,7 +87,7 @@ class KubeletClient:
 
     def may_be_plain(self, host: str) -> bool:
         """Whether a kubelet there may speak plain HTTP: in development, on this machine only."""
-        return self.tls is not None and _is_loopback(host)
+        return self.tls is not None and self._allow_plain and _is_loopback(host)
 
     def note_plain(self, host: str, port: int) -> None:
         """This kubelet speaks plain HTTP."""

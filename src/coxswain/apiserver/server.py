@@ -142,7 +142,8 @@ class ApiServer:
         identity = self._identity = assemble(config, self.pki, registry)
         authorizer = identity.authorizer
         client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
-        self._kubelets = KubeletClient(_kubelet_tls(client, self.pki.ca.certificate, config.proxies))
+        tls = _kubelet_tls(client, self.pki.ca.certificate, config.proxies)
+        self._kubelets = KubeletClient(tls, allow_plain=self._reaches_loopback())
         allocator = ServiceAllocator(
             registry.lookup, config.service_cidr, _port_range(config.node_port_range)
         )
@@ -256,9 +257,7 @@ class ApiServer:
         from coxswain.apiserver.proxying.passages import Proxies
 
         assert self._kubelets is not None
-        loopback = self.config.proxies.loopback
-        if loopback is None:
-            loopback = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
+        loopback = self._reaches_loopback()
         return Proxies(self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions)
 
     def _audited(self) -> Auditor | None:
@@ -282,6 +281,12 @@ class ApiServer:
                 "fairness has no seats to give: the limits of requests in flight must add up to more than 0"
             )
         return Fairness(config.fairness, self.pipeline.core.registry.lookup, seats)
+
+    def _reaches_loopback(self) -> bool:
+        """Whether requests may be passed on to what listens on this machine only."""
+        wanted = self.config.proxies.loopback
+        local = self.config.serving.address in ("127.0.0.1", "::1", "localhost")
+        return local if wanted is None else wanted
 
     def _health(self) -> Health:
         health = Health()
