@@ -150,6 +150,18 @@ def test_sets_and_keyed_lists_have_no_order() -> None:
     assert told(spec, value) == []
 
 
+def test_null_is_as_good_as_absent() -> None:
+    inner = {**of(n={"type": "string", "nullable": True}), "nullable": True}
+    spec = ruled(of(a={"type": "string", "nullable": True}, b=inner), "!has(self.a) && !has(self.b.n)")
+    assert told(spec, {"a": None, "b": {"n": None}}) == []
+    assert told(spec, {"a": "x", "b": {"n": None}}) != []
+
+
+def test_patterns_that_cannot_be_are_told_at_once() -> None:
+    (found,) = check_expressions(parse(ruled(of(a={"type": "string"}), "self.a.find(')') == ''")), "s")
+    assert str(found).endswith(": program instantiation failed: error parsing regexp: unexpected ): `)`")
+
+
 def test_the_root_knows_its_name_and_kind() -> None:
     schema = compile_crd_schema(
         ruled(of(spec=of()), "self.metadata.name.startsWith('a') && self.kind == 'Boat' && !has(self.spec)"),

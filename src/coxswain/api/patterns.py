@@ -89,14 +89,30 @@ def _translate(pattern: str) -> str:
             out.append(start[0].replace("]", "\\]"))
             position += start.end()
             continue
+        elif char == "+" and _repeats(pattern, position):
+            # Python would not give back what it took.
+            piece = pattern[position - 1 : position + 1]
+            raise re.error(f"invalid nested repetition operator: `{piece}`", pattern, position)
         elif char == "$" and not multiline:
             out.append(r"\Z")
-        elif pattern.startswith(("(?=", "(?!", "(?<=", "(?<!"), position):
+        elif pattern.startswith(("(?=", "(?!", "(?<=", "(?<!", "(?>"), position):
             raise re.error("invalid or unsupported Perl syntax", pattern, position)
         else:
             out.append(char)
         position += 1
     return "".join(out)
+
+
+_COUNTED: Final = re.compile(r"\{[0-9]+(,[0-9]*)?\}\Z")
+
+
+def _repeats(pattern: str, position: int) -> bool:
+    """Whether a repetition ends just before a place."""
+    before = pattern[:position]
+    last = before[-1:]
+    if last not in ("*", "+", "?", "}") or before[-2:-1] == "\\" or before.endswith("(?"):
+        return False
+    return last != "}" or _COUNTED.search(before) is not None
 
 
 def _escape(piece: str) -> str:

@@ -66,12 +66,14 @@ def duration(text: str) -> bool:
 
 def uri(text: str) -> bool:
     """An absolute URI or an absolute path (Go's ``url.ParseRequestURI``)."""
-    if not text or any(ord(char) < 0x21 or ord(char) == 0x7F for char in text):
+    if not text or text[0] == " " or any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
         return False
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
+        return False
+    if " " in parts.netloc:
         return False
     if re.search(r"%(?![0-9a-fA-F]{2})", text):
         return False

@@ -12,7 +12,7 @@ Regular expressions are Python's, in RE2's spelling (``api.patterns``).
 """
 
 from coxswain.api.cel.costs import Range
-from coxswain.api.cel.parser import CelError, CelSyntaxError
+from coxswain.api.cel.parser import CelError, CelProgramError, CelSyntaxError
 from coxswain.api.cel.program import CALL_LIMIT, Program, compile_expression
 from coxswain.api.cel.running import BudgetError, Lazy
 from coxswain.api.cel.types import BOOL, DYN, Declared
@@ -24,6 +24,7 @@ __all__ = [
     "DYN",
     "BudgetError",
     "CelError",
+    "CelProgramError",
     "CelSyntaxError",
     "Declared",
     "EvaluationError",

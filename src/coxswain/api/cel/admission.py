@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from coxswain.api.cel.parser import CelError
+from coxswain.api.cel.parser import CelError, CelProgramError
 from coxswain.api.cel.program import Program, compile_expression
 from coxswain.api.cel.types import BOOL, DYN, INT, STRING, TIMESTAMP, Declared, list_of, map_of, opaque, show
 
@@ -148,6 +148,8 @@ def compile_for(
             structs=structs if environment.mutation else None,
             mutation=environment.mutation,
         )
+    except CelProgramError as error:
+        raise AdmissionExpressionError(f"program instantiation failed: {error}") from None
     except CelError as error:
         raise AdmissionExpressionError(f"compilation failed: {error}") from None
     found = _name(program.declared)

@@ -15,9 +15,9 @@ from coxswain.api import patterns
 from coxswain.api.cel import costs, macros, running
 from coxswain.api.cel.costs import ANY_SIZE, MOST, ONE, Operand, Range, fixed
 from coxswain.api.cel.declarations import TYPE_NAMES, Overload, functions
-from coxswain.api.cel.functions import IMPLEMENTATIONS, to_duration, to_timestamp
+from coxswain.api.cel.functions import IMPLEMENTATIONS, ZEROS, to_duration, to_timestamp
 from coxswain.api.cel.names import unescape
-from coxswain.api.cel.parser import CelError, Node, UInt, path_of, report
+from coxswain.api.cel.parser import CelError, CelProgramError, Node, UInt, path_of, report
 from coxswain.api.cel.running import Run
 from coxswain.api.cel.types import (
     BOOL,
@@ -98,6 +98,8 @@ class Compiler:
         #: Inside the arguments of ``format``, whose lists may be mixed.
         self._mixed = False
         self.used: set[str] = set()
+        #: What is wrong with a constant pattern that no checker looks at.
+        self._broken_pattern = ""
 
     def whole(self, node: Node, env: Env) -> Made:
         """The compiled expression. Raises ``CelError`` with every complaint."""
@@ -105,6 +107,8 @@ class Compiler:
         if self._errors:
             told = sorted(set(self._errors), key=lambda each: each[0])
             raise CelError("\n".join(report(self._text, offset, message) for offset, message in told))
+        if self._broken_pattern:
+            raise CelProgramError(self._broken_pattern)
         return made
 
     def compile(self, node: Node, env: Env) -> Made:
@@ -318,6 +322,11 @@ class Compiler:
 
     def _check_literal(self, node: Node, name: str, member: bool) -> None:
         """Constants that can never work are told before anything runs."""
+        if name in ("find", "findAll") and isinstance(node.args[0].value, str):
+            try:
+                patterns.compiled(node.args[0].value)
+            except re.error as error:
+                self._broken_pattern = patterns.explain(node.args[0].value, error)
         check = _LITERAL_CHECKS.get(name)
         value = node.args[0].value if node.args else None
         if check is None or check[0] is not member or not isinstance(value, str | int):
@@ -346,6 +355,8 @@ class Compiler:
             return Made(runs[0], DYN, operands[0].cost.plus(ONE), operands[0].extent, operands[0].entry)
         self._check_literal(node, name, member)
         function = IMPLEMENTATIONS[name]
+        if name == "sum" and result.kind in ZEROS:
+            function = partial(function, zero=ZEROS[result.kind])
         only = found[0][0].id if len(found) == 1 else ""
         run: Run = partial(running.call, function, runs, costs.meter(name, only))
         known = [

@@ -355,11 +355,20 @@ def is_sorted(values: Any) -> bool:
     return not any(less(after, before) for before, after in itertools.pairwise(values))
 
 
-def total(values: Any) -> Any:
+#: The sum of no values, by their type.
+ZEROS: Final[Mapping[str, Any]] = {
+    "int": 0,
+    "uint": UInt(0),
+    "double": 0.0,
+    "duration": datetime.timedelta(0),
+}
+
+
+def total(values: Any, zero: Any = 0) -> Any:
     """The sum."""
     _need(list, values)
     if not values:
-        return 0
+        return zero
     found = values[0]
     for value in values[1:]:
         if type(found) is not type(value):
@@ -466,8 +475,13 @@ def _one(values: Any, position: int) -> Optional:
     return Optional(True, values[position]) if values else NOTHING
 
 
+_FIRST_TIME: Final = datetime.datetime(1, 1, 1, tzinfo=datetime.UTC)
+_ZEROABLE: Final = (bool, int, float, str, bytes, list, dict, datetime.timedelta)
+
+
 def _not_zero(value: Any) -> Optional:
-    zero = value is None or (not value and isinstance(value, bool | int | float | str | bytes | list | dict))
+    zero = value is None or value == _FIRST_TIME
+    zero = zero or (not value and isinstance(value, _ZEROABLE))
     return NOTHING if zero else Optional(True, value)
 
 

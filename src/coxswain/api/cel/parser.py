@@ -80,6 +80,10 @@ def report(text: str, offset: int, message: str) -> str:
     return f"ERROR: <input>:{line}:{column + 1}: {message}\n | {shown}\n | {'.' * column}^"
 
 
+class CelProgramError(CelError):
+    """An expression that is well formed and typed, and cannot be made to run all the same."""
+
+
 def path_of(node: Node | None) -> str:
     """``a.b.c`` where a node is nothing but names; "" for all others."""
     names: list[str] = []

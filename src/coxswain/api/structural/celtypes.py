@@ -147,7 +147,9 @@ def reader(structural: Structural) -> Reader | None:
         name: made for name, below in structural.properties.items() if (made := reader(below)) is not None
     }
     extra = reader(structural.additional) if isinstance(structural.additional, Structural) else None
-    if not fields and extra is None:
+    #: Null there is as good as nothing there.
+    nullable = frozenset(name for name, below in structural.properties.items() if below.nullable)
+    if not fields and extra is None and not nullable:
         return None
 
     def read(value: Any) -> Any:
@@ -155,6 +157,8 @@ def reader(structural: Structural) -> Reader | None:
             return value
         out = {}
         for name, below in value.items():
+            if below is None and name in nullable:
+                continue
             made = fields.get(name, extra)
             out[name] = made(below) if made is not None else below
         return out

@@ -22,6 +22,7 @@ from coxswain.api.cel import (
     DYN,
     BudgetError,
     CelError,
+    CelProgramError,
     Declared,
     EvaluationError,
     Optional,
@@ -276,6 +277,8 @@ def compiled(raw: Mapping[str, Any], declared: Declared, structural: Structural)
     variables = {"self": declared, "oldSelf": old}
     try:
         program = compile_expression(raw.get("rule") or "", variables)
+    except CelProgramError as error:
+        return "rule", f"program instantiation failed: {error}"
     except CelError as error:
         return "rule", f"compilation failed: {error}"
     if program.type != "bool":
@@ -284,6 +287,8 @@ def compiled(raw: Mapping[str, Any], declared: Declared, structural: Structural)
     if raw.get("messageExpression"):
         try:
             message = compile_expression(raw["messageExpression"], variables)
+        except CelProgramError as error:
+            return "messageExpression", f"messageExpression instantiation failed: {error}"
         except CelError as error:
             return "messageExpression", f"messageExpression compilation failed: {error}"
         if message.type != "string":
