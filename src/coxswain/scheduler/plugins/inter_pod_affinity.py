@@ -222,7 +222,7 @@ class InterPodAffinity:
             ids = table.column(term.key).ids
             labelled &= ids[rows] >= 0
             exist &= self._in_domain(term.key, pods, table, rows) > 0
-            anywhere |= bool(pods[table.order][ids[table.order] >= 0].any())
+            anywhere |= bool(((pods > 0) & (ids >= 0)).any())
         if not anywhere and all(term.matches(template, table.facts) for term in terms):
             return labelled
         return labelled & exist
@@ -263,10 +263,13 @@ class InterPodAffinity:
     def _in_domain(key: str, pods: NDArray[np.int64], table: NodeTable, rows: Rows) -> NDArray[np.int64]:
         """The sum of ``pods`` over each row's domain of ``key``; 0 where a node lacks the key."""
         column = table.column(key)
-        order = table.order
-        order = order[column.ids[order] >= 0]
-        sums = np.bincount(column.ids[order], weights=pods[order], minlength=len(column.values))
-        result: NDArray[np.int64] = np.append(sums, 0)[column.ids[rows]].astype(np.int64)
+        held = np.flatnonzero(pods)
+        if not len(held):
+            return np.zeros(len(rows), np.int64)
+        # Domains are numbered from 0, nodes without the key -1: one further is an index.
+        sums = np.bincount(column.ids[held] + 1, weights=pods[held], minlength=len(column.values) + 1)
+        sums[0] = 0
+        result: NDArray[np.int64] = sums.astype(np.int64)[column.ids[rows] + 1]
         return result
 
     # -- score -----------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ class Constraint:
     honor_affinity: bool
     honor_taints: bool
     memo: dict[Any, bool] = field(default_factory=dict)
+    #: (state of the nodes, rows that count, domains there are), see ``_domains``.
+    domains: tuple[tuple[int, int, int], NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
 
 def _parse(raw: dict[str, Any], labels: dict[str, str]) -> Constraint:
@@ -209,14 +211,13 @@ class PodTopologySpread:
     def filter(self, template: Template, table: NodeTable, rows: Rows) -> Codes:
         constraints = self._hard(template, table)
         codes = np.zeros(len(rows), np.uint8)
-        labelled = self._labelled(constraints, table)
         for constraint in constraints:
+            counts, present = self._domains(constraint, constraints, template, table)
             ids = table.column(constraint.key).ids
-            counted = table.order[labelled & self._included(constraint, template, table)]
-            values = len(table.column(constraint.key).values)
-            present = np.bincount(ids[counted], minlength=values) > 0
             pods = self._pods(constraint, template, table)
-            matches = np.bincount(ids[counted], weights=pods[counted], minlength=values).astype(np.int64)
+            held = np.flatnonzero(pods)
+            held = held[counts[held]]
+            matches = np.bincount(ids[held], weights=pods[held], minlength=len(present)).astype(np.int64)
             domains = int(present.sum())
             least = int(matches[present].min()) if domains else 2**31 - 1
             if domains < constraint.min_domains:
@@ -227,6 +228,22 @@ class PodTopologySpread:
             codes[(codes == 0) & (mine < 0)] = _NO_LABEL
             codes[(codes == 0) & skewed] = _SKEWED
         return codes
+
+    def _domains(
+        self, constraint: Constraint, all_of_them: list[Constraint], template: Template, table: NodeTable
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(rows whose pods count, domains that there are): kept while no node changes."""
+        column = table.column(constraint.key)
+        at = (table.node_log.end, table.capacity, len(column.values))
+        if constraint.domains is None or constraint.domains[0] != at:
+            rows = table.order[
+                self._labelled(all_of_them, table) & self._included(constraint, template, table)
+            ]
+            counts = np.zeros(table.capacity, np.bool_)
+            counts[rows] = True
+            present = np.bincount(column.ids[rows], minlength=len(column.values)) > 0
+            constraint.domains = (at, counts, present)
+        return constraint.domains[1], constraint.domains[2]
 
     def rejection(self, template: Template, table: NodeTable, row: int, code: int) -> Rejection:
         if code == _NO_LABEL:
