@@ -1,0 +1,1 @@
+"""What an API server does with one object, each step alone."""
