@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from coxswain.api.fields import quote
-from coxswain.api.names import ENDPOINTS, GVR, SERVICES
+from coxswain.api.names import ENDPOINTS, SERVICES
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
 from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.proxying.locations import backends, slices_of
 from coxswain.base import clock
 
 if TYPE_CHECKING:
     import aiohttp
-
-ENDPOINT_SLICES = GVR("discovery.k8s.io", "v1", "endpointslices")
 
 #: The largest answer that is read: a patch of the largest object, in base64, and then some.
 MAX_ANSWER = 16 << 20
@@ -91,44 +90,14 @@ def resolve(lookup: Lookup, namespace: str, name: str, port: int) -> tuple[str, 
         return str(spec.get("externalName")), port
     if chosen is None:
         raise LookupError(f"no service port {port} found for service {quote(name)}")
-    found = _ready(lookup, namespace, name, chosen.get("name") or "")
-    if found is not None:
-        if not found:
-            raise LookupError(f"no endpoints available for service {quote(name)}")
+    found = backends(lookup, namespace, name, chosen.get("name") or "")
+    if found:
         return found[clock.random().randrange(len(found))]
     address = spec.get("clusterIP")
-    if not address or address == "None":
+    kept = slices_of(lookup, namespace, name) or lookup.get(ENDPOINTS, namespace, name) is not None
+    if kept or not address or address == "None":
         raise LookupError(f"no endpoints available for service {quote(name)}")
     return str(address), port
-
-
-def _ready(lookup: Lookup, namespace: str, name: str, port: str) -> list[tuple[str, int]] | None:
-    """The ready addresses of a service's port; None where nobody keeps its endpoints."""
-    slices = [
-        one
-        for one in lookup.list(ENDPOINT_SLICES, namespace)
-        if ((one["metadata"].get("labels") or {}).get("kubernetes.io/service-name")) == name
-    ]
-    if slices:
-        return [
-            (address, int(number["port"]))
-            for one in slices
-            for number in one.get("ports") or ()
-            if (number.get("name") or "") == port and number.get("port")
-            for endpoint in one.get("endpoints") or ()
-            if (endpoint.get("conditions") or {}).get("ready") is not False
-            for address in (endpoint.get("addresses") or ())[:1]
-        ]
-    endpoints = lookup.get(ENDPOINTS, namespace, name)
-    if endpoints is None:
-        return None
-    return [
-        (str(address["ip"]), int(number["port"]))
-        for subset in endpoints.get("subsets") or ()
-        for number in subset.get("ports") or ()
-        if (number.get("name") or "") == port
-        for address in subset.get("addresses") or ()
-    ]
 
 
 class HttpCaller:
