@@ -499,3 +499,42 @@ async def test_answers_of_the_webhook_are_asked_for_again() -> None:
     with pytest.raises(errors.Unauthorized):
         await who(authenticator, "opaque")
     assert len(peer.asked) == 2
+
+
+# -- WebSockets
+
+
+def _protocols(*names: str, upgrade: bytes = b"websocket") -> list[tuple[bytes, bytes]]:
+    value = ", ".join(names).encode()
+    return [
+        (b"connection", b"keep-alive, Upgrade"),
+        (b"upgrade", upgrade),
+        (b"sec-websocket-protocol", value),
+    ]
+
+
+def _shown(token: str) -> str:
+    return "base64url.bearer.authorization.k8s.io." + base64.urlsafe_b64encode(
+        token.encode()
+    ).decode().rstrip("=")
+
+
+def test_browsers_show_their_token_among_the_protocols() -> None:
+    authenticator = Authenticator(tokens=StaticTokens({"s3cret?": UserInfo("jane")}))
+    user = authenticator.authenticate(None, None, _protocols("v5.channel.k8s.io", _shown("s3cret?")))
+    assert user is not None
+    assert user.name == "jane"
+    plain = authenticator.authenticate(None, None, _protocols("v5.channel.k8s.io"))
+    assert plain is not None
+    assert plain.name == "system:anonymous"
+    for wrong in (
+        _protocols("v5.channel.k8s.io", _shown("wrong")),
+        _protocols("v5.channel.k8s.io", _shown("s3cret?") + "!"),
+        _protocols(_shown("s3cret?")),
+        _protocols("v5.channel.k8s.io", _shown("s3cret?"), _shown("s3cret?")),
+    ):
+        with pytest.raises(errors.Unauthorized):
+            authenticator.authenticate(None, None, wrong)
+    other = authenticator.authenticate(None, None, _protocols("x", _shown("s3cret?"), upgrade=b"SPDY/3.1"))
+    assert other is not None
+    assert other.name == "system:anonymous"

@@ -1,6 +1,6 @@
 """All ways to authenticate, in kube-apiserver's order.
 
-    proxy's headers -> client certificate -> basic -> token: file, service account, bootstrap, OpenID, webhook
+    proxy's headers -> client certificate -> basic -> token: file, bootstrap, service account, OpenID, webhook
     -> anonymous
 
 The first that knows the credential decides. A request without credentials is ``system:anonymous`` (RBAC lets it
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from coxswain.api import errors
+from coxswain.apiserver.authn import websocket
 from coxswain.apiserver.authn.basic import BasicPasswords
 from coxswain.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from coxswain.apiserver.authn.certificates import ClientCertificates
@@ -96,6 +97,10 @@ class Authenticator:
                 if user is not None:
                     return user
                 failed = True
+        elif any(name == websocket.HEADER for name, _ in fields):
+            token = websocket.token_of(fields)
+            if token:
+                return self._by_token(token)
         if failed:
             raise errors.Unauthorized()
         paths = self._ways.anonymous_paths

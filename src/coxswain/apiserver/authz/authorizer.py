@@ -65,7 +65,7 @@ class Authorizer:
         if name == "RBAC":
             return self.rbac
         if name == "Node":
-            return node.NodeAuthorizer(self.rbac, self.relations)
+            return node.NodeAuthorizer(self.relations)
         return _Always(name == "AlwaysAllow")
 
     def authorize(self, attributes: Attributes) -> Decision:

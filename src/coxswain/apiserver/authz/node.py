@@ -1,7 +1,7 @@
 """What a node's agent may do: Kubernetes' Node authorizer.
 
-A user ``system:node:NAME`` in group ``system:nodes`` gets the rules of the bootstrap role ``system:node``
-without a binding. But on what could give one node's secrets to another, those rules are narrowed to what the
+A user ``system:node:NAME`` in group ``system:nodes`` gets the rules that the role ``system:node`` has in a new
+cluster, without a binding and whatever becomes of that role. But on what could give one node's secrets to another, those rules are narrowed to what the
 node has to do with (``node_relations``): secrets and config maps of its pods, their claims and volumes, tokens
 of their service accounts, pods bound to it, its own node, lease, CSI node and resource slices. What a node may
 write into those is for the admission plugin NodeRestriction to say.
@@ -14,8 +14,7 @@ from collections.abc import Callable
 from coxswain.apiserver.authz import selectors
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.authz.node_relations import NodeRelations
-from coxswain.apiserver.authz.rbac import Rbac
-from coxswain.apiserver.authz.rules import Rule
+from coxswain.apiserver.authz.rules import Rule, rules_of
 from coxswain.client.interface import UserInfo
 
 NODES_GROUP = "system:nodes"
@@ -35,12 +34,17 @@ def node_name(name: str, groups: tuple[str, ...]) -> str:
     return ""
 
 
+def _node_rules() -> tuple[Rule, ...]:
+    from coxswain.apiserver import bootstrap
+
+    return next(rules_of(item.object) for item in bootstrap.rbac() if item.name == "system:node")
+
+
 class NodeAuthorizer:
     """See the module's text."""
 
-    def __init__(self, rbac: Rbac, relations: NodeRelations) -> None:
-        """The rules are those of the ClusterRole ``system:node``."""
-        self._rbac = rbac
+    def __init__(self, relations: NodeRelations) -> None:
+        self._rules: tuple[Rule, ...] | None = None
         self._relations = relations
         self._narrowed: dict[tuple[str, str], Callable[[str, Attributes], Decision]] = {
             ("", "secrets"): self._read_object,
@@ -77,7 +81,9 @@ class NodeAuthorizer:
         return [], "node authorizer does not support user rule resolution" if is_node else ""
 
     def _by_rules(self, attributes: Attributes) -> Decision:
-        for rule in self._rbac.role_rules("ClusterRole", "", "system:node") or ():
+        if self._rules is None:
+            self._rules = _node_rules()
+        for rule in self._rules:
             if attributes.is_resource:
                 if rule.matches_resource(
                     attributes.verb, attributes.group, attributes.resource, attributes.subresource
