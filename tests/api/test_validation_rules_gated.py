@@ -279,3 +279,9 @@ def test_changes_of_a_driver_are_counted_from_the_first() -> None:
     new = edited(old, {"spec.requiresRepublish": True})
     strategy.prepare_for_update(new, old, GVK.of(driver))
     assert new["metadata"]["generation"] == 1
+
+
+def test_an_autoscaler_s_name_is_a_subdomain() -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}, "maxReplicas": 3}
+    autoscaler = make("autoscaling/v2", "HorizontalPodAutoscaler", name="Not_One", spec=spec)
+    check_refused(autoscaler, ({}, "metadata.name", INVALID, SUBDOMAIN))

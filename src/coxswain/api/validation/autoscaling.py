@@ -129,6 +129,4 @@ def _validate_scaling(rules: Object, path: str, errors: Errors) -> None:
             errors.append(invalid(f"{here}.periodSeconds", policy["periodSeconds"], why))
 
 
-RULES = {
-    ("autoscaling", "HorizontalPodAutoscaler"): Rules(validate=_validate_autoscaler, name_check=path_segment)
-}
+RULES = {("autoscaling", "HorizontalPodAutoscaler"): Rules(validate=_validate_autoscaler)}
