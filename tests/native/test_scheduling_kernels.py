@@ -9,13 +9,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from coxswain._native import batch, filters, sampling, scores
+from coxswain._native import batch, filters, rows, sampling, scores
 
 SEEDS = range(25)
 
 
 def test_the_compiled_kernels_are_loaded() -> None:
-    for module in (batch, filters, sampling, scores):
+    for module in (batch, filters, rows, sampling, scores):
         assert str(module.__file__).endswith(".so")
 
 
@@ -167,3 +167,26 @@ def test_choose_takes_each_of_the_best_as_often() -> None:
     assert set(picks) == {1, 3, 4}
     assert all(1800 < times < 2200 for times in picks.values())
     assert sampling.choose(np.empty(0, np.int64), state) == -1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pod_that_comes_and_goes_counts_where_it_was(seed: int) -> None:
+    rng = random.Random(seed)
+    _, requested = random_table(rng, 20)
+    nonzero = requested[:2].copy()
+    before, before_nonzero = requested.copy(), nonzero.copy()
+    ids = np.array(sorted(rng.sample(range(6), rng.randrange(1, 6))), np.int32)
+    amounts = np.array([rng.randrange(1000) for _ in ids], np.int64)
+    ask = np.array([rng.randrange(1000) for _ in range(4)], np.int64)
+    row = rng.randrange(20)
+    rows.count(requested, nonzero, ids, amounts, ask, row, 1)
+    want, want_nonzero = before.copy(), before_nonzero.copy()
+    want[ids, row] += amounts
+    want_nonzero[:, row] += ask[2:]
+    assert np.array_equal(requested, want)
+    assert np.array_equal(nonzero, want_nonzero)
+    rows.count(requested, nonzero, ids, amounts, ask, row, -1)
+    assert np.array_equal(requested, before)
+    assert np.array_equal(nonzero, before_nonzero)
+    with pytest.raises(IndexError):
+        rows.count(requested, nonzero, ids, amounts, ask, 20, 1)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coxswain._native import rows as row_kernels
 from coxswain.scheduler import requests
 from coxswain.scheduler.nodetree import NodeTree, zone_of
 from coxswain.scheduler.placed import ClusterFacts, PlacedPods
@@ -326,8 +327,9 @@ class NodeTable:
         self.priorities[pod.priority] += sign
         if not self.priorities[pod.priority]:
             del self.priorities[pod.priority]
-        self.requested[template.ids, row] += sign * template.amounts
-        self.nonzero[:, row] += sign * template.ask[2:]
+        row_kernels.count(
+            self.requested, self.nonzero, template.ids, template.amounts, template.ask, row, sign
+        )
         if "volumes" in template.spec:
             self.volumes.count(template, row, sign)
         for ip, protocol, port in template.host_ports:
