@@ -293,7 +293,7 @@ class ApiServer:
         health.add("ping", lambda: None)
         health.add("etcd", self._store_problem)
         health.add("poststarthook/rbac/bootstrap-roles", self._start_problem, ("healthz", "readyz"))
-        if self._encryption is not None:
+        if self._encryption is not None and self._encryption.is_checked:
             health.add("kms-providers", self._encryption.problem)
         health.add("watch-cache", self._cache_problem, ("readyz",))
         health.add("shutdown", self._end_near, ("readyz",))

@@ -36,6 +36,11 @@ class Encryption:
         await _started(transformers)
         return cls(EncryptedStore(store, transformers), settings, loaded.digest)
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether there is a health check: where KMS plugins are in use, or may be after a change of the file."""
+        return bool(self.store.transformers.kms) or self.settings.automatic_reload
+
     def problem(self) -> str | None:
         """What is wrong with the KMS plugins, for the health check."""
         problems = [
