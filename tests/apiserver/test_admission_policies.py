@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,11 @@ import pytest
 
 from apiserver.core_support import ADMIN, CONFIGMAPS, Cluster, cluster, configmap, deployment, pod
 from coxswain.api.errors import ApiError
+from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS
 from coxswain.api.names import DEPLOYMENTS, GVR, NAMESPACES, PODS, Object
+from coxswain.apiserver.customresources.controller import Controller
+from coxswain.base import clock
+from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.interface import UserInfo
 
 GROUP = "admissionregistration.k8s.io"
@@ -597,3 +602,54 @@ async def test_audit_annotations_reach_the_audit_event(running: Cluster) -> None
         }
     ]
     assert request.warnings == ["Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': no"]
+
+
+@pytest.mark.virtual
+@in_cluster
+async def test_custom_resources_are_judged_and_may_be_parameters(running: Cluster) -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+    def definition(plural: str, kind: str) -> Object:
+        version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.h.example.com"},
+            "spec": {
+                "group": "h.example.com",
+                "scope": "Namespaced",
+                "names": {"plural": plural, "kind": kind},
+                "versions": [version],
+            },
+        }
+
+    def made(kind: str, name: str, **spec: Any) -> Object:
+        return {"apiVersion": "h.example.com/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+    boats, limits = GVR("h.example.com", "v1", "boats"), GVR("h.example.com", "v1", "limits")
+    controller = Controller(running.pipeline, ADMIN)
+    task = asyncio.get_running_loop().create_task(controller.run())
+    try:
+        await running.do("create", DEFINITIONS, body=definition("boats", "Boat"), namespace="")
+        await running.do("create", DEFINITIONS, body=definition("limits", "Limit"), namespace="")
+        await clock.sleep(1)
+        await policy(
+            running,
+            matchConstraints={"resourceRules": [rules("h.example.com", "boats", "CREATE")]},
+            paramKind={"apiVersion": "h.example.com/v1", "kind": "Limit"},
+            validations=[{"expression": "object.spec.oars <= params.spec.oars"}],
+        )
+        await bind(running, paramRef={"name": "l", "parameterNotFoundAction": "Deny"})
+        await mutate(
+            running,
+            "flag",
+            applied("Object{spec: Object.spec{flag: 'red'}}"),
+            matchConstraints={"resourceRules": [rules("h.example.com", "boats", "CREATE")]},
+        )
+        await running.do("create", limits, body=made("Limit", "l", oars=4))
+        boat = await running.do("create", boats, body=made("Boat", "a", oars=4))
+        assert boat["spec"] == {"oars": 4, "flag": "red"}
+        error = await refused(running, "create", boats, body=made("Boat", "b", oars=5))
+        assert error.message.startswith('boats.h.example.com "b" is forbidden: ValidatingAdmissionPolicy')
+    finally:
+        await cancel_and_wait(task)

@@ -15,18 +15,21 @@ are those of Kubernetes' apiextensions-apiserver.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coxswain.api.fields import Errors
 from coxswain.api.names import GVK, Object
 from coxswain.api.schema import Type
-from coxswain.api.structural import metadata, rules, unique
+from coxswain.api.structural import metadata, unique
 from coxswain.api.structural.defaulting import default
 from coxswain.api.structural.metadata import CoerceError
 from coxswain.api.structural.model import Structural, free, parse
 from coxswain.api.structural.prune import prune
 from coxswain.api.structural.types import type_of
 from coxswain.api.structural.validate import ABSENT, Check, compile_schema, relocated
+
+if TYPE_CHECKING:
+    from coxswain.api.structural.rules import RuleTree
 
 __all__ = ["CoerceError", "CompiledSchema", "Structural", "compile_crd_schema"]
 
@@ -40,7 +43,7 @@ class CompiledSchema:
         self.structural = parse(raw) if raw else free()
         self.type: Type | None = type_of(self.structural, gvk)
         self._check: Check = compile_schema(self.raw)
-        self._rules = rules.compile_rules(self.structural)
+        self._rules = _rules_of(self.structural)
         status = (self.raw.get("properties") or {}).get("status")
         self._check_status: Check | None = compile_schema(status) if status else None
 
@@ -86,7 +89,20 @@ class CompiledSchema:
 
     def check_rules(self, new: Object, old: Object | None = None) -> Errors:
         """What the schema's own rules (``x-kubernetes-validations``) say."""
-        return rules.check_object(self._rules, new, old)
+        if self._rules is None:
+            return []
+        from coxswain.api.structural.rules import check_object
+
+        return check_object(self._rules, new, old)
+
+
+def _rules_of(structural: Structural) -> RuleTree | None:
+    """The compiled rules; the language is loaded when the first schema has some."""
+    if not structural.any_rules:
+        return None
+    from coxswain.api.structural.rules import compile_rules
+
+    return compile_rules(structural)
 
 
 def compile_crd_schema(raw: Mapping[str, Any] | None, gvk: GVK) -> CompiledSchema:
