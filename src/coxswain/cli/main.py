@@ -22,6 +22,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("coxswain.cli.up", "start a cluster on this machine"),
         "down": ("coxswain.cli.down", "stop it"),
         "status": ("coxswain.cli.status", "show whether it runs, and how it is"),
+        "explain": ("coxswain.cli.explain", "why a pod runs here, why not there, what would have to change"),
         "kubeconfig": ("coxswain.cli.kubeconfig", "print the path (or text) of its kubeconfig"),
     },
     "components, each alone": {

@@ -50,6 +50,15 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
 
 def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
     """The results of every pending pod of one snapshot."""
+    table, templates = load(case)
+    return [
+        {"pod": obj["metadata"]["name"], **_judge(Verdict(templates.of(obj), profile, table))}
+        for obj in case.get("pending") or ()
+    ]
+
+
+def load(case: dict[str, Any]) -> tuple[NodeTable, Templates]:
+    """The node table of a snapshot, with its pods that have a node."""
     table = NodeTable()
     templates = Templates(table)
     for namespace in case.get("namespaces") or ():
@@ -68,10 +77,7 @@ def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
         placed = pods.parse(obj, templates)
         if placed.node_name:
             table.add_pod(placed, placed.node_name)
-    return [
-        {"pod": obj["metadata"]["name"], **_judge(Verdict(templates.of(obj), profile, table))}
-        for obj in case.get("pending") or ()
-    ]
+    return table, templates
 
 
 def _judge(verdict: Verdict) -> dict[str, Any]:
