@@ -147,6 +147,20 @@ def test_what_costs_more_than_it_may_is_ended() -> None:
         program.run({**VALUES, "l": ["a"] * 200})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lists.range(1000000000000).size() > 0",
+        "s.replace('', s).replace('', s).replace('', s).replace('', s).size() > 0",
+        "lists.range(1000).map(x, s).join(s.replace('', s).replace('', s)) != ''",
+        "cel.bind(a, lists.range(900000), cel.bind(b, a + a, b.size() > 0))",
+    ],
+)
+def test_what_would_fill_the_memory_is_ended_first(text: str) -> None:
+    with pytest.raises(BudgetError):
+        compile_expression(text, LISTS).run({**VALUES, "s": "x" * 400}, limit=10**12)
+
+
 def rule(schema: dict[str, Any], text: str, **more: Any) -> dict[str, Any]:
     return {**schema, "x-kubernetes-validations": [{"rule": text, **more}]}
 

@@ -171,6 +171,7 @@ def test_wrong_expressions_are_refused_when_compiled(text: str, message: str) ->
     ("text", "message"),
     [
         ("1/0 == 1", "division by zero"),
+        ("'%.999999999f'.format([1.0]) == ''", "precision exceeds maximum allowed precision"),
         ("self.l[9] == 1", "index out of bounds: 9"),
         ("self.m.z == 'a'", "no such key: z"),
         ("9223372036854775807 + 1 == 0", "integer overflow"),

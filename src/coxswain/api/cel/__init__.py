@@ -14,9 +14,9 @@ Regular expressions are Python's, in RE2's spelling (``api.patterns``).
 from coxswain.api.cel.costs import Range
 from coxswain.api.cel.parser import CelError, CelProgramError, CelSyntaxError
 from coxswain.api.cel.program import CALL_LIMIT, Program, compile_expression
-from coxswain.api.cel.running import BudgetError, Lazy
+from coxswain.api.cel.running import Lazy
 from coxswain.api.cel.types import BOOL, DYN, Declared
-from coxswain.api.cel.values import EvaluationError, Optional
+from coxswain.api.cel.values import BudgetError, EvaluationError, Optional
 
 __all__ = [
     "BOOL",

@@ -18,10 +18,13 @@ from coxswain.api import patterns
 from coxswain.api.cel import authorizer, kubernetes, operators
 from coxswain.api.cel.parser import UInt
 from coxswain.api.cel.values import (
+    MAX_LIST,
+    MAX_TEXT,
     NOTHING,
     EvaluationError,
     Optional,
     TypeName,
+    bounded,
     equal,
     formatted,
     is_number,
@@ -233,6 +236,7 @@ def upper_ascii(text: Any) -> str:
 def replace(text: Any, old: Any, new: Any, count: Any = -1) -> str:
     """Occurrences of ``old`` replaced."""
     _need(str, text, old, new)
+    bounded(len(text) + text.count(old) * len(new), MAX_TEXT)
     return str(text.replace(old, new, count))
 
 
@@ -270,6 +274,7 @@ def join(values: Any, separator: Any = "") -> str:
     """Texts joined."""
     _need(list, values)
     _need(str, separator, *values)
+    bounded(sum(map(len, values)) + len(separator) * len(values), MAX_TEXT)
     return str(separator.join(values))
 
 
@@ -288,13 +293,18 @@ def quote_text(text: Any) -> str:
 _VERB: Final = re.compile(r"%(?:\.(\d+))?(.)", re.DOTALL)
 
 
+_MAX_PRECISION: Final = 1000
+
+
 def format_text(text: Any, values: Any) -> str:
     """``"%s is %d".format([...])``."""
     _need(str, text)
     _need(list, values)
     left = iter(values)
+    size = 0
 
     def shown(found: re.Match[str]) -> str:
+        nonlocal size
         verb = found[2]
         if verb == "%":
             return "%"
@@ -302,7 +312,12 @@ def format_text(text: Any, values: Any) -> str:
             value = next(left)
         except StopIteration:
             raise EvaluationError("index out of range: not enough arguments for format") from None
-        return _verb(verb, found[1], value)
+        if found[1] is not None and int(found[1][:9]) > _MAX_PRECISION:
+            raise EvaluationError(f"precision exceeds maximum allowed precision: {found[1]}")
+        made = _verb(verb, found[1], value)
+        size += len(made)
+        bounded(size, MAX_TEXT)
+        return made
 
     return _VERB.sub(shown, text)
 
@@ -466,6 +481,11 @@ def sort_list(values: Any, items: list[Any] | None = None) -> list[Any]:
     ]
 
 
+def _range(count: Any) -> list[int]:
+    bounded(count, MAX_LIST)
+    return list(range(count))
+
+
 def unwrap(values: Any) -> list[Any]:
     """What is there of a list of optionals."""
     return [each.value for each in values if each.present]
@@ -583,7 +603,7 @@ IMPLEMENTATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "reverse": lambda values: values[::-1],
     "distinct": distinct,
     "sort": sort_list,
-    "lists.range": lambda count: list(range(count)),
+    "lists.range": _range,
     "getFullYear": _part(lambda time: time.year),
     "getMonth": _part(lambda time: time.month - 1),
     "getDate": _part(lambda time: time.day),

@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from coxswain.api.cel.costs import IDENT, NEW_LIST, NEW_MAP, Meter
-from coxswain.api.cel.values import NOTHING, EvaluationError, Optional, Struct, is_number, overload
+from coxswain.api.cel.values import (
+    NOTHING,
+    BudgetError,
+    EvaluationError,
+    Optional,
+    Struct,
+    is_number,
+    overload,
+)
 
 Scope: TypeAlias = dict[str, Any]
 Run: TypeAlias = Callable[[Scope], Any]
@@ -21,16 +29,12 @@ BUDGET: Final = "@budget"
 MISMATCHES: Final = (TypeError, AttributeError, KeyError, IndexError, ValueError)
 
 
-class BudgetError(EvaluationError):
-    """The expression costs more than it may."""
-
-
 def spend(scope: Scope, cost: int = 1) -> None:
     """Pay. Raises ``BudgetError``."""
     left = scope[BUDGET]
     left[0] -= cost
     if left[0] < 0:
-        raise BudgetError("operation cancelled: actual cost limit exceeded")
+        raise BudgetError
 
 
 # -- names, fields, elements

@@ -26,6 +26,24 @@ class EvaluationError(CelError):
     spent: int = 0
 
 
+class BudgetError(EvaluationError):
+    """The expression costs more than it may, or makes what is larger than any budget pays for."""
+
+    def __init__(self, words: str = "operation cancelled: actual cost limit exceeded") -> None:
+        super().__init__(words)
+
+
+#: What no call pays for: characters of a text that is made, elements of a list.
+MAX_TEXT: Final = 10_000_000
+MAX_LIST: Final = 1_000_000
+
+
+def bounded(size: int, limit: int) -> None:
+    """Refuse to make what is too large, before it is made. Raises ``BudgetError``."""
+    if size > limit:
+        raise BudgetError
+
+
 @dataclass(frozen=True, slots=True)
 class Optional:
     """A value that may be missing."""
@@ -187,6 +205,7 @@ def _same_elements(left: list[Any], right: list[Any]) -> bool:
 
 def joined(left: list[Any], right: list[Any]) -> list[Any]:
     """``left + right``: sets take what they have not, keyed lists what is new or other under its key."""
+    bounded(len(left) + len(right), MAX_LIST)
     if isinstance(left, SetList):
         return SetList([*left, *(one for one in right if not any(equal(one, other) for other in left))])
     if not isinstance(left, KeyedList):
