@@ -195,6 +195,9 @@ async def test_a_token_is_of_its_own_account_and_audience_only(tmp_path: Path) -
         assert code == 403
         assert "system:serviceaccount:default:robot" in answer["message"]
         assert (await target.send("GET", "/version", token=foreign))[0] == 401
+        for path in ("/openid/v1/jwks", "/.well-known/openid-configuration"):
+            assert (await target.send("GET", path, token=own))[0] == 200
+            assert (await target.send("GET", path, token=NOBODY))[0] == 403
         head, claims, signature = own.split(".")
         for forged in (
             f"{head}.{claims}.",

@@ -12,13 +12,16 @@ from typing import Any
 from aiohttp import web
 
 from coxswain.apiserver import pki
+from coxswain.apiserver.authn import Issuer
 from coxswain.apiserver.authn.settings import (
     AuthenticationSettings,
     AuthorizationSettings,
     IdentitySettings,
+    OpenIdSettings,
     RequestHeaderSettings,
     WebhookSettings,
 )
+from coxswain.base import clock
 from security.attacks import ADMIN, Target, serving
 
 
@@ -182,3 +185,46 @@ async def test_a_proxy_is_believed_over_tls(tmp_path: Path) -> None:
         code, _ = await target.send("GET", "/api/v1/secrets", token="", X_Remote_User="zoe")
         assert code == 403
         assert (await target.send("GET", "/api/v1/secrets", token=ADMIN, X_Remote_User="zoe"))[0] == 200
+
+
+async def test_a_provider_of_id_tokens_over_tls(tmp_path: Path) -> None:
+    keys = pki.Pki(tmp_path / "login")
+    issuer: list[Issuer] = []
+
+    async def discovery(request: web.Request) -> web.Response:
+        url = issuer[0].issuer
+        return web.json_response({"issuer": url, "jwks_uri": f"{url}/keys"})
+
+    async def jwks(request: web.Request) -> web.Response:
+        return web.json_response(issuer[0].jwks())
+
+    app = web.Application()
+    app.router.add_get("/.well-known/openid-configuration", discovery)
+    app.router.add_get("/keys", jwks)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "localhost", 0, ssl_context=pki.server_context(keys.serving(), keys.ca)).start()
+    url = f"https://localhost:{runner.addresses[0][1]}"
+    issuer.append(Issuer(keys.service_account_key(), issuer=url))
+    openid = OpenIdSettings(
+        url,
+        "cox",
+        ca_file=keys.directory / "ca.crt",
+        username_prefix="-",
+        groups_claim="groups",
+        signing_algorithms=("ES256",),
+    )
+    try:
+        async with serving(tmp_path, IdentitySettings(AuthenticationSettings(openid=openid))) as target:
+            await target.grant("zoe", {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]})
+            claims = {"iss": url, "aud": "cox", "sub": "zoe", "exp": int(clock.now()) + 600}
+            good = issuer[0].sign(claims)
+            for _ in range(2):
+                assert (await target.send("GET", "/api/v1/secrets", token=good))[0] == 200
+            assert (await target.send("GET", "/api/v1/nodes", token=good))[0] == 403
+            for wrong in ({"aud": "another"}, {"exp": 1}, {"sub": ""}, {"groups": 7}):
+                assert (await target.send("GET", "/api/v1/secrets", token=issuer[0].sign(claims | wrong)))[
+                    0
+                ] == 401
+    finally:
+        await runner.cleanup()
