@@ -229,6 +229,13 @@ async def test_a_change_in_one_version_takes_the_fields_of_another() -> None:
         assert (await c.do("get", HPA_V2, "h"))["spec"]["metrics"] == cpu(60)
 
 
+async def test_what_cannot_be_converted_is_refused_in_words() -> None:
+    async with cluster() as c:
+        await apply(c, HPA_V1, autoscaler("v1"), "one")
+        with pytest.raises(errors.Invalid, match="must specify a metric source type"):
+            await apply(c, HPA_V2, autoscaler("v2", metrics=[None]), "two", force="true")
+
+
 async def test_a_manager_may_go_on_in_another_version() -> None:
     async with cluster() as c:
         await apply(c, HPA_V1, autoscaler("v1", targetCPUUtilizationPercentage=60, minReplicas=2))

@@ -26,6 +26,7 @@ from coxswain.api.managedfields.lastapplied import MANAGER, refreshed, still_app
 from coxswain.api.managedfields.merge import merge, remove, with_structs
 from coxswain.api.managedfields.shape import (
     ABSENT,
+    DOES_NOT_FIT,
     Shape,
     applied_set,
     compare,
@@ -134,10 +135,12 @@ def _prune_as(
         return _prune(shape, merged, last.fields, [entry.fields for entry in owned])
     type_then, convert, back = versions[last.api_version]
     then = shape_of(type_then)
-    whole = convert(merged)
     kept = [entry.fields for entry in owned[1:] if entry.api_version == last.api_version]
-    pruned = _prune(then, whole, last.fields, [applied_set(then, convert(configuration)) or {}, *kept])
-    return back(pruned)
+    try:
+        named = applied_set(then, convert(configuration)) or {}
+        return back(_prune(then, convert(merged), last.fields, [named, *kept]))
+    except DOES_NOT_FIT:
+        return merged  # it is not what its type says, and will be refused
 
 
 def _refuse_conflicts(others: list[Entry], changed: Node, version: str, look: Elsewhere | None) -> None:

@@ -133,6 +133,10 @@ class MissingKeyError(BadRequest):
     """An element of an associative list lacks a key that has no default."""
 
 
+#: What walks raise about an object that is not what its type says.
+DOES_NOT_FIT: Final = (MissingKeyError, TypeError, ValueError, AttributeError, RecursionError)
+
+
 def element_key(shape: Shape, value: Any) -> str:
     """The wire path element of a list's element. Raises ``MissingKeyError`` for what cannot be one."""
     if shape.kind == SET:

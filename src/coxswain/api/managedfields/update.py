@@ -18,7 +18,7 @@ from coxswain.api.managedfields.entries import (
     write,
 )
 from coxswain.api.managedfields.fieldset import MEMBER, Node, difference, union
-from coxswain.api.managedfields.shape import MissingKeyError, compare, shape_of
+from coxswain.api.managedfields.shape import DOES_NOT_FIT, compare, shape_of
 from coxswain.api.managedfields.versions import Versions, elsewhere
 from coxswain.api.names import Object
 from coxswain.api.schema import Type
@@ -27,8 +27,6 @@ _NOTHING: Final[Node] = {}
 
 #: Longest name of a manager, in bytes.
 MAX_MANAGER: Final = 128
-
-_DOES_NOT_FIT: Final = (MissingKeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 _SYSTEM_METADATA: Final = frozenset(
     "f:" + name
@@ -110,7 +108,7 @@ def track_update(
             changed, removed = created(new, type, subresource), _NOTHING
         else:
             changed, removed = changes(old, new, type, subresource)
-    except _DOES_NOT_FIT:
+    except DOES_NOT_FIT:
         # Kubernetes keeps the owners when an object does not fit its schema; validation will refuse it.
         write(new, entries)
         return

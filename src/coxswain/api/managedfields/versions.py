@@ -11,7 +11,7 @@ from functools import cache
 from typing import TypeAlias
 
 from coxswain.api.managedfields.entries import Change, Elsewhere
-from coxswain.api.managedfields.shape import Shape, compare, shape_of
+from coxswain.api.managedfields.shape import DOES_NOT_FIT, Shape, compare, shape_of
 from coxswain.api.names import Object
 from coxswain.api.schema import Type
 
@@ -32,8 +32,11 @@ def elsewhere(
         if known is None:
             return None
         shape: Shape = shape_of(known[0])
-        before = known[1](old) if old is not None else (shape.zero or {})
-        more, less = compare(shape, before, known[1](new))
+        try:
+            before = known[1](old) if old is not None else (shape.zero or {})
+            more, less = compare(shape, before, known[1](new))
+        except DOES_NOT_FIT:
+            return {}, {}  # it is not what its type says: whoever looks at it next will refuse it
         return strip((more or {}, less or {}))
 
     return look
