@@ -56,6 +56,31 @@ def test_no_text_takes_for_ever(pattern: str, text: str, found: bool) -> None:
     assert patterns.finder(pattern)(text) is found
 
 
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^(?i)\.?[a-z_]+$", ".ABC", "1"),
+        ("^a(?i)b|c$", "aB", "Ab"),
+        ("^a(?i)b|^c$", "C", "A"),
+        ("^(a(?i)b)c$", "aBc", "aBC"),
+        ("(?i)abc", "xABCx", "ab"),
+        ("(?s)a.b", "a\nb", "ab"),
+        ("^(?<year>[0-9]{4})$", "2024", "24"),
+        ("^(?U)a+$", "aa", ""),
+        ("^a{2}$", "aa", "a"),
+    ],
+)
+def test_flags_and_names_mean_what_they_mean_in_go(pattern: str, good: str, bad: str) -> None:
+    finder = patterns.finder(pattern)
+    assert finder(good) and not finder(bad)
+
+
+@pytest.mark.parametrize("pattern", ["a++", "a*+", "a{2}+", "(?>a)", "(?=a)", "a**", "(", ")"])
+def test_what_go_refuses_is_refused(pattern: str) -> None:
+    with pytest.raises(re.error):
+        patterns.finder(pattern)
+
+
 def test_harmless_patterns_are_left_to_python() -> None:
     assert linear.searcher(r"^a+\Z") is None
     assert linear.searcher(r"^[a-z]{1,10}(foo|bar)\Z") is None

@@ -62,9 +62,50 @@ def explain(pattern: str, error: re.error) -> str:
     return f"error parsing regexp: {error.msg}"
 
 
+#: ``(?i)`` in the middle of a pattern, which holds until its group ends.
+_FLAGS: Final = re.compile(r"\(\?([imsU]*)(?:-([imsU]+))?\)")
+
+
+class _Flags:
+    """Flags set inside groups, as groups of their own: ``a(?i)b|c`` becomes ``a(?i:b)|(?i:c)``."""
+
+    def __init__(self) -> None:
+        #: For each open group, the heads of those that were opened in it for its flags.
+        self._open: list[list[str]] = [[]]
+
+    def set(self, add: str, drop: str) -> str:
+        """What opens when flags are set. Greediness does not change what is found."""
+        add, drop = add.replace("U", ""), drop.replace("U", "")
+        if not add and not drop:
+            return ""
+        head = f"(?{add}-{drop}:" if drop else f"(?{add}:"
+        self._open[-1].append(head)
+        return head
+
+    def group(self) -> str:
+        """A group opens."""
+        self._open.append([])
+        return "("
+
+    def close(self) -> str:
+        """A group closes."""
+        heads = self._open.pop() if len(self._open) > 1 else []
+        return ")" * (len(heads) + 1)
+
+    def alternative(self) -> str:
+        """``|``."""
+        heads = self._open[-1]
+        return ")" * len(heads) + "|" + "".join(heads)
+
+    def end(self) -> str:
+        """What is still open for the whole pattern."""
+        return ")" * len(self._open[0]) if len(self._open) == 1 else ""
+
+
 def _translate(pattern: str) -> str:
     out: list[str] = []
     position, in_class = 0, False
+    flags = _Flags()
     multiline = re.search(r"\(\?[a-zA-Z]*m", pattern) is not None
     while position < len(pattern):
         char = pattern[position]
@@ -95,12 +136,26 @@ def _translate(pattern: str) -> str:
             raise re.error(f"invalid nested repetition operator: `{piece}`", pattern, position)
         elif char == "$" and not multiline:
             out.append(r"\Z")
+        elif char == "(" and (found := _FLAGS.match(pattern, position)) is not None:
+            out.append(flags.set(found[1], found[2] or ""))
+            position = found.end()
+            continue
         elif pattern.startswith(("(?=", "(?!", "(?<=", "(?<!", "(?>"), position):
             raise re.error("invalid or unsupported Perl syntax", pattern, position)
+        elif pattern.startswith("(?<", position):
+            out.append(f"{flags.group()}?P<")
+            position += 3
+            continue
+        elif char == "(":
+            out.append(flags.group())
+        elif char == ")":
+            out.append(flags.close())
+        elif char == "|":
+            out.append(flags.alternative())
         else:
             out.append(char)
         position += 1
-    return "".join(out)
+    return "".join(out) + flags.end()
 
 
 _COUNTED: Final = re.compile(r"\{[0-9]+(,[0-9]*)?\}\Z")

@@ -108,7 +108,7 @@ def is_free(declared: Declared) -> bool:
     return declared.kind == "dyn"
 
 
-_NULLABLE: Final = frozenset({"object", "opaque", "timestamp", "duration"})
+_NULLABLE: Final = frozenset({"object", "opaque", "optional_type", "timestamp", "duration"})
 
 
 def assign(wanted: Declared, given: Declared, bound: dict[str, Declared]) -> bool:
