@@ -66,7 +66,7 @@ async def _running(directory: Path, *flags: str) -> AsyncIterator[_Server]:
         "import sys; from coxswain.cli.main import main; sys.exit(main())",
         *arguments,
         "--store",
-        "memory",
+        "sqlite",
         "--token-auth-file",
         str(tokens),
         *flags,

@@ -82,7 +82,7 @@ def items(config: BootstrapConfig) -> Iterator[Item]:
         yield Item(NAMESPACES, "", _object("v1", "Namespace", {"name": name}))
     yield from rbac()
     yield from _priority()
-    yield from _flow_control()
+    yield from flow_control()
     yield from _network(config)
     if config.client_ca:
         meta = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
@@ -233,7 +233,8 @@ def _priority() -> Iterator[Item]:
         )
 
 
-def _flow_control() -> Iterator[Item]:
+def flow_control() -> Iterator[Item]:
+    """Priority levels and flow schemas."""
     now = clock.timestamp()
     for name, spec in _table()["prioritylevels"]:
         meta = _flow_metadata(name)

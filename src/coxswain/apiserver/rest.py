@@ -36,6 +36,7 @@ from coxswain.apiserver.fairness.queueset import Ticket
 from coxswain.apiserver.fairness.width import NARROW, Width, list_bytes
 from coxswain.apiserver.http1 import HttpLimits, HttpServer, Request, status_line
 from coxswain.apiserver.kubelet_client import StreamReply
+from coxswain.apiserver.memory import Returns
 from coxswain.apiserver.negotiation import JSON, negotiate
 from coxswain.apiserver.pacing import Pacer
 from coxswain.apiserver.pending import Pending
@@ -61,6 +62,9 @@ _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
 _NO_RESOURCE = GVR("", "", "")
 #: Bytes of lists that begin in one turn of the loop: some milliseconds' worth.
 _PACE_BYTES = 8 << 20
+#: After so many bytes of long lists memory is given back to the system, at most so often.
+_RETURN_BYTES = 128 << 20
+_RETURN_SECONDS = 5.0
 #: Requests that are sent away in one turn of the loop.
 _PACE_REFUSALS = 32
 #: Lists of at least this many bytes are paced, and hold their seats until they are read.
@@ -136,6 +140,7 @@ class RestServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = gate or InFlightLimits(limits.max_in_flight, limits.max_mutating_in_flight)
         self._pacer = Pacer(self._loop, _PACE_BYTES)
+        self._returns = Returns(_RETURN_BYTES, _RETURN_SECONDS)
         self._refusals = Pacer(self._loop, _PACE_REFUSALS)
         self._stopping = False
         self.port = serving.port
@@ -432,8 +437,10 @@ class RestServer:
             reply.body = await compressing.compressed(reply.body)
             more = compressing.HEADERS
         self._answer(exchange, reply, more)
+        size, reply.body = len(reply.body), b""
         with contextlib.suppress(ConnectionError):
             await request.connection.drain()
+        self._returns.count(size)
 
     # -- answers
 

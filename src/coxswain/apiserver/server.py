@@ -186,6 +186,10 @@ class ApiServer:
         events = registry.get(EVENTS)
         assert events is not None
         self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
+        if config.fairness.enabled and config.serving.port >= 0:
+            from coxswain.apiserver.fairness.upkeep import Upkeep
+
+            self._tasks.supervise("flow control", Upkeep(self._pipeline, registry.lookup, LOOPBACK_USER).run)
 
     async def _encrypted(self, config: ApiServerConfig) -> Encryption | None:
         """Put the store behind the keys of the encryption configuration, if there is one."""
