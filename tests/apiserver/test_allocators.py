@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -212,3 +213,18 @@ def test_ranges_that_overlap_are_left_alone(lookup: DictLookup) -> None:
     allocator.assign(service(port())).commit()
     with pytest.raises(errors.Invalid, match="does not match the current range"):
         allocator.assign(service(port(), clusterIP="10.96.7.7"))
+
+
+@pytest.mark.parametrize("length", [28, 27, 29])
+def test_a_small_range_is_given_out_to_its_last_address(lookup: DictLookup, length: int) -> None:
+    network = ipaddress.IPv4Network(f"10.96.0.0/{length}")
+    allocator = ServiceAllocator(lookup, str(network))
+    given = []
+    for number in range(network.num_addresses - 2):
+        made = service(port())
+        allocator.assign(made).commit()
+        given.append(made["spec"]["clusterIP"])
+        lookup.put(SERVICES, f"s{number}", "ns", spec=made["spec"])
+    assert sorted(map(ipaddress.IPv4Address, given)) == list(network.hosts())
+    with pytest.raises(errors.InternalError, match="range is full"):
+        allocator.assign(service(port()))

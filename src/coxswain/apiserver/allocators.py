@@ -33,7 +33,7 @@ class _Pool:
     """Numbers of a range, each given out once; ``band`` numbers at the bottom are spared as long as possible."""
 
     def __init__(self, first: int, last: int, band: int) -> None:
-        self.first, self.last, self.band = first, last, band
+        self.first, self.last, self.band = first, last, min(band, last - first + 1)
         self.used: set[int] = set()
 
     def take(self) -> int | None:
@@ -364,7 +364,7 @@ def _addresses_of(network: ipaddress.IPv4Network) -> _Pool:
     """The addresses of a range, without the network's own and the last."""
     size = network.num_addresses
     first, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
-    return _Pool(first, last, min(max(16, size // 16), 256) if size >= 16 else 0)
+    return _Pool(first, last, min(max(16, size // 16), 256) if size > 16 else 0)
 
 
 def needs_cluster_ip(service: Object) -> bool:
