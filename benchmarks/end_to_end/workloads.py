@@ -10,7 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from coxswain.api.quantity import Quantity
 
 Object = dict[str, Any]
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
@@ -182,15 +185,15 @@ def not_overcommitted(pods: Iterable[Object], nodes: dict[str, Object]) -> None:
     for one in pods:
         name = one["spec"]["nodeName"]
         assert name in nodes, f"{one['metadata']['name']} is on {name}, which does not exist"
-        used[name, "pods"] += 1
+        used[name, "pods"] += 10**9
         for container in one["spec"]["containers"]:
-            cpu = container["resources"]["requests"]["cpu"]
-            used[name, "cpu"] += int(cpu[:-1]) if cpu.endswith("m") else 1000 * int(cpu)
-            used[name, "memory"] += int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+            for resource, amount in container["resources"]["requests"].items():
+                used[name, resource] += _nano(amount)
     for (name, resource), amount in used.items():
-        room = nodes[name]["status"]["allocatable"][resource]
-        limit = {
-            "cpu": lambda text: 1000 * int(text),
-            "memory": lambda text: 1024 * int(text.removesuffix("Gi")),
-        }.get(resource, int)(room)
-        assert amount <= limit, f"{name} holds {amount} of {limit} {resource}"
+        limit = _nano(nodes[name]["status"]["allocatable"][resource])
+        assert amount <= limit, f"{name} holds {amount / 1e9:g} of {limit / 1e9:g} {resource}"
+
+
+@lru_cache(maxsize=1024)
+def _nano(text: str) -> int:
+    return Quantity.parse(text).nano

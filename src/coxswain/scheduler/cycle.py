@@ -295,7 +295,8 @@ class Cycle:
         rows = chosen[:placed]
         table.place_counted(zip(pods, rows.tolist(), strict=False))
         self._settle(verdict, rows)
-        return [Placement(pod, table.node(row).name) for pod, row in zip(pods, rows.tolist(), strict=False)]
+        names = [table.nodes[row].name for row in rows.tolist()]
+        return [Placement(pod, name) for pod, name in zip(pods, names, strict=False)]
 
     def _schedule_around(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
         """A batch that leaves nominated pods their room.

@@ -298,13 +298,20 @@ class NodeTable:
         self.pod_log.add((row,), self.capacity)
 
     def place_counted(self, pods: Iterable[tuple[Pod, int]]) -> None:
-        """Note pods whose resources a batch kernel has already counted in the arrays, by row."""
+        """Note pods of one template whose resources a batch kernel has already counted in the arrays, by row."""
         rows = []
+        priorities = []
+        placed, nodes = self.placed, self.nodes
         for pod, row in pods:
-            self.node(row).pods[pod.uid] = pod
-            self.placed.add(pod.template, pod.deleting, row, 1)
-            self.priorities[pod.priority] += 1
+            node = nodes[row]
+            assert node is not None
+            node.pods[pod.uid] = pod
             rows.append(row)
+            priorities.append(pod.priority)
+        if not rows:
+            return
+        placed.add_many(pod.template, rows)
+        self.priorities.update(priorities)
         self.pod_log.add(rows, self.capacity)
 
     def remove_pod(self, pod: Pod, node_name: str) -> None:

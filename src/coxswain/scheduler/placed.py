@@ -6,7 +6,7 @@ matches are a sum of a few arrays. A template on few nodes is a small dictionary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +61,25 @@ class PlacedPods:
 
     def add(self, template: Template, deleting: bool, row: int, sign: int) -> None:
         """Count a pod (or, with -1, one less) on a row."""
+        group = self._group(template, deleting)
+        group.add(row, sign)
+        if not group.rows:
+            key = (template, deleting)
+            del self._groups[key]
+            self._opinionated.pop(key, None)
+
+    def add_many(self, template: Template, rows: Sequence[int]) -> None:
+        """Count a pod, not being deleted, on each of ``rows``."""
+        group = self._group(template, False)
+        counts = group.rows
+        for row in rows:
+            counts[row] = counts.get(row, 0) + 1
+        if group.dense is not None and max(rows) < len(group.dense):
+            np.add.at(group.dense, rows, 1)
+        else:
+            group.dense = None
+
+    def _group(self, template: Template, deleting: bool) -> Group:
         key = (template, deleting)
         group = self._groups.get(key)
         if group is None:
@@ -68,10 +87,7 @@ class PlacedPods:
             affinity = template.affinity
             if affinity.get("podAffinity") or affinity.get("podAntiAffinity"):
                 self._opinionated[key] = group
-        group.add(row, sign)
-        if not group.rows:
-            del self._groups[key]
-            self._opinionated.pop(key, None)
+        return group
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
