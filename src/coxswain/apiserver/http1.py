@@ -177,7 +177,8 @@ class Connection(asyncio.Protocol):
         #: What is left of a large answer; see ``_pour``.
         self._rest: memoryview | None = None
         self._unread = 0
-        self._drained: asyncio.Future[None] | None = None
+        #: Who waits for the client to read.
+        self._drained: list[asyncio.Future[None]] = []
         self._closing = False
         self._refused = False
         self._linger_until = 0.0
@@ -238,8 +239,10 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport = self._rest = None
         self._queue.clear()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_exception(ConnectionResetError("the client has gone"))
+        for future in self._drained:
+            if not future.done():
+                future.set_exception(ConnectionResetError("the client has gone"))
+        self._drained.clear()
         active = self._active
         if active is not None and active.on_lost is not None:
             active.on_lost()
@@ -254,8 +257,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._count_unread(0)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._tell_drained()
         self._pour()
         self._advance()
 
@@ -524,6 +526,7 @@ class Connection(asyncio.Protocol):
         transport.write(rest[:_PIECE])
         rest = self._rest = rest[_PIECE:] or None
         if rest is None:
+            self._tell_drained()
             self.finish(request)
         elif not self._paused:
             self._loop.call_soon(self._pour)
@@ -562,11 +565,20 @@ class Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the client has read enough. Raises ``ConnectionResetError``."""
-        if self._transport is None:
-            raise ConnectionResetError("the client has gone")
-        if self._paused:
-            self._drained = self._loop.create_future()
-            await self._drained
+        while True:
+            if self._transport is None:
+                raise ConnectionResetError("the client has gone")
+            if not self._paused and self._rest is None:
+                return
+            future = self._loop.create_future()
+            self._drained.append(future)
+            await future
+
+    def _tell_drained(self) -> None:
+        for future in self._drained:
+            if not future.done():
+                future.set_result(None)
+        self._drained.clear()
 
     # -- the sweep
 
