@@ -61,6 +61,20 @@ async def test_scheduled_event_has_kubernetes_words() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_burst_is_placed_before_anything_is_told_about_it() -> None:
+    api = FakeApi()
+    for i in range(50):
+        api.add(NODES, node(f"n{i}", cpu="100"))
+    for i in range(1500):
+        api.add(PODS, pod(f"p{i}"))
+    async with scheduling(api):
+        await clock.sleep(4)
+    written = [resource for verb, resource, _ in api.writes() if verb == "create"]
+    assert len(written) == 3000
+    assert set(written[:1500]) == {"pods/binding"}
+
+
+@pytest.mark.virtual
 async def test_a_pod_that_fits_nowhere_is_told_why() -> None:
     api = FakeApi()
     for i in range(3):

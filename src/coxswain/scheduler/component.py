@@ -73,7 +73,10 @@ class Scheduler:
         self.budgets = Budgets()
         self.cycle = Cycle(self.table, clock.random().getrandbits(63), budgets=self.budgets)
         self.writer = Writer(client, batch=config.bind_batch_size, concurrency=config.bind_concurrency)
-        self.events = {name: EventRecorder(client, name, series=True) for name in self.profiles}
+        self.events = {
+            name: EventRecorder(client, name, series=True, yields_to=self._is_placing)
+            for name in self.profiles
+        }
         self.informers = InformerFactory(client, "scheduler's informers")
         self.binding = BindingCycle(self._write_binding)
         self.evictor = Evictor(
@@ -495,6 +498,10 @@ class Scheduler:
             queued.nominated = nominated
             status["nominatedNodeName"] = nominated or None
         self.writer.put(pod.key, writes.status_patch(pod, status), _ignore)
+
+    def _is_placing(self) -> bool:
+        """Whether pods are being placed: that goes before telling about it."""
+        return len(self.writer) > 0 or self.queue.size("active") > 0
 
     def _measure(self) -> None:
         metrics.PENDING_ACTIVE.set(self.queue.size("active"))

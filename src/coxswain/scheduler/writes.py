@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from coxswain.api.names import PODS, Object
-from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Answer, Call
+from coxswain.client.interface import NOTHING, STRATEGIC_MERGE_PATCH, Answer, Call
 from coxswain.scheduler.pod import Pod
 
 
@@ -20,14 +20,21 @@ def binding(pod: Pod, node_name: str) -> Call:
         "metadata": {"name": name, "namespace": namespace, "uid": pod.uid},
         "target": {"kind": "Node", "name": node_name},
     }
-    return Call("create", PODS, namespace, name, "binding", body=orjson.dumps(body))
+    return Call("create", PODS, namespace, name, "binding", body=orjson.dumps(body), accept=NOTHING)
 
 
 def status_patch(pod: Pod, status: dict[str, Any]) -> Call:
     """A strategic merge of ``status`` into the pod's."""
     body = orjson.dumps({"status": status})
     return Call(
-        "patch", PODS, pod.namespace, pod.name, "status", body=body, content_type=STRATEGIC_MERGE_PATCH
+        "patch",
+        PODS,
+        pod.namespace,
+        pod.name,
+        "status",
+        body=body,
+        content_type=STRATEGIC_MERGE_PATCH,
+        accept=NOTHING,
     )
 
 
