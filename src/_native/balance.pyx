@@ -70,16 +70,16 @@ cdef class Balancer:
         found = self._numbers.get(key)
         if found is None:
             number = self._slot()
-            slot = &self.slots[number]
-            memset(slot, 0, sizeof(Endpoint))
-            slot.high, slot.low, slot.port = high, low, port
             self._numbers[key] = number
         else:
             number = found
-            slot = &self.slots[number]
-            if slot.state & AVAILABLE:
+            if self.slots[number].state & AVAILABLE:
                 raise ValueError(f"endpoint {number} is in service already")
             self._removed.discard(number)
+        slot = &self.slots[number]
+        if found is None or not _is_named(slot):
+            memset(slot, 0, sizeof(Endpoint))
+            slot.high, slot.low, slot.port = high, low, port
         slot.weight = slot.last_weight = weight
         slot.state |= AVAILABLE
         _limit(slot, upper, lower)
@@ -172,7 +172,7 @@ cdef class Balancer:
         cdef Endpoint* slot
         for number in list(self._removed):
             slot = &self.slots[<int32_t>number]
-            if slot.active == 0 and slot.inactive == 0 and slot.references == 0:
+            if not _is_named(slot):
                 self._removed.discard(number)
                 del self._numbers[(slot.high, slot.low, slot.port)]
                 self._free.append(number)
@@ -416,6 +416,11 @@ cdef class Balancer:
                     return True
                 number = slots[number].next
         return False
+
+
+cdef inline bint _is_named(const Endpoint* slot) noexcept nogil:
+    """Whether connections or tables still hold an endpoint."""
+    return slot.active != 0 or slot.inactive != 0 or slot.references != 0
 
 
 cdef void _limit(Endpoint* slot, upper, lower):

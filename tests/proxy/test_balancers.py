@@ -126,6 +126,15 @@ def test_removed_endpoints_free_their_slots_once_their_connections_end() -> None
     assert balancer.arrays()["active"].tolist() == [1]
 
 
+def test_an_endpoint_that_nothing_named_comes_back_as_new() -> None:
+    balancer = make("rr")
+    number = balancer.add(1, 80, upper=3)
+    balancer.overload(number, True)
+    balancer.remove(number)
+    assert balancer.add(1, 80, upper=3) == number
+    assert balancer.select() == number
+
+
 def test_misuse_is_an_error() -> None:
     balancer = filled("rr", 2)
     with pytest.raises(ValueError, match="already"):
