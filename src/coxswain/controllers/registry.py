@@ -35,6 +35,9 @@ _ROOMS: dict[str, str] = {
     "persistentvolumeclaim-protection-controller": "storageprotection.claims",
     "persistentvolume-protection-controller": "storageprotection.volumes",
     "persistentvolume-binder-controller": "pvbinder.controller",
+    "ephemeral-volume-controller": "ephemeral.controller",
+    "persistentvolume-expander-controller": "expand.controller",
+    "volumeattributesclass-protection-controller": "storageprotection.attributesclasses",
     "resourcequota-controller": "resourcequota.controller",
     "clusterrole-aggregation-controller": "clusterroleaggregation",
 }

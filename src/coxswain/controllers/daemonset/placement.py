@@ -8,8 +8,8 @@ from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.api.selectors import Requirement
 from coxswain.controllers.history.revisions import REVISION_LABEL
-from coxswain.controllers.nodelifecycle.tolerance import tolerates
 from coxswain.controllers.pods import pod_from_template
+from coxswain.controllers.tolerations import tolerates
 
 GENERATION_ANNOTATION = "deprecated.daemonset.template.generation"
 GENERATION_LABEL = "pod-template-generation"

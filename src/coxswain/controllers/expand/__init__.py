@@ -1,0 +1,1 @@
+"""The expander: says who is to grow a claim's volume; nothing is grown here."""
