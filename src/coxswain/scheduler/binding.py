@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coxswain.api.errors import ApiError
+from coxswain.base import clock
 from coxswain.client.interface import Answer
+from coxswain.scheduler import metrics
 from coxswain.scheduler.framework import UNSCHEDULABLE, Rejection, offers
 from coxswain.scheduler.lifecycle import (
     BindPlugin,
@@ -163,15 +165,19 @@ class BindingCycle:
         if not held:
             return None
         waiting = self.waiting[pod.uid]
+        began, result = clock.monotonic(), "rejected"
         shortest = min(held, key=lambda name: held[name])
         try:
             async with asyncio.timeout(held[shortest]):
                 answer = await waiting.result
+            if answer is None:
+                result = "allowed"
         except TimeoutError:
             message = f"rejected due to timeout after waiting {held[shortest]:g}s at plugin {shortest}"
             return Refused(shortest, Rejection(UNSCHEDULABLE, (message,)))
         finally:
             self.waiting.pop(pod.uid, None)
+            metrics.PERMIT_WAIT.labels(result).observe(clock.monotonic() - began)
         return None if answer is None else Refused(*answer)
 
     @staticmethod

@@ -95,6 +95,8 @@ class Scheduler:
         self._attempts = {name: metrics.Attempts(name) for name in self.profiles}
         self._wake = asyncio.Event()
         self._changes: dict[object, Change] = {}
+        self._measure_plugins_at = 0.0
+        self._measured_plugins: set[tuple[str, str]] = set()
         self.synced = False
 
     async def run(self) -> None:
@@ -205,7 +207,7 @@ class Scheduler:
                 await self._schedule(batch, now)
                 await asyncio.sleep(0)
             else:
-                self._measure()
+                self._measure(now)
                 await self._wait(now)
 
     def _wake_those_helped(self, now: float) -> None:
@@ -503,11 +505,20 @@ class Scheduler:
         """Whether pods are being placed: that goes before telling about it."""
         return len(self.writer) > 0 or self.queue.size("active") > 0
 
-    def _measure(self) -> None:
+    def _measure(self, now: float) -> None:
         metrics.PENDING_ACTIVE.set(self.queue.size("active"))
         metrics.PENDING_BACKOFF.set(self.queue.size("backoff"))
         metrics.PENDING_UNSCHEDULABLE.set(self.queue.size("unschedulable"))
         metrics.PENDING_GATED.set(self.queue.size("gated"))
+        if now >= self._measure_plugins_at:
+            # This walks all unschedulable pods: not at every pause.
+            self._measure_plugins_at = now + 5.0
+            counts = self.queue.by_plugin()
+            for key in self._measured_plugins - counts.keys():
+                metrics.UNSCHEDULABLE_PODS.labels(*key).set(0)
+            for key, count in counts.items():
+                metrics.UNSCHEDULABLE_PODS.labels(*key).set(count)
+            self._measured_plugins = set(counts)
         metrics.CACHE_NODES.set(len(self.table))
         metrics.CACHE_PODS.set(len(self.cache))
         metrics.CACHE_ASSUMED.set(self.cache.assumed)

@@ -26,6 +26,7 @@ about is not lost: ``reject`` sends such a pod to back off instead. Gated pods r
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -118,6 +119,15 @@ class SchedulingQueue:
 
     def get(self, key: str) -> QueuedPod | None:
         return self._known.get(key)
+
+    def by_plugin(self) -> Counter[tuple[str, str]]:
+        """How many unschedulable pods each (plugin, schedulerName) rejected."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for (_, _, plugins), group in self._unschedulable.items():
+            for queued in group.values() if plugins else ():
+                for plugin in plugins:
+                    counts[plugin, queued.pod.scheduler_name] += 1
+        return counts
 
     def next_due(self) -> float | None:
         """When ``tick`` next has something to do, or None."""
