@@ -163,3 +163,31 @@ def test_reasons_are_counted_and_sorted_as_text() -> None:
         "11 Insufficient memory. no new claims to deallocate, preemption: not eligible due to "
         "preemptionPolicy=Never."
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("percentage", [0, 20, 100])
+def test_judging_in_parts_finds_what_judging_all_nodes_does(seed: int, percentage: int) -> None:
+    rng = random.Random(seed)
+    profile = default_profile(percentage_of_nodes_to_score=percentage)
+    table, templates = cluster(seed, 400)
+    labels = {"app": "x"}
+    term = {
+        "topologyKey": rng.choice(("kubernetes.io/hostname", "zone")),
+        "labelSelector": {"matchLabels": labels},
+    }
+    away = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    for i in range(rng.choice((0, 150, 390))):
+        table.add_pod(pods.parse(pod(f"x{i}", labels=labels), templates), f"n{i}")
+    one = pods.parse(pod("p", labels=labels, spec={"affinity": away}), templates)
+    cycle = Cycle(table, seed=1)
+    cycle._start = rng.randrange(1000)
+    start = cycle._start
+    verdict = cycle.verdict(one.template, profile)
+    asked = verdict.asked_every_time()
+    assert asked
+    parts, after = cycle._sample_in_parts(verdict, asked).tolist(), cycle._start
+    cycle._start = start
+    whole = cycle._sample(verdict, verdict.judge()[0]).tolist()
+    assert parts == whole
+    assert after == cycle._start

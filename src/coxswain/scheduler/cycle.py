@@ -26,7 +26,7 @@ from coxswain.scheduler import diagnosis
 from coxswain.scheduler.diagnosis import Diagnosis, Unfit
 from coxswain.scheduler.disruption import Budgets
 from coxswain.scheduler.firstpod import FirstPods
-from coxswain.scheduler.framework import Codes, Profile, Rejection, Scope
+from coxswain.scheduler.framework import Codes, FilterPlugin, Profile, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.nominated import Nominator, added
 from coxswain.scheduler.plan import BATCHED_SCORES
@@ -200,6 +200,8 @@ class Cycle:
         """Rows that the pod may run on: enough of them, or all without ``limit``."""
         narrowed = verdict.narrow()
         if narrowed is None:
+            if limit and not len(self.nominator) and (asked := verdict.asked_every_time()):
+                return self._sample_in_parts(verdict, asked)
             by, _ = verdict.judge()
             by = self._with_nominated(verdict, pod, by)
             return self._sample(verdict, by) if limit else self.table.order[by[self.table.order] == 0]
@@ -230,6 +232,23 @@ class Cycle:
             by = by.copy()
             by[refused] = _NO_ROOM_BESIDE_NOMINATED
         return by
+
+    def _sample_in_parts(self, verdict: Verdict, asked: list[FilterPlugin]) -> Rows:
+        """What ``_sample`` finds, judging no more nodes than it takes to find enough."""
+        order = self.table.order
+        nodes = len(order)
+        wanted = feasible_nodes_to_find(nodes, verdict.profile.percentage_of_nodes_to_score)
+        start, seen, missing = self._start % nodes, 0, wanted
+        round_trip = np.concatenate((order[start:], order[:start]))
+        found: list[Rows] = []
+        while seen < nodes and missing:
+            part = round_trip[seen : seen + max(2 * missing, MIN_FEASIBLE_NODES)]
+            at = verdict.passing(asked, part)[:missing]
+            found.append(part[at])
+            missing -= len(at)
+            seen += len(part) if missing else int(at[-1]) + 1
+        self._start = (self._start + seen) % nodes
+        return np.concatenate(found)
 
     def _sample(self, verdict: Verdict, by: Codes) -> Rows:
         order = self.table.order

@@ -188,6 +188,20 @@ class Verdict:
             codes = plugin.filter(self.template, self.table, rows)
             filters.first_rejection(codes, number, rows, by, code)
 
+    def asked_every_time(self) -> list[FilterPlugin]:
+        """Filters of scope CLUSTER that have something to say now; brings the kept arrays up to date."""
+        self.refresh()
+        return [plugin for _, plugin in self._cluster_filters if self._is_relevant(plugin)]
+
+    def passing(self, asked: list[FilterPlugin], rows: Rows) -> NDArray[np.intp]:
+        """Positions in ``rows`` of those that the kept arrays and the filters ``asked`` let pass."""
+        at = np.flatnonzero(self.rejected_by[rows] == 0)
+        for plugin in asked:
+            if not len(at):
+                break
+            at = at[plugin.filter(self.template, self.table, rows[at]) == 0]
+        return at
+
     def judge(self) -> tuple[Codes, Codes]:
         """(rejected_by, code) by row, plugins of scope CLUSTER included; shared arrays, to be read only."""
         self.refresh()
