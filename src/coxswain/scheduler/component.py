@@ -42,6 +42,8 @@ from coxswain.scheduler.watching import Watching
 from coxswain.scheduler.writer import Writer
 
 log = logging.getLogger(__name__)
+#: Seconds that one step of the loop may take before runs are made shorter, and the shortest run.
+_LONG_STEP, _SHORTEST_RUN = 0.008, 8
 
 
 async def run(client: Client, config: SchedulerConfig | None = None) -> None:
@@ -95,6 +97,7 @@ class Scheduler:
         self._attempts = {name: metrics.Attempts(name) for name in self.profiles}
         self._wake = asyncio.Event()
         self._changes: dict[object, Change] = {}
+        self._step = config.batch_size
         self._measure_plugins_at = 0.0
         self._measured_plugins: set[tuple[str, str]] = set()
         self.synced = False
@@ -202,13 +205,21 @@ class Scheduler:
             if self._changes:
                 self._wake_those_helped(now)
             self.queue.tick(now)
-            batch = self.queue.pop(self.config.batch_size)
+            batch = self.queue.pop(self._step)
             if batch:
                 await self._schedule(batch, now)
+                self._adapt(clock.monotonic() - now)
                 await asyncio.sleep(0)
             else:
                 self._measure(now)
                 await self._wait(now)
+
+    def _adapt(self, seconds: float) -> None:
+        """Decisions that take long go in shorter runs, so that bindings are sent and events heard meanwhile."""
+        if seconds > _LONG_STEP:
+            self._step = max(self._step // 2, _SHORTEST_RUN)
+        elif seconds < _LONG_STEP / 4:
+            self._step = min(self._step * 2, self.config.batch_size)
 
     def _wake_those_helped(self, now: float) -> None:
         changes, self._changes = self._changes, {}
