@@ -40,6 +40,7 @@ _ROOMS: dict[str, str] = {
     "volumeattributesclass-protection-controller": "storageprotection.attributesclasses",
     "resourcequota-controller": "resourcequota.controller",
     "clusterrole-aggregation-controller": "clusterroleaggregation",
+    "horizontal-pod-autoscaler-controller": "podautoscaler.controller",
 }
 #: Known, but run only when named.
 _OFF_BY_DEFAULT: frozenset[str] = frozenset()
