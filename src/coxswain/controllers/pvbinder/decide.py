@@ -6,11 +6,16 @@ Annotations: ``bound-by-controller`` on whichever side this controller filled in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from coxswain.api import meta
 from coxswain.api.names import Object
+from coxswain.controllers.pvbinder.classes import (
+    MIGRATED_PROVISIONERS,
+    awaits_default,
+    external_provisioner,
+)
 from coxswain.controllers.pvbinder.match import best_match, is_bound_to, mismatch, storage_class
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
@@ -19,7 +24,6 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +53,38 @@ class VolumePlan:
     event: Event | None = None
 
 
-def plan_claim(
-    claim: Object,
-    find: Callable[[str], Object | None],
-    volumes: Iterable[Object],
-    storage: Object | None,
-) -> ClaimPlan:
-    """``storage`` is the claim's StorageClass; ``find`` gives a volume by name."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a claim's plan depends on.
+
+    ``find`` gives a volume by name, ``reserved`` those reserved for the claim, ``free`` those that suit it
+    (see ``free.VolumeIndex``); ``storage`` is its StorageClass, ``default`` the class of claims that name
+    none, ``waiting_pods`` the pods that use the claim and have no node yet.
+    """
+
+    find: Callable[[str], Object | None]
+    reserved: Sequence[Object] = ()
+    free: Callable[[], Iterable[Object]] = tuple
+    storage: Object | None = None
+    default: Object | None = None
+    waiting_pods: Sequence[str] = ()
+
+
+def plan_claim(claim: Object, around: Surroundings) -> ClaimPlan:
+    """What the claim needs next."""
     name = claim["spec"].get("volumeName")
     if BIND_COMPLETED in meta.annotations(claim):
-        return _plan_bound_claim(claim, find(name) if name else None)
+        return _plan_bound_claim(claim, around.find(name) if name else None)
     if name:
-        return _plan_named(claim, find(name))
-    delayed = (storage or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+        return _plan_named(claim, around.find(name))
+    delayed = (around.storage or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
     waits = delayed and SELECTED_NODE not in meta.annotations(claim)
-    volume = best_match(claim, volumes, delayed=waits)
+    volume = best_match(claim, around.reserved, around.free, delayed=waits)
     if volume is not None:
         return ClaimPlan(claim, bind=volume)
-    return _plan_missing(claim, storage, waits)
+    if around.default is not None and awaits_default(claim):
+        return ClaimPlan({**claim, "spec": {**claim["spec"], "storageClassName": meta.name(around.default)}})
+    return _plan_missing(claim, around, waits)
 
 
 def _plan_bound_claim(claim: Object, volume: Object | None) -> ClaimPlan:
@@ -85,7 +103,9 @@ def _plan_bound_claim(claim: Object, volume: Object | None) -> ClaimPlan:
 def _plan_named(claim: Object, volume: Object | None) -> ClaimPlan:
     if volume is None:
         return ClaimPlan(pending(claim))
-    if is_bound_to(volume, claim) or not volume["spec"].get("claimRef"):
+    if is_bound_to(volume, claim) and volume["spec"].get("claimRef"):
+        return ClaimPlan(claim, bind=volume)
+    if not volume["spec"].get("claimRef"):
         why = mismatch(volume, claim)
         if not why:
             return ClaimPlan(claim, bind=volume)
@@ -99,20 +119,19 @@ def _plan_named(claim: Object, volume: Object | None) -> ClaimPlan:
     return ClaimPlan(pending(claim), event=Event("Warning", "FailedBinding", text))
 
 
-def _plan_missing(claim: Object, storage: Object | None, waits: bool) -> ClaimPlan:
+def _plan_missing(claim: Object, around: Surroundings, waits: bool) -> ClaimPlan:
     name = storage_class(claim)
     if waits:
-        text = "waiting for first consumer to be created before binding"
-        return ClaimPlan(pending(claim), event=Event("Normal", "WaitForFirstConsumer", text))
+        return ClaimPlan(pending(claim), event=_waiting(around.waiting_pods))
     if not name:
         text = "no persistent volumes available for this claim and no storage class is set"
         return ClaimPlan(pending(claim), event=Event("Normal", "FailedBinding", text))
-    if storage is None:
+    if around.storage is None:
         text = f'storageclass.storage.k8s.io "{name}" not found'
         return ClaimPlan(pending(claim), event=Event("Warning", "ProvisioningFailed", text))
-    provisioner = storage["provisioner"]
-    if provisioner == NO_PROVISIONER:
-        text = "no volume plugin matched name: kubernetes.io/no-provisioner"
+    provisioner = external_provisioner(around.storage)
+    if not provisioner:
+        text = f"no volume plugin matched name: {around.storage['provisioner']}"
         return ClaimPlan(pending(claim), event=Event("Warning", "ProvisioningFailed", text))
     text = (
         f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by"
@@ -121,6 +140,14 @@ def _plan_missing(claim: Object, storage: Object | None, waits: bool) -> ClaimPl
     )
     asked = with_annotations(claim, {PROVISIONER: provisioner, BETA_PROVISIONER: provisioner})
     return ClaimPlan(pending(asked), event=Event("Normal", "ExternalProvisioning", text))
+
+
+def _waiting(pods: Sequence[str]) -> Event:
+    if not pods:
+        text = "waiting for first consumer to be created before binding"
+        return Event("Normal", "WaitForFirstConsumer", text)
+    which = f"pods {','.join(pods)}" if len(pods) > 1 else f"pod {pods[0]}"
+    return Event("Normal", "WaitForPodScheduled", f"waiting for {which} to be scheduled")
 
 
 def plan_volume(volume: Object, claim: Object | None) -> VolumePlan:
@@ -134,8 +161,8 @@ def plan_volume(volume: Object, claim: Object | None) -> VolumePlan:
         name = claim["spec"].get("volumeName")
         if name in (None, "", meta.name(volume)):
             return VolumePlan(with_phase(volume, "Bound") if name else volume)
-        if BOUND_BY_CONTROLLER in meta.annotations(volume) and not _was_provisioned(volume):
-            return VolumePlan(unbound(volume))
+        if not _was_provisioned(volume):
+            return VolumePlan(unbound(volume))  # the claim has another one
     return _plan_reclaim(volume)
 
 
@@ -155,8 +182,11 @@ def _plan_reclaim(volume: Object) -> VolumePlan:
 
 
 def plan_deletion(volume: Object) -> VolumePlan:
-    """What deleting a released volume comes to: a CSI or external provisioner does it, if there is one."""
-    if volume["spec"].get("csi") or PROVISIONED_BY in meta.annotations(volume):
+    """What deleting a released volume comes to: the external provisioner that made it does it."""
+    provisioner = meta.annotations(volume).get(PROVISIONED_BY, "")
+    if MIGRATED_PROVISIONERS.get(provisioner) or (
+        provisioner and not provisioner.startswith("kubernetes.io/")
+    ):
         return VolumePlan(volume)
     text = (
         "error getting deleter volume plugin for volume " + f'"{meta.name(volume)}": no volume plugin matched'

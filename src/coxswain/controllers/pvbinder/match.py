@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from coxswain.api import meta, selectors
 from coxswain.api.names import Object
@@ -39,45 +39,64 @@ def requested(claim: Object) -> Quantity:
 
 
 def mismatch(volume: Object, claim: Object) -> str:
-    """Why a volume that a claim names cannot serve it; empty when it can. The event says it."""
+    """Why a free volume that a claim names cannot serve it; empty when it can. The event says it."""
     if capacity(volume) < requested(claim):
         return "requested PV is too small"
     if storage_class(volume) != storage_class(claim):
         return "storageClassName does not match"
-    if _mode(volume) != _mode(claim):
-        return "incompatible volumeMode"
-    if volume["spec"].get("volumeAttributesClassName") != claim["spec"].get("volumeAttributesClassName"):
+    if attributes_class(volume) != attributes_class(claim):
         return "volumeAttributesClassName does not match"
+    if mode(volume) != mode(claim):
+        return "incompatible volumeMode"
     return "" if _has_modes(volume, claim) else "incompatible accessMode"
 
 
-def best_match(claim: Object, volumes: Iterable[Object], *, delayed: bool = False) -> Object | None:
-    """The volume that was reserved for ``claim``, else the smallest free one that suits it.
+def best_match(
+    claim: Object, reserved: Iterable[Object], free: Callable[[], Iterable[Object]], *, delayed: bool = False
+) -> Object | None:
+    """The volume that was ``reserved`` for ``claim``, else the best of ``free`` ones that suits it.
 
-    ``delayed``: the class waits for a pod, so only a reserved volume is taken here; the scheduler reserves.
+    A reserved volume's class does not matter: who reserved it knew. ``free`` gives volumes that are large
+    enough, of the claim's class and modes, the best first. ``delayed``: the class waits for a pod, so only a
+    reserved volume is taken here; the scheduler reserves.
     """
-    best: Object | None = None
+    for volume in reserved:
+        if is_bound_to(volume, claim) and not meta.is_terminating(volume) and _suits_reserved(volume, claim):
+            return volume
+    if delayed:
+        return None
     selector = claim["spec"].get("selector")
     matches = selectors.label_selector_from(selector).matches if selector else lambda _: True
-    for volume in volumes:
-        if is_bound_to(volume, claim):
-            if not mismatch(volume, claim):
-                return volume
-            continue
-        if delayed or volume["spec"].get("claimRef") or meta.is_terminating(volume):
-            continue
-        if (volume.get("status") or {}).get("phase") != "Available":
-            continue
-        if mismatch(volume, claim) or not matches(meta.labels(volume)):
-            continue
-        if best is None or (capacity(volume), meta.name(volume)) < (capacity(best), meta.name(best)):
-            best = volume
-    return best
+    return next((volume for volume in free() if matches(meta.labels(volume))), None)
 
 
-def _mode(obj: Object) -> str:
-    return obj["spec"].get("volumeMode") or "Filesystem"
+def is_free(volume: Object) -> bool:
+    """Whether any claim may have the volume."""
+    if volume["spec"].get("claimRef") or meta.is_terminating(volume):
+        return False
+    return (volume.get("status") or {}).get("phase") == "Available"
+
+
+def attributes_class(obj: Object) -> str:
+    """The VolumeAttributesClass of a claim or a volume; empty where it has none."""
+    return str(obj["spec"].get("volumeAttributesClassName") or "")
+
+
+def mode(obj: Object) -> str:
+    """``Filesystem`` or ``Block``."""
+    return str(obj["spec"].get("volumeMode") or "Filesystem")
+
+
+def access_modes(obj: Object) -> frozenset[str]:
+    """The access modes that a volume offers or a claim asks for."""
+    return frozenset(obj["spec"].get("accessModes") or ())
+
+
+def _suits_reserved(volume: Object, claim: Object) -> bool:
+    if capacity(volume) < requested(claim) or mode(volume) != mode(claim):
+        return False
+    return attributes_class(volume) == attributes_class(claim) and _has_modes(volume, claim)
 
 
 def _has_modes(volume: Object, claim: Object) -> bool:
-    return set(claim["spec"].get("accessModes") or ()) <= set(volume["spec"].get("accessModes") or ())
+    return access_modes(claim) <= access_modes(volume)

@@ -13,10 +13,10 @@ from coxswain.api.errors import NotFound
 from coxswain.api.names import PERSISTENT_VOLUME_CLAIMS, PODS, Object
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.podclaims import CLAIM_INDEX, claim_keys, pods_by_claim
 from coxswain.controllers.shell import Shell
 from coxswain.controllers.storageprotection.decide import (
     CLAIM_FINALIZER,
-    claim_keys,
     next_step,
     uses_claim,
     with_finalizer,
@@ -24,7 +24,6 @@ from coxswain.controllers.storageprotection.decide import (
 )
 
 NAME = "persistentvolumeclaim-protection-controller"
-CLAIM_INDEX = "claims of the pod"
 
 
 class ClaimProtection:
@@ -34,8 +33,7 @@ class ClaimProtection:
         self._client = context.client
         self._informers = context.informers
         self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
-        self._pods = context.informers.informer(PODS)
-        self._pods.add_index(CLAIM_INDEX, claim_keys)
+        self._pods = pods_by_claim(context.informers)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._claims.add_handler(self._wake, lambda _, claim: self._wake(claim))
         self._pods.add_handler(None, self._pod_changed, self._wake_claims)

@@ -6,11 +6,11 @@ that waits for a node does not count. A volume is used while it is bound (or not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from coxswain.api import meta
 from coxswain.api.names import Object
+from coxswain.controllers.podclaims import claims_of
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
@@ -36,12 +36,6 @@ def without_finalizer(obj: Object, finalizer: str) -> Object:
     return _with_finalizers(obj, [other for other in meta.finalizers(obj) if other != finalizer])
 
 
-def claim_keys(pod: Object) -> Iterable[str]:
-    """``namespace/name`` of the claims that a pod's volumes name: the index of pods by claim."""
-    space = meta.namespace(pod)
-    return {f"{space}/{name}" for name, _ in _claims(pod)}
-
-
 def uses_claim(pod: Object, claim: Object) -> bool:
     """Whether ``pod`` keeps ``claim`` (of its namespace) from going.
 
@@ -49,7 +43,7 @@ def uses_claim(pod: Object, claim: Object) -> bool:
     """
     if not (pod.get("spec") or {}).get("nodeName"):
         return False
-    for name, ephemeral in _claims(pod):
+    for name, ephemeral in claims_of(pod):
         if name != meta.name(claim):
             continue
         if not ephemeral or (not _is_shut_down(pod) and meta.is_controlled_by(claim, pod)):
@@ -60,15 +54,6 @@ def uses_claim(pod: Object, claim: Object) -> bool:
 def is_volume_used(volume: Object) -> bool:
     """Whether ``volume`` is bound."""
     return (volume.get("status") or {}).get("phase") == "Bound"
-
-
-def _claims(pod: Object) -> Iterator[tuple[str, bool]]:
-    """(name, whether the claim is made for this pod) of each volume that is a claim."""
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if source := volume.get("persistentVolumeClaim"):
-            yield source["claimName"], False
-        elif volume.get("ephemeral") is not None:
-            yield f"{meta.name(pod)}-{volume['name']}", True
 
 
 def _is_shut_down(pod: Object) -> bool:
