@@ -62,8 +62,18 @@ class ClusterOptions:
 
     @property
     def controller_options(self) -> dict[str, dict[str, str]]:
-        """Options of single controllers."""
-        return {"node-ipam-controller": {"cluster_cidr": self.cluster_cidr}} if self.cluster_cidr else {}
+        """Options of single controllers: our own authority signs, and addresses as asked for."""
+        certificate, key = self.signing_files
+        signing = {"cluster_signing_cert_file": str(certificate), "cluster_signing_key_file": str(key)}
+        found = {"certificatesigningrequest-signing-controller": signing}
+        if self.cluster_cidr:
+            found["node-ipam-controller"] = {"cluster_cidr": self.cluster_cidr}
+        return found
+
+    @property
+    def signing_files(self) -> tuple[Path, Path]:
+        """The certificate and key of the authority that the API server made, or will make."""
+        return self.data_dir / "pki" / "ca.crt", self.data_dir / "pki" / "ca.key"
 
     @property
     def expected_nodes(self) -> int:

@@ -14,6 +14,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--controllers", default="*", help="'*' for all, 'foo' to switch one on, '-foo' to switch it off"
     )
     parser.add_argument("--cluster-cidr", default="", help="addresses of all pods (default 10.244.0.0/16)")
+    parser.add_argument(
+        "--cluster-signing-cert-file", default="", help="PEM of the authority that signs certificate requests"
+    )
+    parser.add_argument("--cluster-signing-key-file", default="", help="PEM of that authority's key")
+    parser.add_argument(
+        "--cluster-signing-duration",
+        type=float,
+        default=0,
+        help="seconds that such a certificate lives at most",
+    )
     parser.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
     add_log_flags(parser)
 
@@ -33,7 +43,19 @@ async def _control(args: argparse.Namespace) -> None:
     from coxswain.controllers import manager
 
     identity = f"{socket.gethostname()}_{os.getpid()}" if args.leader_elect else ""
-    options = {"node-ipam-controller": {"cluster_cidr": args.cluster_cidr}} if args.cluster_cidr else {}
     async with await connect(args.kubeconfig) as client:
         runner.calm_garbage_collector()
-        await manager.run(client, args.controllers, options=options, identity=identity)
+        await manager.run(client, args.controllers, options=_options(args), identity=identity)
+
+
+def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Settings of single controllers; what was not given is left to their defaults."""
+    signing = {
+        name: getattr(args, name)
+        for name in ("cluster_signing_cert_file", "cluster_signing_key_file", "cluster_signing_duration")
+        if getattr(args, name)
+    }
+    found: dict[str, dict[str, object]] = {"certificatesigningrequest-signing-controller": signing}
+    if args.cluster_cidr:
+        found["node-ipam-controller"] = {"cluster_cidr": args.cluster_cidr}
+    return found

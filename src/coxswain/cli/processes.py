@@ -98,6 +98,8 @@ class Processes:
                 f"--kubeconfig={place / 'controller-manager.kubeconfig'}",
                 f"--controllers={options.controllers}",
                 f"--cluster-cidr={options.cluster_cidr}",
+                f"--cluster-signing-cert-file={options.signing_files[0]}",
+                f"--cluster-signing-key-file={options.signing_files[1]}",
             ],
         }
         if options.local_node:

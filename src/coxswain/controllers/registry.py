@@ -42,6 +42,9 @@ _ROOMS: dict[str, str] = {
     "resourcequota-controller": "resourcequota.controller",
     "clusterrole-aggregation-controller": "clusterroleaggregation",
     "horizontal-pod-autoscaler-controller": "podautoscaler.controller",
+    "certificatesigningrequest-signing-controller": "certificates.signing",
+    "certificatesigningrequest-approving-controller": "certificates.approving",
+    "certificatesigningrequest-cleaner-controller": "certificates.cleaner",
 }
 #: Known, but run only when named.
 _OFF_BY_DEFAULT: frozenset[str] = frozenset()
