@@ -77,10 +77,14 @@ async def test_clients_that_go_in_the_middle_leave_nothing_behind(tmp_path: Path
         assert server._rest is not None
         async with asyncio.timeout(5):
             while server._rest._server is not None and (  # noqa: ASYNC110
-                server._rest._server.connections or server._rest._watches
+                server._rest._server.connections or server._rest._watches or server._rest._tasks
             ):
                 await asyncio.sleep(0.01)
-        assert (server._rest._reading, server._rest._writing) == (0, 0)
+        levels = server._rest._gate.debug("/debug/api_priority_and_fairness/dump_priority_levels")
+        assert levels is not None
+        rows = [[cell.strip() for cell in line.split(",")] for line in levels.splitlines()]
+        executing = [int(row[rows[0].index("ExecutingRequests")]) for row in rows[1:] if row[0]]
+        assert len(executing) > 5 and not any(executing)
 
 
 async def test_a_watch_over_http_1_0_ends_with_its_connection(tmp_path: Path) -> None:
@@ -95,12 +99,12 @@ async def test_a_watch_over_http_1_0_ends_with_its_connection(tmp_path: Path) ->
         writer.transport.abort()
 
 
-async def test_a_body_that_cannot_be_unpacked_is_a_bad_request(tmp_path: Path) -> None:
+async def test_a_packed_body_is_refused(tmp_path: Path) -> None:
     async with api_server(tmp_path) as server, asyncio.timeout(5):
         reader, writer = await opened(server, admin_tls(server))
         head = b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
         writer.write(head + b"abc")
-        assert b" 400 " in await reader.readuntil(b"\r\n\r\n")
+        assert b" 415 " in await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
 
