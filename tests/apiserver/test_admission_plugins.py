@@ -120,6 +120,14 @@ def test_other_changes_of_a_status_need_no_signer(world: World) -> None:
     world.send(REQUESTS, {**old}, "UPDATE", old_object=old, subresource="status", namespace="")
 
 
+def test_a_request_says_who_really_asks(world: World) -> None:
+    lie = csr("example.com/one", signing_request("devs"))
+    lie["spec"] |= {"username": "system:admin", "uid": "1", "groups": ["system:masters"], "extra": {"a": ["b"]}}
+    kept = world.send(REQUESTS, lie, namespace="")["spec"]
+    assert (kept["username"], kept["groups"]) == ("jane", ["system:authenticated"])
+    assert "uid" not in kept and "extra" not in kept
+
+
 def test_no_certificates_for_masters(world: World) -> None:
     world.send(REQUESTS, csr(CLIENT_SIGNER, signing_request("devs")), namespace="")
     world.send(REQUESTS, csr("example.com/one", signing_request("system:masters")), namespace="")

@@ -100,6 +100,33 @@ class CertificateSubjectRestriction(Plugin):
             raise request.forbidden(f"use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed")
 
 
+class CertificateRequester(Plugin):
+    """Writes into a request who asks, whatever it says itself: approvers decide by that.
+
+    Not one of Kubernetes' plugins (there the strategy of the kind does it), so it cannot be switched off.
+    """
+
+    NAME = "CertificateRequester"
+
+    def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
+        return operation == "CREATE" and resource == REQUESTS and not subresource
+
+    def admit(self, request: Request) -> None:
+        assert request.object is not None
+        user = request.user
+        asker: Object = {
+            "username": user.name,
+            "uid": user.uid,
+            "groups": list(user.groups),
+            "extra": {key: list(values) for key, values in user.extra.items()},
+        }
+        spec = request.object.setdefault("spec", {})
+        for name, value in asker.items():
+            spec.pop(name, None)
+            if value:
+                spec[name] = value
+
+
 def _organizations(encoded: str) -> list[str]:
     """The organizations in the subject of a request (PEM in base64). Raises ``ValueError``."""
     from cryptography import x509

@@ -122,7 +122,8 @@ def _prepare_approval(new: Object, old: Object) -> None:
     now = clock.timestamp()
     for one in conditions:
         before = present.get(one.get("type")) or {}
-        one.setdefault("lastUpdateTime", now)
+        if not one.get("lastUpdateTime"):
+            one["lastUpdateTime"] = now
         if not one.get("lastTransitionTime"):
             same = before.get("status") == one.get("status")
             one["lastTransitionTime"] = (before.get("lastTransitionTime") if same else None) or now

@@ -106,7 +106,7 @@ class PodAutoscaler:
         try:
             await self._look(key, autoscaler, report)
         except _Stop as why:
-            log.info("autoscaler %s: %s", key, why)
+            log.debug("autoscaler %s: %s", key, why)  # events and conditions say it
         await self._tell(autoscaler, report)
         return self._settings.sync_period
 
