@@ -123,12 +123,6 @@ def _create_stateful_set(stateful_set: Object) -> None:
         rolling.pop("maxUnavailable", None)
 
 
-def _create_csr(request: Object) -> None:
-    # Who asks is written in by the server; it starts empty whatever the client says.
-    for field in ("username", "uid", "groups", "extra"):
-        (request.get("spec") or {}).pop(field, None)
-
-
 def _update_csr(new: Object, old: Object) -> None:
     new["spec"] = old.get("spec") or {}
 
@@ -145,8 +139,9 @@ def _status_csr(new: Object, old: Object) -> None:
                 conditions[place] = one
     now = clock.timestamp()
     for one in conditions:
-        one.setdefault("lastUpdateTime", now)
-        one.setdefault("lastTransitionTime", now)
+        for moment in ("lastUpdateTime", "lastTransitionTime"):
+            if not one.get(moment):
+                one[moment] = now
 
 
 def _restore_status(new: Object, old: Object) -> None:
@@ -294,7 +289,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): _COUNTED,
     (_ADMISSION, "MutatingAdmissionPolicyBinding"): _COUNTED,
     ("certificates.k8s.io", "CertificateSigningRequest"): Strategy(
-        has_status=True, create=_create_csr, update=_update_csr, status=_status_csr
+        has_status=True, update=_update_csr, status=_status_csr
     ),
     ("apiregistration.k8s.io", "APIService"): _STATUS_ONLY,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(

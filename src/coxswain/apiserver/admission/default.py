@@ -102,7 +102,7 @@ def default_chain(
             names = [plugin.NAME for plugin in plugins]
             plugins.insert(names.index(before) if before else len(plugins), made())
     kept = [plugin for plugin in plugins if plugin.NAME not in disable or plugin.NAME in enable]
-    return Chain([CertificateRequester(), *kept, RbacEscalation(authorizer)], lookup)
+    return Chain([*kept, CertificateRequester(), RbacEscalation(authorizer)], lookup)
 
 
 #: There is no sense in these without a registry.
