@@ -34,7 +34,9 @@ def target_port(port: Object, pod: Object) -> int | None:
     if isinstance(target, int):
         return target
     protocol = port.get("protocol", "TCP")
-    for container in pod["spec"].get("containers") or ():
+    spec = pod["spec"]
+    sidecars = (one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always")
+    for container in (*(spec.get("containers") or ()), *sidecars):
         for declared in container.get("ports") or ():
             if declared.get("name") == target and declared.get("protocol", "TCP") == protocol:
                 return int(declared["containerPort"])
@@ -83,27 +85,38 @@ class ServiceEvents:
     """Wakes services when they, or pods that they select, change."""
 
     def __init__(
-        self, informers: InformerFactory, pods: Informer, wake: Callable[[str, float], None]
+        self,
+        informers: InformerFactory,
+        pods: Informer,
+        wake: Callable[[str, float], None],
+        touched: Callable[[str, Object | None], None] = lambda service, pod: None,
     ) -> None:
-        """``wake(key, delay)`` queues a service's key in ``delay`` seconds."""
+        """``wake(key, delay)`` queues a service's key in ``delay`` seconds.
+
+        ``touched(key, pod)`` says before which pod it is about; None: the service itself changed.
+        """
         self.services = informers.informer(SERVICES)
         self._wake = wake
+        self._touched = touched
         self.services.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
-        pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        pods.add_handler(self.pod_changed, self._pod_updated, self.pod_changed)
 
     def _changed(self, service: Object) -> None:
+        self._touched(key_of(service), None)
         self._wake(key_of(service), 0.0)
 
     def _selecting(self, pod: Object) -> Sequence[Object]:
         return [each for each in self.services.in_namespace(meta.namespace(pod)) if selects(each, pod)]
 
-    def _pod_changed(self, pod: Object) -> None:
+    def pod_changed(self, pod: Object) -> None:
+        """Wake the services that select ``pod``."""
         for service in self._selecting(pod):
+            self._touched(key_of(service), pod)
             self._wake(key_of(service), BATCH_PERIOD)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if meta.labels(old) != meta.labels(new):
-            self._pod_changed(old)
-            self._pod_changed(new)
+            self.pod_changed(old)
+            self.pod_changed(new)
         elif _endpoint_facts(old) != _endpoint_facts(new):
-            self._pod_changed(new)
+            self.pod_changed(new)

@@ -1,23 +1,27 @@
-"""Slices that a service and its pods call for, with as few writes as possible.
+"""Slices that a service and its pods call for; ``packing`` says how few writes that takes.
 
-Kubernetes' algorithm (``k8s.io/endpointslice reconciler.go``), for each address family and set of ports:
-
-1. In the slices that exist, drop endpoints that are not wanted and refresh those that changed; such a slice
-   must be written anyway.
-2. Put what is new into slices that are written anyway, as far as there is room.
-3. What is left goes into one untouched slice if it fits there, else into new slices.
-A service without any endpoint keeps one empty slice, so that proxies know it is empty and not unknown.
+``reconcile`` looks at all pods; ``apply`` only at those that changed: of a service with ten thousand
+endpoints it touches the slices that hold them and no others. A service without any endpoint keeps one empty
+slice, so that proxies know it is empty and not unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
 from coxswain.api import meta
 from coxswain.api.names import Object
+from coxswain.controllers.endpointslice.hints import (
+    ZONE,
+    auto_hints,
+    close_hints,
+    distribution,
+    wants_auto,
+)
+from coxswain.controllers.endpointslice.packing import MAX_ENDPOINTS, Changes, Packer, reuse
 from coxswain.controllers.services import (
     HEADLESS_LABEL,
     addresses,
@@ -27,21 +31,30 @@ from coxswain.controllers.services import (
     target_ref,
 )
 
+__all__ = ["CONTROLLER", "MANAGED_BY", "MAX_ENDPOINTS", "SERVICE_NAME", "ZONE", "Changes", "reconcile"]
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
-ZONE = "topology.kubernetes.io/zone"
-#: Endpoints in a slice (``--max-endpoints-per-slice``).
-MAX_ENDPOINTS = 100
+
+#: Of one family: the set of ports -> pod's uid -> endpoint.
+_Groups = dict[bytes, dict[Hashable, Object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``zones``: of every node that there is; ``ratios``: the zones' shares of the CPUs (``hints``)."""
+
+    zones: Mapping[str, str]
+    ratios: Callable[[], Mapping[str, float] | None] = lambda: None
+    maximum: int = MAX_ENDPOINTS
 
 
 @dataclass(slots=True)
-class Changes:
-    """The writes for one service."""
+class Outcome:
+    """The writes, and for families with ``Auto`` hints why there are none (empty: there are)."""
 
-    create: list[Object] = field(default_factory=list)
-    update: list[Object] = field(default_factory=list)
-    delete: list[Object] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    hints: dict[str, str] = field(default_factory=dict)
 
 
 def reconcile(
@@ -51,48 +64,163 @@ def reconcile(
 
     ``zones`` is node name -> zone; a node that is not in it is gone, and so are its endpoints.
     """
-    changes = Changes()
-    families = service["spec"].get("ipFamilies") or ["IPv4"]
+    return plan(service, pods, slices, Surroundings(zones)).changes
+
+
+def plan(service: Object, pods: Iterable[Object], slices: Sequence[Object], around: Surroundings) -> Outcome:
+    """As ``reconcile``, with what the cluster is like."""
+    outcome = Outcome()
+    families = families_of(service)
+    uid = meta.uid(service)
+    mine: dict[str, list[Object]] = {family: [] for family in families}
     for old in slices:
-        if old["addressType"] not in families:
-            changes.delete.append(old)
+        owned = any(reference.get("uid") == uid for reference in meta.owner_references(old))
+        if old["addressType"] in mine and owned:
+            mine[old["addressType"]].append(old)
+        else:
+            outcome.changes.delete.append(old)
     present = list(pods)
     for family in families:
-        mine = [old for old in slices if old["addressType"] == family]
-        _family(service, present, mine, zones, family, changes)
-    return changes
+        part = _family(service, present, mine[family], family, around)
+        if wants_auto(service):
+            outcome.hints[family] = auto_hints(mine[family], part, around.ratios())
+        reuse(part)
+        for name in ("create", "update", "delete"):
+            getattr(outcome.changes, name).extend(getattr(part, name))
+    return outcome
+
+
+def families_of(service: Object) -> list[str]:
+    """The address families of a service's endpoints."""
+    found: list[str] = service["spec"].get("ipFamilies") or []
+    if found:
+        return found
+    cluster_ip = str(service["spec"].get("clusterIP") or "")
+    if not cluster_ip or cluster_ip == "None":
+        return ["IPv4"]
+    return ["IPv6" if ":" in cluster_ip else "IPv4"]
 
 
 def _family(
-    service: Object,
-    pods: list[Object],
-    slices: list[Object],
-    zones: Mapping[str, str],
-    family: str,
-    changes: Changes,
-) -> None:
-    wanted: dict[bytes, dict[str, Object]] = {}
+    service: Object, pods: list[Object], slices: list[Object], family: str, around: Surroundings
+) -> Changes:
+    changes = Changes()
+    wanted: _Groups = {}
     ports_of: dict[bytes, list[Object]] = {}
     for pod in pods:
-        if not should_appear(pod, terminating=True) or pod["spec"].get("nodeName", "") not in zones:
-            continue
-        ips = addresses(pod, family)
-        if not ips:
-            continue
-        ports = _ports(service, pod)
-        key = orjson.dumps(ports)
-        ports_of[key] = ports
-        wanted.setdefault(key, {})[meta.uid(pod)] = _endpoint(service, pod, ips, zones)
+        found = endpoint_of(service, pod, family, around.zones)
+        if found is not None:
+            ports, endpoint = found
+            key = _ports_key(ports)
+            ports_of[key] = ports
+            wanted.setdefault(key, {})[meta.uid(pod)] = endpoint
     existing: dict[bytes, list[Object]] = {}
     for old in slices:
-        existing.setdefault(orjson.dumps(old.get("ports") or []), []).append(old)
+        existing.setdefault(_ports_key(old.get("ports")), []).append(old)
     if not wanted:
         _keep_placeholder(service, family, slices, changes)
-        return
+        return changes
     for key in existing.keys() - wanted.keys():
         changes.delete += existing[key]
     for key, endpoints in wanted.items():
-        _group(service, family, ports_of[key], endpoints, existing.get(key, []), changes)
+        _packer(service, family, ports_of[key], around).pack(existing.get(key, ()), endpoints, changes)
+    return changes
+
+
+def apply(
+    service: Object,
+    changed: Mapping[str, Object | None],
+    holding: Callable[[str], Iterable[Object]],
+    slices: Sequence[Object],
+    around: Surroundings,
+) -> Changes | None:
+    """The writes after the pods of these uids changed (None: gone, or not selected any more).
+
+    ``holding`` gives the slices that hold an endpoint of a uid. None: the whole must be looked at (hints by
+    proportion, new ports, no endpoint left): ``plan`` does.
+    """
+    if wants_auto(service):
+        return None
+    changes = Changes()
+    for family in families_of(service):
+        mine = [old for old in slices if old["addressType"] == family]
+        ports_of = {_ports_key(old.get("ports")): old.get("ports") or [] for old in mine}
+        if len(ports_of) != 1 or not any(old.get("endpoints") for old in mine):
+            return None
+        ((key, ports),) = ports_of.items()
+        fresh: dict[Hashable, Object] = {}
+        for uid, pod in changed.items():
+            found = endpoint_of(service, pod, family, around.zones) if pod is not None else None
+            if found is not None and _ports_key(found[0]) != key:
+                return None
+            if found is not None:
+                fresh[uid] = found[1]
+        held = (old for uid in changed for old in holding(uid))
+        touched = {meta.name(old): old for old in held if old["addressType"] == family}
+        packer = _packer(service, family, ports, around)
+        if not _apply_family(packer, changed, fresh, touched, mine, changes):
+            return None
+    return changes
+
+
+def _apply_family(
+    packer: Packer,
+    changed: Mapping[str, Object | None],
+    fresh: dict[Hashable, Object],
+    touched: Mapping[str, Object],
+    slices: Sequence[Object],
+    changes: Changes,
+) -> bool:
+    written: list[tuple[Object, list[Object]]] = []
+    untouched = [old for old in slices if meta.name(old) not in touched]
+    emptied = []
+    for old in touched.values():
+        endpoints, differs = [], False
+        for endpoint in old.get("endpoints") or ():
+            uid = packer.identity(endpoint)
+            if uid not in changed:
+                endpoints.append(endpoint)
+                continue
+            new = fresh.pop(uid, None)
+            differs = differs or new != endpoint
+            if new is not None:
+                endpoints.append(new)
+        if not endpoints:
+            emptied.append(old)
+        elif differs:
+            written.append((old, endpoints))
+        else:
+            untouched.append(old)
+    if len(emptied) == len(slices):
+        return False
+    changes.delete += emptied
+    packer.place(written, untouched, list(fresh.values()), changes)
+    return True
+
+
+def _packer(service: Object, family: str, ports: list[Object], around: Surroundings) -> Packer:
+    labels = _labels(service)
+    auto = wants_auto(service)
+
+    def refreshed(old: Object) -> Object:
+        if meta.labels(old) == labels:
+            return old
+        return {**old, "metadata": {**old["metadata"], "labels": labels}}
+
+    def fresh(endpoints: list[Object]) -> Object:
+        return _slice(service, family, endpoints, ports)
+
+    return Packer(identity, refreshed, fresh, around.maximum, keeps_hints=auto)
+
+
+def identity(endpoint: Object) -> str:
+    """The uid of the endpoint's pod."""
+    return str((endpoint.get("targetRef") or {}).get("uid", ""))
+
+
+def _ports_key(ports: Iterable[Object] | None) -> bytes:
+    """Ports as they compare, whatever their order."""
+    return orjson.dumps(sorted(ports or (), key=lambda port: (port.get("name") or "", port.get("port") or 0)))
 
 
 def _keep_placeholder(service: Object, family: str, slices: list[Object], changes: Changes) -> None:
@@ -101,78 +229,27 @@ def _keep_placeholder(service: Object, family: str, slices: list[Object], change
         return
     kept, *others = slices
     changes.delete += others
-    placeholder = {**_refreshed(service, kept), "endpoints": None, "ports": None}
-    if kept.get("endpoints") or kept.get("ports") or placeholder["metadata"] != kept["metadata"]:
-        changes.update.append(placeholder)
+    labels = _labels(service)
+    if kept.get("endpoints") or kept.get("ports") or meta.labels(kept) != labels:
+        metadata = {**kept["metadata"], "labels": labels}
+        changes.update.append({**kept, "metadata": metadata, "endpoints": None, "ports": None})
 
 
-def _group(
-    service: Object,
-    family: str,
-    ports: list[Object],
-    wanted: dict[str, Object],
-    slices: list[Object],
-    changes: Changes,
-) -> None:
-    """One family, one set of ports: the three steps of the module's text."""
-    missing = dict(wanted)
-    written: list[tuple[Object, list[Object]]] = []
-    untouched: list[Object] = []
-    for old in slices:
-        endpoints, changed = _purge(old, wanted, missing)
-        if not endpoints:
-            changes.delete.append(old)
-        elif changed or _refreshed(service, old)["metadata"] != old["metadata"]:
-            written.append((old, endpoints))
-        else:
-            untouched.append(old)
-    left = list(missing.values())
-    for _, endpoints in written:
-        room = MAX_ENDPOINTS - len(endpoints)
-        endpoints += left[:room]
-        left = left[room:]
-    if left and len(left) < MAX_ENDPOINTS:
-        fitting = [old for old in untouched if len(old["endpoints"]) + len(left) <= MAX_ENDPOINTS]
-        if fitting:
-            # The fullest that still fits: slices stay well packed.
-            best = max(fitting, key=lambda old: len(old["endpoints"]))
-            written.append((best, [*best["endpoints"], *left]))
-            left = []
-    changes.update += [{**_refreshed(service, old), "endpoints": endpoints} for old, endpoints in written]
-    for start in range(0, len(left), MAX_ENDPOINTS):
-        changes.create.append(_slice(service, family, left[start : start + MAX_ENDPOINTS], ports))
-    _reuse(changes)
+def endpoint_of(
+    service: Object, pod: Object, family: str, zones: Mapping[str, str]
+) -> tuple[list[Object], Object] | None:
+    """(ports, endpoint) of a pod that the service selects; None when it is no endpoint.
 
-
-def _purge(
-    old: Object, wanted: Mapping[str, Object], missing: dict[str, Object]
-) -> tuple[list[Object], bool]:
-    """The endpoints of ``old`` that stay, refreshed; those found are taken from ``missing``."""
-    endpoints: list[Object] = []
-    changed = False
-    for endpoint in old.get("endpoints") or ():
-        uid = (endpoint.get("targetRef") or {}).get("uid", "")
-        fresh = wanted.get(uid)
-        if fresh is None or missing.pop(uid, None) is None:
-            changed = True  # not wanted, or twice
-            continue
-        changed = changed or fresh != endpoint
-        endpoints.append(fresh)
-    return endpoints, changed
-
-
-def _reuse(changes: Changes) -> None:
-    """Rather than delete one slice and create another of the same family, change the one into the other."""
-    while changes.create and changes.delete:
-        old = next((d for d in changes.delete if d["addressType"] == changes.create[-1]["addressType"]), None)
-        if old is None:
-            return
-        changes.delete.remove(old)
-        new = changes.create.pop()
-        metadata = {**old["metadata"], "labels": new["metadata"]["labels"]}
-        changes.update.append(
-            {**old, "metadata": metadata, "endpoints": new["endpoints"], "ports": new["ports"]}
-        )
+    A pod whose node is not known is left out, unless the service publishes whatever there is.
+    """
+    if not should_appear(pod, terminating=True):
+        return None
+    if pod["spec"].get("nodeName", "") not in zones and not service["spec"].get("publishNotReadyAddresses"):
+        return None
+    ips = addresses(pod, family)
+    if not ips:
+        return None
+    return _ports(service, pod), _endpoint(service, pod, ips, zones)
 
 
 def _ports(service: Object, pod: Object) -> list[Object]:
@@ -204,10 +281,14 @@ def _endpoint(service: Object, pod: Object, ips: list[str], zones: Mapping[str, 
     hostname = pod["spec"].get("hostname")
     if hostname and pod["spec"].get("subdomain") == meta.name(service):
         endpoint["hostname"] = hostname
-    endpoint["nodeName"] = node
+    if node:
+        endpoint["nodeName"] = node
     endpoint["targetRef"] = target_ref(pod)
     if zones.get(node):
         endpoint["zone"] = zones[node]
+    hints = close_hints(endpoint, distribution(service))
+    if hints is not None:
+        endpoint["hints"] = hints
     return endpoint
 
 
@@ -218,11 +299,6 @@ def _labels(service: Object) -> dict[str, str]:
     if is_headless(service):
         labels[HEADLESS_LABEL] = ""
     return labels
-
-
-def _refreshed(service: Object, old: Object) -> Object:
-    """``old`` with the labels that the service gives it now."""
-    return {**old, "metadata": {**old["metadata"], "labels": _labels(service)}}
 
 
 def _slice(
