@@ -23,6 +23,7 @@ _ROOMS: dict[str, str] = {
     "deployment-controller": "deployment.controller",
     "endpoints-controller": "endpoints.controller",
     "endpointslice-controller": "endpointslice.controller",
+    "endpointslice-mirroring-controller": "endpointslicemirroring.controller",
     "garbage-collector-controller": "garbagecollector.controller",
     "node-ipam-controller": "nodeipam",
     "node-lifecycle-controller": "nodelifecycle.controller",

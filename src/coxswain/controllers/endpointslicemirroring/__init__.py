@@ -1,0 +1,1 @@
+"""Slices for services without a selector, copied from the Endpoints that somebody wrote."""
