@@ -6,8 +6,8 @@ import asyncio
 
 import orjson
 import pytest
-from apiserver.core_support import ADMIN, cluster
 
+from apiserver.core_support import ADMIN, cluster
 from coxswain.api.names import Object
 from coxswain.apiserver.bootstrap import FLOW_SCHEMAS, PRIORITY_LEVELS
 from coxswain.apiserver.fairness.upkeep import Upkeep, conditions, restore

@@ -29,8 +29,8 @@ async def test_odd_requests_are_answered_and_store_nothing_invalid(tmp_path: Pat
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("seed", range(5))
-async def test_ten_thousand_odd_requests(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_hundred_thousand_odd_requests(tmp_path: Path, seed: int) -> None:
     await survives(tmp_path, seed=seed, requests=10_000)
 
 
