@@ -39,6 +39,10 @@ CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", (AUTHENTICATED,)
 HOLLOW_NODES = UserInfo("coxswain:hollow-nodes", (AUTHENTICATED,))
 
 
+#: Room for 16,384 nodes with 254 pods each; what hollow nodes without a range count from, too.
+WIDE_POD_NETWORK = "10.64.0.0/10"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """What ``cox up`` is asked for."""
@@ -66,9 +70,14 @@ class ClusterOptions:
         certificate, key = self.signing_files
         signing = {"cluster_signing_cert_file": str(certificate), "cluster_signing_key_file": str(key)}
         found = {"certificatesigningrequest-signing-controller": signing}
-        if self.cluster_cidr:
-            found["node-ipam-controller"] = {"cluster_cidr": self.cluster_cidr}
+        if self.pod_network:
+            found["node-ipam-controller"] = {"cluster_cidr": self.pod_network}
         return found
+
+    @property
+    def pod_network(self) -> str:
+        """The addresses of all pods: a /16 has ranges for 256 nodes, more (hollow ones) get a wider network."""
+        return WIDE_POD_NETWORK if self.expected_nodes > 256 else self.cluster_cidr
 
     @property
     def signing_files(self) -> tuple[Path, Path]:

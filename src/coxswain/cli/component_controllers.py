@@ -13,7 +13,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controllers", default="*", help="'*' for all, 'foo' to switch one on, '-foo' to switch it off"
     )
-    parser.add_argument("--cluster-cidr", default="", help="addresses of all pods (default 10.244.0.0/16)")
+    parser.add_argument(
+        "--cluster-cidr",
+        default="",
+        help="addresses of all pods, of one or two families (default 10.244.0.0/16)",
+    )
+    for family in ("", "-ipv4", "-ipv6"):
+        parser.add_argument(
+            f"--node-cidr-mask-size{family}",
+            type=int,
+            default=0,
+            help="prefix of a node's range (24; IPv6: 64)",
+        )
     parser.add_argument(
         "--cluster-signing-cert-file", default="", help="PEM of the authority that signs certificate requests"
     )
@@ -56,6 +67,6 @@ def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:
         if getattr(args, name)
     }
     found: dict[str, dict[str, object]] = {"certificatesigningrequest-signing-controller": signing}
-    if args.cluster_cidr:
-        found["node-ipam-controller"] = {"cluster_cidr": args.cluster_cidr}
+    ranges = ("cluster_cidr", *(f"node_cidr_mask_size{family}" for family in ("", "_ipv4", "_ipv6")))
+    found["node-ipam-controller"] = {name: getattr(args, name) for name in ranges if getattr(args, name)}
     return found

@@ -97,7 +97,7 @@ class Processes:
                 "controller-manager",
                 f"--kubeconfig={place / 'controller-manager.kubeconfig'}",
                 f"--controllers={options.controllers}",
-                f"--cluster-cidr={options.cluster_cidr}",
+                f"--cluster-cidr={options.pod_network}",
                 f"--cluster-signing-cert-file={options.signing_files[0]}",
                 f"--cluster-signing-key-file={options.signing_files[1]}",
             ],

@@ -25,7 +25,7 @@ _ROOMS: dict[str, str] = {
     "endpointslice-controller": "endpointslice.controller",
     "endpointslice-mirroring-controller": "endpointslicemirroring.controller",
     "garbage-collector-controller": "garbagecollector.controller",
-    "node-ipam-controller": "nodeipam",
+    "node-ipam-controller": "nodeipam.controller",
     "node-lifecycle-controller": "nodelifecycle.controller",
     "taint-eviction-controller": "nodelifecycle.eviction",
     "pod-garbage-collector-controller": "podgc",
