@@ -20,13 +20,15 @@ from fakeapi import FakeApi
 
 
 def test_selections_follow_kubernetes() -> None:
-    assert registry.select("*") == registry.names()
+    named_only = {"bootstrap-signer-controller", "token-cleaner-controller"}
+    assert set(registry.names()) - set(registry.select("*")) == named_only
     assert registry.select("namespace-controller, serviceaccount") == (
         "serviceaccount-controller",
         "namespace-controller",
     )
     without = registry.select("*,-namespace-controller")
-    assert set(registry.names()) - set(without) == {"namespace-controller"}
+    assert set(registry.names()) - set(without) - named_only == {"namespace-controller"}
+    assert set(registry.select("*,token-cleaner")) - set(registry.select("*")) == {"token-cleaner-controller"}
     assert registry.select("-namespace") == ()
 
 

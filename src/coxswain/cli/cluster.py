@@ -69,7 +69,12 @@ class ClusterOptions:
         """Options of single controllers: our own authority signs, and addresses as asked for."""
         certificate, key = self.signing_files
         signing = {"cluster_signing_cert_file": str(certificate), "cluster_signing_key_file": str(key)}
-        found = {"certificatesigningrequest-signing-controller": signing}
+        found = {
+            "certificatesigningrequest-signing-controller": signing,
+            "serviceaccount-token-controller": {
+                "service_account_private_key_file": str(self.service_account_key)
+            },
+        }
         if self.pod_network:
             found["node-ipam-controller"] = {"cluster_cidr": self.pod_network}
         return found
@@ -83,6 +88,11 @@ class ClusterOptions:
     def signing_files(self) -> tuple[Path, Path]:
         """The certificate and key of the authority that the API server made, or will make."""
         return self.data_dir / "pki" / "ca.crt", self.data_dir / "pki" / "ca.key"
+
+    @property
+    def service_account_key(self) -> Path:
+        """The key that signs the tokens of service accounts, likewise."""
+        return self.data_dir / "pki" / "sa.key"
 
     @property
     def expected_nodes(self) -> int:

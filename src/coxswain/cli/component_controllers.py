@@ -35,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="seconds that such a certificate lives at most",
     )
+    parser.add_argument(
+        "--service-account-private-key-file",
+        default="",
+        help="PEM of the key that signs service account tokens",
+    )
     parser.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
     add_log_flags(parser)
 

@@ -100,6 +100,7 @@ class Processes:
                 f"--cluster-cidr={options.pod_network}",
                 f"--cluster-signing-cert-file={options.signing_files[0]}",
                 f"--cluster-signing-key-file={options.signing_files[1]}",
+                f"--service-account-private-key-file={options.service_account_key}",
             ],
         }
         if options.local_node:

@@ -46,9 +46,15 @@ _ROOMS: dict[str, str] = {
     "certificatesigningrequest-signing-controller": "certificates.signing",
     "certificatesigningrequest-approving-controller": "certificates.approving",
     "certificatesigningrequest-cleaner-controller": "certificates.cleaner",
+    "ttl-controller": "ttl",
+    "serviceaccount-token-controller": "accounttokens.controller",
+    "legacy-serviceaccount-token-cleaner-controller": "accounttokens.cleaner",
+    "bootstrap-signer-controller": "bootstraptokens.signer",
+    "token-cleaner-controller": "bootstraptokens.cleaner",
+    "service-cidr-controller": "servicecidr.controller",
 }
 #: Known, but run only when named.
-_OFF_BY_DEFAULT: frozenset[str] = frozenset()
+_OFF_BY_DEFAULT: frozenset[str] = frozenset({"bootstrap-signer-controller", "token-cleaner-controller"})
 
 
 def names() -> tuple[str, ...]:

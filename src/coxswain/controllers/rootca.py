@@ -27,7 +27,7 @@ async def run(context: ControllerContext) -> None:
     """Run until cancelled."""
     namespaces = context.informers.informer(NAMESPACES)
     published = context.informers.informer(CONFIGMAPS, field_selector=f"metadata.name={NAME}")
-    certificate = str(context.options.get("root_ca") or "") or await _from_cluster(context)
+    certificate = await root_certificate(context)
 
     async def reconcile(name: str) -> None:
         if not is_active(namespaces.get(name)):
@@ -62,7 +62,10 @@ async def run(context: ControllerContext) -> None:
     await shell.run()
 
 
-async def _from_cluster(context: ControllerContext) -> str:
+async def root_certificate(context: ControllerContext) -> str:
+    """The certificate (PEM) that pods should trust: the option's, else that of the cluster."""
+    if context.options.get("root_ca"):
+        return str(context.options["root_ca"])
     source = await context.client.get(CONFIGMAPS, "extension-apiserver-authentication", "kube-system")
     return str((source.get("data") or {}).get("client-ca-file") or "")
 
