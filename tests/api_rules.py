@@ -61,6 +61,11 @@ def make(api_version: str, kind: str, *, name: str = "x", namespace: str = "n", 
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **copy.deepcopy(fields)}
 
 
+def rows(obj: Object, *cases: Row) -> list[tuple[Object, Row]]:
+    """The rows of one object, in a table that has the rows of several."""
+    return [(obj, case) for case in cases]
+
+
 def edited(obj: Object, edits: Edits) -> Object:
     """A copy of ``obj`` with ``edits`` made."""
     out = copy.deepcopy(obj)

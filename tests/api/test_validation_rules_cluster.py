@@ -23,6 +23,7 @@ from api_rules import (
     check_status_refused,
     check_update_refused,
     make,
+    rows,
 )
 from coxswain.api.names import Object
 
@@ -102,10 +103,6 @@ SOUND = [
 @pytest.mark.parametrize("obj", SOUND, ids=lambda obj: str(obj["kind"]))
 def test_sound_objects_are_accepted(obj: Object) -> None:
     check_accepted(obj)
-
-
-def rows(obj: Object, *cases: tuple[Any, str, str, str]) -> list[tuple[Object, Row]]:
-    return [(obj, case) for case in cases]
 
 
 W, AT_W = "webhooks.0", "webhooks[0]"
