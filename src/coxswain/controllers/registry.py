@@ -52,6 +52,7 @@ _ROOMS: dict[str, str] = {
     "bootstrap-signer-controller": "bootstraptokens.signer",
     "token-cleaner-controller": "bootstraptokens.cleaner",
     "service-cidr-controller": "servicecidr.controller",
+    "validatingadmissionpolicy-status-controller": "policystatus.controller",
 }
 #: Known, but run only when named.
 _OFF_BY_DEFAULT: frozenset[str] = frozenset({"bootstrap-signer-controller", "token-cleaner-controller"})

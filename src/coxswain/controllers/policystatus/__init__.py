@@ -1,0 +1,1 @@
+"""The status of ValidatingAdmissionPolicies: what in their expressions does not fit the types they are about."""
