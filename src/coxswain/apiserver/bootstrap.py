@@ -107,6 +107,8 @@ def rbac() -> Iterator[Item]:
     yield from _own_roles(roles)
     for row in table["roles"]:
         yield Item(ROLES, row[1], _role("Role", row))
+        if row[0].startswith("system:controller:"):
+            yield _own_role_binding(row[0], row[1])
     for row in table["rolebindings"]:
         yield Item(ROLE_BINDINGS, row[1], _binding("RoleBinding", row))
 
@@ -126,6 +128,20 @@ def _own_roles(roles: Iterable[Object]) -> Iterator[Item]:
     yield Item(CLUSTER_ROLES, "", manager)
     yield _own_binding(name, name, "system:kube-controller-manager")
     yield _own_binding(HOLLOW_NODES_USER, "system:node", HOLLOW_NODES_USER)
+
+
+def _own_role_binding(role: str, namespace: str) -> Item:
+    """What a controller may do in one namespace only: our controller manager acts for it."""
+    subject = _subject("User", "system:kube-controller-manager")
+    metadata = {"name": f"coxswain:{role.removeprefix('system:')}", "namespace": namespace}
+    binding = _object(
+        f"{RBAC}/v1",
+        "RoleBinding",
+        metadata,
+        roleRef={"apiGroup": RBAC, "kind": "Role", "name": role},
+        subjects=[subject],
+    )
+    return Item(ROLE_BINDINGS, namespace, binding)
 
 
 def _own_binding(name: str, role: str, user: str) -> Item:
