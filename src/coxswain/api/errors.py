@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from coxswain.api.fields import FieldError
+from coxswain.api.fields import FieldError, aggregate
 from coxswain.api.names import GVR, Object
 from coxswain.base.errors import CoxswainError
 
@@ -265,9 +265,8 @@ def invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> I
     """
     qualified = f"{kind}.{group}" if group else kind
     # Kubernetes drops repeated messages from the text (ToAggregate) but keeps every cause.
-    unique = list(dict.fromkeys(str(error) for error in errors))
-    text = unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
-    message = f'{qualified} "{name}" is invalid: {text}' if unique else f'{qualified} "{name}" is invalid'
+    text = aggregate(str(error) for error in errors)
+    message = f'{qualified} "{name}" is invalid: {text}' if errors else f'{qualified} "{name}" is invalid'
     details: Object = {"name": name} if name else {}
     if group:
         details["group"] = group

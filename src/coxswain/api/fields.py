@@ -1,4 +1,4 @@
-"""Field paths and field errors, in Kubernetes' words (apimachinery ``util/validation/field``).
+"""Field paths and field errors, in Kubernetes' words (apimachinery ``util/validation/field``), and Go's words in them.
 
 A validator appends ``FieldError``s to a list; it never raises and never stops at the first. Paths are
 strings built with ``child``, ``index`` and ``key``: ``spec.containers[0].ports[1].name``,
@@ -7,6 +7,7 @@ strings built with ``child``, ``index`` and ``key``: ``spec.containers[0].ports[
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -108,6 +109,27 @@ def quote(text: str) -> str:
     return "".join(out)
 
 
+def aggregate(messages: Iterable[str]) -> str:
+    """Several errors as Go's ``Aggregate`` prints them: ``[a, b]``, each once, a single one bare; none: empty."""
+    unique = list(dict.fromkeys(messages))
+    if len(unique) > 1:
+        return f"[{', '.join(unique)}]"
+    return unique[0] if unique else ""
+
+
+def json_kind(value: Any) -> str:
+    """What Go's JSON decoder calls a value that does not fit its type: ``array``, ``bool``, ``number``, ..."""
+    return _JSON_KINDS.get(type(value), "object")
+
+
+_JSON_KINDS = {
+    list: "array",
+    str: "string",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}
 _GO_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from coxswain.api.errors import BadRequest
-from coxswain.api.fields import FieldError, child, index, invalid, key, not_supported, quote
+from coxswain.api.fields import aggregate, child, index, invalid, key, not_supported, quote
 from coxswain.api.names import Object
 
 Labels: TypeAlias = Mapping[str, str]
@@ -168,7 +168,7 @@ def requirement(name: str, operator: str, values: Sequence[str], path: str = "")
         if wrong := label_value_errors(value):
             errors.append(invalid(key(index(values_path, position), name), value, "; ".join(wrong)))
     if errors:
-        raise SelectorError(_aggregate(errors))
+        raise SelectorError(aggregate(map(str, errors)))
     return Requirement(name, operator, tuple(values))
 
 
@@ -182,11 +182,6 @@ def _count_fault(operator: str, values: Sequence[str]) -> str:
     if operator in ("gt", "lt"):
         return "" if len(values) == 1 else "for 'Gt', 'Lt' operators, exactly one value is required"
     return ""
-
-
-def _aggregate(errors: Sequence[FieldError]) -> str:
-    unique = list(dict.fromkeys(str(error) for error in errors))
-    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
 
 
 class Selector:

@@ -198,25 +198,15 @@ def _check_types(raw: Object) -> None:
             continue
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise errors.BadRequest(
-                f"json: cannot unmarshal {_json_kind(value)} into Go struct field DeleteOptions.{name} of type {go}"
+                f"json: cannot unmarshal {fields.json_kind(value)} into Go struct field DeleteOptions.{name} of type {go}"
             )
     preconditions = raw.get("preconditions") or {}
     for name in ("uid", "resourceVersion"):
         value = preconditions.get(name)
         if value is not None and not isinstance(value, str):
             raise errors.BadRequest(
-                f"json: cannot unmarshal {_json_kind(value)} into Go struct field Preconditions.{name} of type string"
+                f"json: cannot unmarshal {fields.json_kind(value)} into Go struct field Preconditions.{name} of type string"
             )
-
-
-def _json_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
 
 
 def _delete_query(query: Mapping[str, str]) -> Object:

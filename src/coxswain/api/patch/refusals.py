@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from coxswain.api.errors import BadRequest, Invalid
-
-_JSON_NAMES = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+from coxswain.api.fields import json_kind
 
 
 def wrong_json_type(value: Any, go_type: str) -> BadRequest:
     """``error decoding patch: json: cannot unmarshal object into Go value of type ...``."""
-    name = _JSON_NAMES.get(type(value), "null")
-    return BadRequest(f"error decoding patch: json: cannot unmarshal {name} into Go value of type {go_type}")
+    return BadRequest(
+        f"error decoding patch: json: cannot unmarshal {json_kind(value)} into Go value of type {go_type}"
+    )
 
 
 def too_deep() -> BadRequest:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from coxswain.api import fieldcheck, schema
-from coxswain.api.fields import Errors, FieldError, child, index, invalid, key, required
+from coxswain.api.fields import Errors, FieldError, child, index, invalid, json_kind, key, required
 from coxswain.api.names import Object
 from coxswain.api.structural.model import Structural
 from coxswain.api.validation.formats import dns_1035_label, path_segment
@@ -69,19 +69,13 @@ def _coerce_resource(value: Object, path: str, unknown: list[str]) -> None:
         value["metadata"] = {}
         return
     if type(metadata) is not dict:
-        why = f"json: cannot unmarshal {_json_name(metadata)} into Go value of type v1.ObjectMeta"
+        why = f"json: cannot unmarshal {json_kind(metadata)} into Go value of type v1.ObjectMeta"
         raise CoerceError(str(invalid(where, metadata, why)))
     try:
         found, _ = fieldcheck.check(metadata, schema.named(_OBJECT_META))
     except fieldcheck.DecodeError as error:
         raise CoerceError(str(invalid(where, metadata, str(error)))) from None
     unknown += [child(where, name) for name in found]
-
-
-def _json_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return {str: "string", list: "array", int: "number", float: "number"}.get(type(value), "value")
 
 
 def check_embedded(obj: Object, structural: Structural) -> Errors:

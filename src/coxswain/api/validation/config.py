@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 
-from coxswain.api.fields import Errors, forbidden, invalid, required, too_long
+from coxswain.api.fields import Errors, forbidden, invalid, json_kind, required, too_long
 from coxswain.api.names import Object
 from coxswain.api.validation.formats import IMMUTABLE, config_key, report
 from coxswain.api.validation.rules import Rules
@@ -111,8 +111,7 @@ def _json_problem(content: bytes) -> str:
         return f"invalid character '{shown}' {where}"
     if isinstance(value, dict) or value is None:
         return ""
-    kinds = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
-    return f"json: cannot unmarshal {kinds[type(value)]} into Go value of type map[string]interface {{}}"
+    return f"json: cannot unmarshal {json_kind(value)} into Go value of type map[string]interface {{}}"
 
 
 def _validate_secret_update(new: Object, old: Object, errors: Errors) -> None:

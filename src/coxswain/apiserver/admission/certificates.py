@@ -13,6 +13,7 @@ from typing import ClassVar
 from coxswain.api.fields import quote
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
+from coxswain.apiserver.authn.users import user_info
 from coxswain.apiserver.authz.attributes import Attributes
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.client.interface import UserInfo
@@ -113,18 +114,10 @@ class CertificateRequester(Plugin):
 
     def admit(self, request: Request) -> None:
         assert request.object is not None
-        user = request.user
-        asker: Object = {
-            "username": user.name,
-            "uid": user.uid,
-            "groups": list(user.groups),
-            "extra": {key: list(values) for key, values in user.extra.items()},
-        }
         spec = request.object.setdefault("spec", {})
-        for name, value in asker.items():
+        for name in ("username", "uid", "groups", "extra"):
             spec.pop(name, None)
-            if value:
-                spec[name] = value
+        spec.update(user_info(request.user))
 
 
 def _organizations(encoded: str) -> list[str]:

@@ -15,6 +15,7 @@ import orjson
 from coxswain.api import codec, errors
 from coxswain.api.names import Object
 from coxswain.apiserver.audit.policy import Level, Verdict
+from coxswain.apiserver.authn.users import user_info
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.request import Reply
 from coxswain.base import clock
@@ -53,7 +54,7 @@ class Record:
             "stage": "",
             "requestURI": facts["requestURI"],
             "verb": request.verb,
-            "user": _user(request.user),
+            "user": user_info(request.user),
             "sourceIPs": facts["sourceIPs"],
         }
         if facts.get("userAgent"):
@@ -67,7 +68,7 @@ class Record:
 
     def impersonated(self, user: UserInfo) -> None:
         """The request is made in the name of ``user``."""
-        self._event["impersonatedUser"] = _user(user)
+        self._event["impersonatedUser"] = user_info(user)
 
     def decided(self, decision: Decision) -> None:
         """What authorization said."""
@@ -131,17 +132,6 @@ class Record:
             found = _object(body, content_type)
             if found is not None:
                 self._event[name] = _trimmed(found) if self._verdict.omit_managed_fields else found
-
-
-def _user(user: UserInfo) -> Object:
-    found: Object = {"username": user.name}
-    if user.uid:
-        found["uid"] = user.uid
-    if user.groups:
-        found["groups"] = list(user.groups)
-    if user.extra:
-        found["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return found
 
 
 def _reference(request: Attributes) -> Object:

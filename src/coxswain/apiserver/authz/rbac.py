@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from coxswain.api.fields import quote
+from coxswain.api.fields import aggregate, quote
 from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GVR, ROLE_BINDINGS, ROLES, Object
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.authz.rules import Rule, rules_of
@@ -98,7 +98,7 @@ class Rbac:
     def rules(self, user: UserInfo, namespace: str) -> tuple[list[Rule], str]:
         """The rules alone, and what went wrong ("": nothing): what a SelfSubjectRulesReview lists."""
         grants, problems = self.grants(user, namespace)
-        return [grant.rule for grant in grants], _joined(problems)
+        return [grant.rule for grant in grants], aggregate(problems)
 
     def role_rules(self, kind: str, namespace: str, name: str) -> tuple[Rule, ...] | None:
         """The rules of a Role or ClusterRole, or None where it does not exist."""
@@ -237,10 +237,4 @@ def _reason(gvr: GVR, binding: Object, kind: str, role: str, subject: Object, na
 def _refusal(problems: Sequence[str]) -> Decision:
     if not problems:
         return Decision(False)
-    return Decision(False, f"RBAC: {_joined(problems)}")
-
-
-def _joined(problems: Sequence[str]) -> str:
-    """Several errors as Go's aggregate prints them."""
-    unique = list(dict.fromkeys(problems))
-    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]" if unique else ""
+    return Decision(False, f"RBAC: {aggregate(problems)}")

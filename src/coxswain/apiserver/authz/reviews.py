@@ -13,6 +13,7 @@ from typing import Any
 from coxswain.api import errors, fields
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.authn.authenticator import Authenticator
+from coxswain.apiserver.authn.users import user_info
 from coxswain.apiserver.authz import selectors
 from coxswain.apiserver.authz.attributes import Attributes, Decision
 from coxswain.apiserver.authz.authorizer import Authorizer
@@ -161,18 +162,6 @@ class Reviews:
             status["audiences"] = list(found.audiences)
         obj["status"] = status
         return obj
-
-
-def user_info(user: UserInfo) -> Object:
-    """authentication.k8s.io/v1 UserInfo; empty fields are left out."""
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {name: list(values) for name, values in user.extra.items()}
-    return info
 
 
 def _subject(spec: Object) -> UserInfo:

@@ -11,6 +11,7 @@ from coxswain.api.cel.admission import NAMESPACE
 from coxswain.api.cel.running import LazyFields
 from coxswain.api.cel.types import Declared
 from coxswain.api.cel.values import parse_timestamp
+from coxswain.api.fields import aggregate
 from coxswain.api.names import Object
 from coxswain.apiserver.admission.policies.compiled import Expression, Policy
 
@@ -101,8 +102,7 @@ def conditions_hold(policy: Policy, values: Mapping[str, Any]) -> bool:
         return True
     if policy.fails_open:
         return False
-    unique = list(dict.fromkeys(failures))
-    raise EvaluationFailedError(unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]")
+    raise EvaluationFailedError(aggregate(failures))
 
 
 def namespace_object(namespace: Object | None) -> Object | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coxswain.api.fields import aggregate
 from coxswain.api.names import Object
 
 if TYPE_CHECKING:
@@ -83,5 +84,4 @@ class Conditions:
             return True
         if self._fails_open:
             return False
-        unique = list(dict.fromkeys(failures))
-        raise ConditionFailedError(unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]")
+        raise ConditionFailedError(aggregate(failures))

@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.fields import quote
+from coxswain.api.fields import json_kind, quote
 from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.authn.users import user_info
 
 V1 = "admission.k8s.io/v1"
 V1BETA1 = "admission.k8s.io/v1beta1"
@@ -57,7 +58,7 @@ def admission_request(resource: GVR, kind: GVK, request: Request) -> Object:
         "requestKind": _kind(request.kind),
         "requestResource": _resource(request.resource),
         "operation": request.operation,
-        "userInfo": _user(request),
+        "userInfo": user_info(request.user),
         "dryRun": request.dry_run,
     }
     if request.subresource:
@@ -76,18 +77,6 @@ def _kind(kind: GVK) -> Object:
 
 def _resource(resource: GVR) -> Object:
     return {"group": resource.group, "version": resource.version, "resource": resource.resource}
-
-
-def _user(request: Request) -> Object:
-    user = request.user
-    info: Object = {"username": user.name} if user.name else {}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
 
 
 def review(
@@ -141,7 +130,7 @@ def _decoded(body: bytes) -> Object:
     if not isinstance(answer, dict):
         raise CallFailedError(
             "failed to call webhook: couldn't get version/kind; json parse error: json: cannot unmarshal "
-            f"{_json_kind(answer)} into Go value of type struct {{ APIVersion string; Kind string }}"
+            f"{json_kind(answer)} into Go value of type struct {{ APIVersion string; Kind string }}"
         )
     kind, version = answer.get("kind"), answer.get("apiVersion")
     if kind and kind != "AdmissionReview":
@@ -195,18 +184,8 @@ def _check_types(response: Object) -> None:
 
 def _untyped(value: Any, field: str, go: str) -> CallFailedError:
     return CallFailedError(
-        f"failed to call webhook: json: cannot unmarshal {_json_kind(value)} into Go struct field {field} of type {go}"
+        f"failed to call webhook: json: cannot unmarshal {json_kind(value)} into Go struct field {field} of type {go}"
     )
-
-
-def _json_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "null"
 
 
 def _patch(response: Object) -> bytes:
