@@ -10,6 +10,7 @@ import orjson
 
 from coxswain.api import codec, errors
 from coxswain.api.names import GVK, GVR, Object
+from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.registry import Registry
 
 
@@ -43,6 +44,14 @@ class Versions:
         own: Object = orjson.loads(orjson.dumps(obj))
         stored = before.conversion.to_storage(own) if before.conversion else own
         return after.conversion.from_storage(stored) if after.conversion else stored
+
+    def shown(self, obj: Object | None, request: Request, resource: GVR) -> Object | None:
+        """An object of ``request`` as one sees it who knows ``resource`` instead. Raises ``ApiError``."""
+        if obj is None or resource == request.resource:
+            return obj
+        if request.kind != self.kind(request.resource, ""):
+            return obj  # a Scale is the same in all versions of what it scales
+        return self.convert(obj, request.resource, resource)
 
     def settle(self, resource: GVR, kind: GVK, obj: Object) -> Object:
         """What a patch made, decoded and with defaults, as if it had been sent. Raises ``ApiError``."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coxswain.api import errors, selectors
+from coxswain.api import errors
 from coxswain.api.names import GVK, GVR, NAMESPACES, Object
 from coxswain.api.selectors import Selector
 from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.scope import compile_selector, namespace_matches, objects_match
 from coxswain.apiserver.admission.versions import Versions
 from coxswain.apiserver.admission.webhooks.rules import Rule, compile_rules
 from coxswain.apiserver.lookup import Lookup
@@ -50,8 +51,8 @@ class Criteria:
             _named(raw.get("resourceRules")),
             _named(raw.get("excludeResourceRules")),
             raw.get("matchPolicy", "Equivalent") == "Equivalent",
-            _selector(raw.get("namespaceSelector")),
-            _selector(raw.get("objectSelector")),
+            compile_selector(raw.get("namespaceSelector")),
+            compile_selector(raw.get("objectSelector")),
         )
 
     def could_match(self, operation: str, resource: GVR, subresource: str, others: Iterable[GVR]) -> bool:
@@ -74,12 +75,6 @@ def _named(rules: Iterable[Object] | None) -> tuple[_Named, ...]:
     )
 
 
-def _selector(raw: Object | None) -> Selector | None:
-    if not raw or not (raw.get("matchLabels") or raw.get("matchExpressions")):
-        return None
-    return selectors.label_selector_from(raw)
-
-
 class Matcher:
     """Judges requests by criteria."""
 
@@ -91,11 +86,11 @@ class Matcher:
         """How the request is seen, or None. Raises ``ApiError`` where that cannot be told."""
         failure: errors.ApiError | None = None
         try:
-            if not self._namespace_matches(criteria.namespaces, request):
+            if not namespace_matches(criteria.namespaces, request, self._lookup):
                 return None
         except errors.ApiError as error:
             failure = error
-        if not _objects_match(criteria.objects, request):
+        if not objects_match(criteria.objects, request):
             return None
         if self._find(criteria.excluded, criteria.equivalent, request) is not None:
             return None
@@ -122,11 +117,7 @@ class Matcher:
 
     def shown(self, seen: Seen, request: Request, obj: Object | None) -> Object | None:
         """An object of the request as the policy sees it."""
-        if obj is None or seen.resource == request.resource:
-            return obj
-        if request.kind != self._versions.kind(request.resource, ""):
-            return obj  # a Scale is the same in all versions of what it scales
-        return self._versions.convert(obj, request.resource, seen.resource)
+        return self._versions.shown(obj, request, seen.resource)
 
     def _find(self, rules: tuple[_Named, ...], equivalent: bool, request: Request) -> GVR | None:
         namespace = request.scope_namespace
@@ -140,27 +131,3 @@ class Matcher:
                 ):
                     return candidate
         return None
-
-    def _namespace_matches(self, selector: Selector | None, request: Request) -> bool:
-        name = request.scope_namespace
-        if selector is None or (not name and request.resource != NAMESPACES):
-            return True
-        if request.resource == NAMESPACES and not request.subresource and request.object is not None:
-            return selector.matches(_labels(request.object))
-        found = self._lookup.get(NAMESPACES, "", name)
-        if found is None:
-            raise errors.not_found(NAMESPACES, name)
-        return selector.matches(_labels(found))
-
-
-def _objects_match(selector: Selector | None, request: Request) -> bool:
-    if selector is None:
-        return True
-    return any(
-        obj is not None and selector.matches(_labels(obj)) for obj in (request.object, request.old_object)
-    )
-
-
-def _labels(obj: Object) -> dict[str, str]:
-    labels: dict[str, str] = (obj.get("metadata") or {}).get("labels") or {}
-    return labels

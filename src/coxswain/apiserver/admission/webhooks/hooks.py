@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from coxswain.api import selectors
 from coxswain.api.names import GVR, Object
 from coxswain.api.selectors import Selector
+from coxswain.apiserver.admission.scope import compile_selector
 from coxswain.apiserver.admission.webhooks.conditions import Conditions
 from coxswain.apiserver.admission.webhooks.rules import Rule, compile_rules, is_exempt
 from coxswain.apiserver.lookup import Lookup
@@ -86,8 +86,8 @@ def _compile(hook: Object, configuration: str, position: int) -> Hook:
         position=position,
         rules=compile_rules(hook.get("rules") or ()),
         equivalent=hook.get("matchPolicy", "Equivalent") == "Equivalent",
-        namespaces=_selector(hook.get("namespaceSelector")),
-        objects=_selector(hook.get("objectSelector")),
+        namespaces=compile_selector(hook.get("namespaceSelector")),
+        objects=compile_selector(hook.get("objectSelector")),
         conditions=Conditions(hook.get("matchConditions") or (), fails_open=fails_open),
         fails_open=fails_open,
         side_effects=hook.get("sideEffects") or "",
@@ -96,13 +96,6 @@ def _compile(hook: Object, configuration: str, position: int) -> Hook:
         reinvoked=hook.get("reinvocationPolicy") == "IfNeeded",
         client=hook.get("clientConfig") or {},
     )
-
-
-def _selector(selector: Object | None) -> Selector | None:
-    """None for what selects everything."""
-    if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
-        return None
-    return selectors.label_selector_from(selector)
 
 
 class HookSource:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coxswain.api import errors
-from coxswain.api.names import GVK, GVR, NAMESPACES, Object
-from coxswain.api.selectors import Selector
+from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.scope import namespace_matches, objects_match
 from coxswain.apiserver.admission.versions import Versions
 from coxswain.apiserver.admission.webhooks.conditions import ConditionFailedError
 from coxswain.apiserver.admission.webhooks.hooks import Hook
@@ -44,17 +44,15 @@ class Matcher:
 
     def invocation(self, place: int, hook: Hook, request: Request) -> Invocation | None:
         """The call that ``request`` needs, or None. Raises ``ApiError`` where that cannot be told."""
-        if not self._objects_match(hook.objects, request):
+        if not objects_match(hook.objects, request):
             return None
         resource = self._resource(hook, request)
-        if resource is None or not self._namespace_matches(hook.namespaces, request):
+        if resource is None or not namespace_matches(hook.namespaces, request, self._lookup):
             return None
-        if resource == request.resource:
-            obj, old, kind = request.object, request.old_object, request.kind
-        else:
-            kind = self._versions.kind(resource, request.subresource)
-            obj = self._shown(request, request.object, resource)
-            old = self._shown(request, request.old_object, resource)
+        same = resource == request.resource
+        kind = request.kind if same else self._versions.kind(resource, request.subresource)
+        obj = self._versions.shown(request.object, request, resource)
+        old = self._versions.shown(request.old_object, request, resource)
         found = Invocation(hook, place, resource, kind, obj, old)
         return found if self._conditions_hold(found, request) else None
 
@@ -73,31 +71,6 @@ class Matcher:
                     return resource
         return None
 
-    def _shown(self, request: Request, obj: Object | None, resource: GVR) -> Object | None:
-        own = self._versions.kind(request.resource, "")
-        if obj is None or request.kind != own:
-            return obj  # a Scale is the same in all versions of what it scales
-        return self._versions.convert(obj, request.resource, resource)
-
-    def _namespace_matches(self, selector: Selector | None, request: Request) -> bool:
-        name = request.scope_namespace
-        if selector is None or (not name and request.resource != NAMESPACES):
-            return True
-        if request.resource == NAMESPACES and not request.subresource and request.object is not None:
-            return selector.matches(_labels(request.object))
-        namespace = self._lookup.get(NAMESPACES, "", name)
-        if namespace is None:
-            raise errors.not_found(NAMESPACES, name)
-        return selector.matches(_labels(namespace))
-
-    @staticmethod
-    def _objects_match(selector: Selector | None, request: Request) -> bool:
-        if selector is None:
-            return True
-        return any(
-            obj is not None and selector.matches(_labels(obj)) for obj in (request.object, request.old_object)
-        )
-
     def _conditions_hold(self, found: Invocation, request: Request) -> bool:
         def variables() -> Mapping[str, Any]:
             # Here, because requests without conditions need not load the language.
@@ -115,8 +88,3 @@ class Matcher:
             return found.hook.conditions.hold(variables)
         except ConditionFailedError as failure:
             raise errors.forbidden(request.resource, request.name, str(failure)) from None
-
-
-def _labels(obj: Object) -> Mapping[str, str]:
-    labels: Mapping[str, str] = (obj.get("metadata") or {}).get("labels") or {}
-    return labels
