@@ -13,9 +13,17 @@ from coxswain.api.names import (
     Object,
 )
 from coxswain.base import clock
+from coxswain.base.tasks import Supervisor
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
-from coxswain.controllers.disruption.decide import disrupted, failed_status, needs_scale, new_status
+from coxswain.controllers.disruption.decide import (
+    disrupted,
+    failed_status,
+    needs_scale,
+    new_status,
+    overdue,
+)
+from coxswain.controllers.disruption.stale import StaleDisruptions
 from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.served import ServedResources
 from coxswain.controllers.shell import Shell
@@ -42,6 +50,7 @@ class DisruptionController:
         self._owners = {gvr: context.informers.informer(gvr) for gvr in _SCALED.values()}
         self._served = ServedResources(context.informers)
         self._shell = Shell(NAME, self.reconcile, context.workers)
+        self._stale = StaleDisruptions(context.client, self._pods)
         self._budgets.add_handler(self._changed, lambda _, new: self._changed(new), None)
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
 
@@ -49,7 +58,10 @@ class DisruptionController:
         """Work until cancelled."""
         await self._informers.start()
         await self._informers.wait_for_sync()
-        await self._shell.run()
+        async with Supervisor(NAME) as tasks:
+            tasks.supervise("budgets", self._shell.run)
+            tasks.supervise("stale disruptions", self._stale.run)
+            await tasks.wait()
 
     def _changed(self, budget: Object) -> None:
         self._shell.add(key_of(budget))
@@ -84,6 +96,9 @@ class DisruptionController:
             self._recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", why)
             await self._write(budget, failed_status(budget, error.message, clock.timestamp()))
             return None
+        for pod in overdue(budget, pods, clock.now()):
+            text = f"Pod was expected by PDB {key} to be deleted but it wasn't"
+            self._recorder.event(pod, "Warning", "NotDeleted", text)
         kept, again = disrupted(budget, pods, clock.now())
         await self._write(budget, new_status(budget, pods, expected, kept, clock.timestamp()))
         return again

@@ -33,10 +33,22 @@ def disrupted(budget: Object, pods: Sequence[Object], now: float) -> tuple[dict[
         if stamp is None or meta.is_terminating(pod):
             continue
         left = clock.parse_time(stamp) + DELETION_TIMEOUT - now
-        if left >= 0:
+        if left > 0:
             kept[meta.name(pod)] = stamp
             again = left if again is None else min(again, left)
     return kept, again
+
+
+def overdue(budget: Object, pods: Sequence[Object], now: float) -> list[Object]:
+    """Pods whose eviction was granted and given up: they are still here."""
+    granted = (budget.get("status") or {}).get("disruptedPods") or {}
+    return [
+        pod
+        for pod in pods
+        if not meta.is_terminating(pod)
+        and meta.name(pod) in granted
+        and clock.parse_time(granted[meta.name(pod)]) + DELETION_TIMEOUT <= now
+    ]
 
 
 def new_status(

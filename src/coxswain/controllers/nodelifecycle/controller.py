@@ -22,7 +22,7 @@ from coxswain.client.informer import Informer
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle import health
 from coxswain.controllers.nodelifecycle.health import HealthSettings, Pulse
-from coxswain.controllers.nodelifecycle.zones import Zones, zone_of
+from coxswain.controllers.nodelifecycle.zones import Zones, is_excluded, zone_of
 from coxswain.controllers.shell import Shell
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ class NodeLifecycle:
         }
         # The whole is judged before any node is: that all are silent must be known before one is emptied.
         was_stopped = self._zones.stopped
-        just_stopped = self._zones.judge((self._judged(node, silent) for node in nodes), now)
+        counted = (node for node in nodes if not is_excluded(node))
+        just_stopped = self._zones.judge((self._judged(node, silent) for node in counted), now)
         for node in silent.values():
             await self._declare_silent(node)
         if just_stopped:

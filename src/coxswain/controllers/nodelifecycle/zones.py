@@ -15,6 +15,8 @@ from enum import Enum
 from coxswain.api.names import Object
 from coxswain.controllers.nodelifecycle.health import HealthSettings
 
+_EXCLUDED = "node.kubernetes.io/exclude-disruption"
+
 
 class ZoneState(Enum):
     """kube-controller-manager's names."""
@@ -30,6 +32,11 @@ def zone_of(node: Object) -> str:
     region = labels.get("topology.kubernetes.io/region", "")
     zone = labels.get("topology.kubernetes.io/zone", "")
     return f"{region}:{zone}" if region or zone else ""
+
+
+def is_excluded(node: Object) -> bool:
+    """Whether an administrator said that the node's health says nothing about its zone."""
+    return _EXCLUDED in (node["metadata"].get("labels") or {})
 
 
 def state_of(ready: int, not_ready: int, settings: HealthSettings) -> ZoneState:
