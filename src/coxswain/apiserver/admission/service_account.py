@@ -34,6 +34,9 @@ class ServiceAccount(Plugin):
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
+        #: One name for the volumes of all pods: what a controller posts a thousand times stays alike, so that its
+        #: rules are checked once (``apiserver/replicas.py``).
+        self._volume = _volume_name()
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         if resource != PODS:
@@ -56,7 +59,7 @@ class ServiceAccount(Plugin):
         spec["serviceAccount"] = name
         account = self._account(request, name)
         if _wants_token(spec, account):
-            _mount_token(spec)
+            _mount_token(spec, self._volume)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(secret) for secret in account["imagePullSecrets"]]
 
@@ -96,13 +99,16 @@ def _containers(spec: Object) -> Iterator[Object]:
         yield from spec.get(field) or ()
 
 
-def _mount_token(spec: Object) -> None:
+def _volume_name() -> str:
+    return VOLUME_PREFIX + "".join(clock.random().choices(_SUFFIX_LETTERS, k=5))
+
+
+def _mount_token(spec: Object, unused: str) -> None:
+    """Mount a token in every container that does not bring one; ``unused`` names the volume if it has to be made."""
     volumes = spec.get("volumes") or []
-    names = {volume.get("name") for volume in volumes}
-    name = next((n for n in names if isinstance(n, str) and n.startswith(VOLUME_PREFIX)), "")
-    existing = bool(name)
-    while not name or (name in names and not existing):
-        name = VOLUME_PREFIX + "".join(clock.random().choices(_SUFFIX_LETTERS, k=5))
+    names = [volume.get("name") for volume in volumes]
+    existing = next((n for n in names if isinstance(n, str) and n.startswith(VOLUME_PREFIX)), "")
+    name = existing or unused
     mounted = False
     for container in _containers(spec):
         mounts = container.get("volumeMounts") or []
