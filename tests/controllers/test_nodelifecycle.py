@@ -15,7 +15,8 @@ from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.controllers.nodelifecycle import controller, eviction, health, zones
 from coxswain.controllers.nodelifecycle.health import HealthSettings
-from coxswain.controllers.nodelifecycle.tolerance import seconds_tolerated, tolerates
+from coxswain.controllers.nodelifecycle.tolerance import seconds_tolerated
+from coxswain.controllers.tolerations import tolerates
 from fakeapi import FakeApi
 
 NOT_READY, UNREACHABLE = health.NOT_READY, health.UNREACHABLE
@@ -276,3 +277,18 @@ def test_tolerations_are_matched_as_kubernetes_does() -> None:
     assert seconds_tolerated(pod, []) is None
     assert seconds_tolerated({"spec": {}}, [taint]) == 0
     assert seconds_tolerated({"spec": {"tolerations": [tolerating("k", -5)]}}, [taint]) == 0
+
+
+@pytest.mark.virtual
+async def test_excluded_nodes_do_not_judge_their_zone() -> None:
+    api = FakeApi()
+    add_node(api, "alone")
+    add_node(api, "excluded")
+    label = {"node.kubernetes.io/exclude-disruption": "true"}
+    api.change(NODES, "excluded", "", lambda node: node["metadata"].update(labels=label))
+    beats = asyncio.ensure_future(heartbeats(api, "excluded"))
+    async with running(api, controller.DESCRIPTOR):
+        await clock.sleep(120)
+        # The only node that counts is silent: it may be us, so nothing is emptied.
+        assert (UNREACHABLE, "NoExecute") not in taints(api, "alone")
+    await cancel_and_wait(beats)
