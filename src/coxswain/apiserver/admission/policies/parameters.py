@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coxswain.api import selectors
+from coxswain.api import meta, selectors
 from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver.admission.policies.compiled import Binding, Policy
 from coxswain.apiserver.lookup import Lookup
@@ -55,11 +55,7 @@ class Parameters:
             one = self._lookup.get(gvr, namespace, name)
             return [one] if one is not None else []
         selector = selectors.label_selector_from(reference.get("selector") or {})
-        return [
-            obj
-            for obj in self._lookup.list(gvr, namespace)
-            if selector.matches((obj.get("metadata") or {}).get("labels") or {})
-        ]
+        return [obj for obj in self._lookup.list(gvr, namespace) if selector.matches(meta.labels(obj))]
 
     def _resource(self, kind: Object) -> tuple[GVR, bool]:
         group, _, version = str(kind.get("apiVersion") or "").rpartition("/")

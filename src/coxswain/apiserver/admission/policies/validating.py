@@ -6,28 +6,25 @@ evaluated or configured is decided by the failure policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.names import GVR, Object
-from coxswain.apiserver.admission.policies import authorization
-from coxswain.apiserver.admission.policies.compiled import Binding, Expression, Policy, Source, Validation
+from coxswain.api.names import Object
+from coxswain.apiserver.admission.policies.compiled import Binding, Expression, Policy, Validation
 from coxswain.apiserver.admission.policies.evaluation import (
     Evaluation,
     EvaluationFailedError,
     OutOfBudgetError,
     conditions_hold,
-    namespace_object,
 )
-from coxswain.apiserver.admission.policies.matching import Matcher, Seen
-from coxswain.apiserver.admission.policies.parameters import ParameterError, Parameters
-from coxswain.apiserver.admission.request import Operation, Request
+from coxswain.apiserver.admission.policies.matching import Seen
+from coxswain.apiserver.admission.policies.meeting import MisconfiguredError, Policies, Values, configuring
+from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.admission.versions import Versions
-from coxswain.apiserver.admission.webhooks.review import admission_request
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.registry import Registry
@@ -55,54 +52,23 @@ class _Outcome:
     denied: list[tuple[Policy, Binding | None, _Denial]] = field(default_factory=list)
     failures: list[Object] = field(default_factory=list)
 
-
-class Values:
-    """The variables of a request, made when the first policy wants them."""
-
-    def __init__(self, matcher: Matcher, authorizer: Authorizer, request: Request) -> None:
-        self._matcher = matcher
-        self._authorizer = authorizer
-        self._request = request
-        self._shared: dict[str, Any] | None = None
-
-    def of(self, seen: Seen, obj: Object | None, param: Object | None) -> dict[str, Any]:
-        """The variables as a policy sees them. Raises ``ApiError``."""
-        request = self._request
-        if self._shared is None:
-            self._shared = {
-                "namespaceObject": namespace_object(self._matcher.namespace(request)),
-                **authorization.variables(self._authorizer, request),
-            }
-        return {
-            **self._shared,
-            "object": obj,
-            "oldObject": self._matcher.shown(seen, request, request.old_object),
-            "request": admission_request(seen.resource, seen.kind, request),
-            "params": param,
-        }
+    def misconfigured(self, policy: Policy, binding: Binding | None, error: MisconfiguredError) -> None:
+        """Deny for what could not even be evaluated, unless the policy fails open."""
+        if not policy.fails_open:
+            self.denied.append((policy, binding, _Denial(str(error))))
 
 
-class ValidatingPolicies:
+class ValidatingPolicies(Policies):
     """See the module's text."""
 
     def __init__(
         self, lookup: Lookup, registry: Registry, versions: Versions, authorizer: Authorizer
     ) -> None:
-        self._source = Source(lookup, "validatingadmissionpolicies")
-        self._versions = versions
-        self._matcher = Matcher(lookup, versions)
-        self._parameters = Parameters(lookup, registry)
-        self._authorizer = authorizer
-
-    def concern(self, operation: Operation, resource: GVR, subresource: str) -> bool:
-        """Whether some policy may be about such requests."""
-        others = self._versions.equivalents(resource)
-        return bool(self._source.concerned(operation, resource, subresource, others))
+        super().__init__("validatingadmissionpolicies", lookup, registry, versions, authorizer)
 
     def validate(self, request: Request) -> None:
         """Raises ``ApiError`` for what a policy denies."""
-        others = self._versions.equivalents(request.resource)
-        policies = self._source.concerned(request.operation, request.resource, request.subresource, others)
+        policies = self._concerned(request.operation, request.resource, request.subresource)
         if not policies:
             return
         outcome = _Outcome()
@@ -115,23 +81,19 @@ class ValidatingPolicies:
             raise _refusal(request, *outcome.denied[0])
 
     def _judge(self, policy: Policy, request: Request, values: Values, outcome: _Outcome) -> None:
-        def misconfigured(binding: Binding | None, why: str) -> None:
-            if not policy.fails_open:
-                what = "policy" if binding is None else "binding"
-                denial = _Denial(f"failed to configure {what}: {why}")
-                outcome.denied.append((policy, binding, denial))
-
         try:
-            seen = self._matcher.match(policy.criteria, request)
-            if seen is None:
-                return
-            self._parameters.check(policy)
-        except (errors.ApiError, ParameterError) as error:
-            misconfigured(None, _text(error))
+            seen = self._seen(policy, request)
+        except MisconfiguredError as error:
+            outcome.misconfigured(policy, None, error)
+            return
+        if seen is None:
             return
         notes: dict[str, list[str]] = {}
         for binding in policy.bindings:
-            self._bound(policy, binding, seen, request, values, outcome, notes, misconfigured)
+            try:
+                self._bound(policy, binding, seen, request, values, outcome, notes)
+            except MisconfiguredError as error:
+                outcome.misconfigured(policy, binding, error)
         for key, texts in notes.items():
             request.annotations[f"{policy.name}/{key}"] = ", ".join(texts)
 
@@ -144,16 +106,10 @@ class ValidatingPolicies:
         values: Values,
         outcome: _Outcome,
         notes: dict[str, list[str]],
-        misconfigured: Callable[[Binding | None, str], None],
     ) -> None:
-        try:
-            if binding.criteria is not None and self._matcher.match(binding.criteria, request) is None:
-                return
-            params = self._parameters.collect(policy, binding, request.namespace)
+        with configuring("binding"):
+            params = self._params(policy, binding, request)
             obj = self._matcher.shown(seen, request, request.object) if params else None
-        except (errors.ApiError, ParameterError) as error:
-            misconfigured(binding, _text(error))
-            return
         for param in params:
             seen_values = values.of(seen, obj, param)
             for denial in _validations(policy, seen_values):
@@ -163,10 +119,6 @@ class ValidatingPolicies:
                     outcome.denied.append((policy, binding, _Denial(problem)))
                 elif text not in notes.setdefault(key, []):
                     notes[key].append(text)
-
-
-def _text(error: Exception) -> str:
-    return error.message if isinstance(error, errors.ApiError) else str(error)
 
 
 def _act(policy: Policy, binding: Binding, denial: _Denial, request: Request, outcome: _Outcome) -> None:

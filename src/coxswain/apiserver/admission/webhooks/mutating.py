@@ -6,87 +6,44 @@ in a second round, in which all other mutating plugins run again too.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 from functools import partial
 
 import orjson
 
 from coxswain.api import errors, managedfields, patch
 from coxswain.api.fields import quote
-from coxswain.api.names import GVR, Object
-from coxswain.apiserver.admission.request import Operation, Plugin, Request
-from coxswain.apiserver.admission.versions import Versions, internal_error
-from coxswain.apiserver.admission.webhooks.calling import Asker, closed
-from coxswain.apiserver.admission.webhooks.hooks import MUTATING, Hook, HookSource
-from coxswain.apiserver.admission.webhooks.matching import Invocation, Matcher
+from coxswain.api.names import Object
+from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.rounds import Rounds, image
+from coxswain.apiserver.admission.versions import internal_error
+from coxswain.apiserver.admission.webhooks.hooks import MUTATING
+from coxswain.apiserver.admission.webhooks.matching import Invocation
+from coxswain.apiserver.admission.webhooks.plugin import Hooks, WebhookPlugin
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
-from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.pending import decided
 
-log = logging.getLogger(__name__)
 
-Hooks = tuple[tuple[int, Hook], ...]
-
-
-@dataclass(slots=True)
-class _Rounds:
-    """What one request's rounds remember (Kubernetes' ``webhookReinvokeContext``)."""
-
-    #: Asked already and wanting to know of changes; and of those, to be asked again.
-    waiting: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)
-    #: The object as the webhooks left it.
-    output: bytes = b""
-
-    def changed(self) -> None:
-        self.again |= self.waiting
-        self.waiting = set()
-
-
-class MutatingAdmissionWebhook(Plugin):
+class MutatingAdmissionWebhook(WebhookPlugin):
     """See the module's text."""
 
     NAME = "MutatingAdmissionWebhook"
     WATCHES = (MUTATING,)
-
-    def __init__(self, lookup: Lookup, versions: Versions, matcher: Matcher, asker: Asker) -> None:
-        self._hooks = HookSource(lookup, MUTATING)
-        self._versions = versions
-        self._matcher = matcher
-        self._asker = asker
-
-    async def close(self) -> None:
-        await self._asker.close()
-
-    def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
-        return bool(self._concerned(operation, resource, subresource))
+    CONFIGURATIONS = MUTATING
 
     def admit(self, request: Request) -> Awaitable[None] | None:
         hooks = self._concerned(request.operation, request.resource, request.subresource)
         return self._ask_all(hooks, request) if hooks else None
 
-    def _concerned(self, operation: str, resource: GVR, subresource: str) -> Hooks:
-        others = self._versions.equivalents(resource)
-        return self._hooks.concerned(operation, resource, subresource, others)
-
     async def _ask_all(self, hooks: Hooks, request: Request) -> None:
-        memory = request.memory = {} if request.memory is None else request.memory
-        rounds: _Rounds = memory.setdefault(self.NAME, _Rounds())
-        if request.reinvoked and rounds.output and rounds.output != _image(request.object):
-            rounds.changed()  # by the plugins that ran again before this one
+        rounds = Rounds.begin(request, self.NAME)
         for place, hook in hooks:
             found = await decided(partial(self._matcher.invocation, place, hook, request))
-            if found is None or (request.reinvoked and hook.uid not in rounds.again):
+            if found is None or rounds.passes_over(request, hook.uid):
                 continue
             changed = await self._ask(found, request)
-            if changed:
-                rounds.changed()
-                request.reinvoke = True
-            if hook.reinvoked:
-                rounds.waiting.add(hook.uid)
-        rounds.output = b"" if request.reinvoked else _image(request.object)
+            rounds.note(request, hook.uid, changed=changed, wants_to_know=hook.reinvoked)
+        rounds.end(request)
 
     async def _ask(self, found: Invocation, request: Request) -> bool:
         """Whether the object is another now. Raises ``ApiError``."""
@@ -95,10 +52,7 @@ class MutatingAdmissionWebhook(Plugin):
         try:
             said = await self._asker.ask(found, request, mutating=True)
         except CallFailedError as failure:
-            if not hook.fails_open:
-                raise closed(hook, failure) from None
-            log.warning("Failed calling webhook, failing open %s: %s", hook.name, failure)
-            request.annotations[f"failed-open.mutation.{key}"] = hook.name
+            self._fail_open(hook, failure, request, f"failed-open.mutation.{key}")
             return False
         changed = bool(said.patch) and await decided(partial(self._apply, found, request, said.patch))
         note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
@@ -118,7 +72,7 @@ class MutatingAdmissionWebhook(Plugin):
                 f"admission webhook {quote(found.hook.name)} attempted to modify the object, "
                 "which is not supported for this operation"
             )
-        before = _image(found.object)
+        before = image(found.object)
         try:
             patched = orjson.loads(orjson.dumps(patch.json_patch(found.object, operations)))
             patched = self._versions.settle(found.resource, found.kind, patched)
@@ -129,7 +83,7 @@ class MutatingAdmissionWebhook(Plugin):
                 patched = self._versions.convert(patched, found.resource, request.resource)
         except errors.ApiError as error:
             raise internal_error(error.message) from None
-        if before == _image(patched) if found.resource == request.resource else patched == request.object:
+        if before == image(patched) if found.resource == request.resource else patched == request.object:
             return False
         request.object.clear()
         request.object.update(patched)
@@ -149,8 +103,3 @@ def _keep_managed_fields(request: Request, after: Object, before: Object) -> Non
         ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated "
         "mutating admission controller; please fix your requests: an entry cannot be decoded"
     )
-
-
-def _image(obj: Object | None) -> bytes:
-    """An object's content, to compare: what is the same has the same bytes."""
-    return b"" if obj is None else orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)

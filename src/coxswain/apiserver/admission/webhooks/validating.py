@@ -7,40 +7,22 @@ configurations' order is the answer.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 
-from coxswain.api.names import GVR
-from coxswain.apiserver.admission.request import Operation, Plugin, Request
-from coxswain.apiserver.admission.versions import Versions
-from coxswain.apiserver.admission.webhooks.calling import Asker, closed
-from coxswain.apiserver.admission.webhooks.hooks import VALIDATING, HookSource
-from coxswain.apiserver.admission.webhooks.matching import Invocation, Matcher
+from coxswain.apiserver.admission.request import Request
+from coxswain.apiserver.admission.webhooks.hooks import VALIDATING
+from coxswain.apiserver.admission.webhooks.matching import Invocation
+from coxswain.apiserver.admission.webhooks.plugin import WebhookPlugin
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
-from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.pending import Pending, decided
 
-log = logging.getLogger(__name__)
 
-
-class ValidatingAdmissionWebhook(Plugin):
+class ValidatingAdmissionWebhook(WebhookPlugin):
     """See the module's text."""
 
     NAME = "ValidatingAdmissionWebhook"
     WATCHES = (VALIDATING,)
-
-    def __init__(self, lookup: Lookup, versions: Versions, matcher: Matcher, asker: Asker) -> None:
-        self._hooks = HookSource(lookup, VALIDATING)
-        self._versions = versions
-        self._matcher = matcher
-        self._asker = asker
-
-    async def close(self) -> None:
-        await self._asker.close()
-
-    def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
-        others = self._versions.equivalents(resource)
-        return bool(self._hooks.concerned(operation, resource, subresource, others))
+    CONFIGURATIONS = VALIDATING
 
     def validate(self, request: Request) -> Awaitable[None] | None:
         try:
@@ -50,8 +32,7 @@ class ValidatingAdmissionWebhook(Plugin):
         return self._ask_all(found, request) if found else None
 
     def _invocations(self, request: Request) -> list[Invocation]:
-        others = self._versions.equivalents(request.resource)
-        hooks = self._hooks.concerned(request.operation, request.resource, request.subresource, others)
+        hooks = self._concerned(request.operation, request.resource, request.subresource)
         found = (self._matcher.invocation(place, hook, request) for place, hook in hooks)
         return [invocation for invocation in found if invocation is not None]
 
@@ -69,12 +50,8 @@ class ValidatingAdmissionWebhook(Plugin):
                 raise answer
 
     async def _ask(self, found: Invocation, request: Request) -> None:
-        hook = found.hook
         try:
             await self._asker.ask(found, request, mutating=False)
         except CallFailedError as failure:
-            if not hook.fails_open:
-                raise closed(hook, failure) from None
-            log.warning("Failed calling webhook, failing open %s: %s", hook.name, failure)
             key = f"failed-open.validating.webhook.admission.k8s.io/round_0_index_{found.place}"
-            request.annotations[key] = hook.name
+            self._fail_open(found.hook, failure, request, key)
