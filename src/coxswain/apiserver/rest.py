@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _LONG_SUBRESOURCES = frozenset({"log"})
 _PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
@@ -69,9 +71,6 @@ _RETURN_SECONDS = 5.0
 _PACE_REFUSALS = 32
 #: Lists of at least this many bytes are paced, and hold their seats until they are read.
 _LONG_LIST = 256 << 10
-
-
-Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Authenticator(Protocol):
@@ -206,7 +205,7 @@ class RestServer:
                 passage = self.proxies.passage(request, target, user)
                 if not self.proxies.is_long(request, target):
                     request.deadline = exchange.started + self._limits.request_timeout
-                self._streams.add(self._begin(exchange, partial(self._elsewhere, exchange, passage)))
+                self._pass(exchange, passage)
                 return
             if b"content-encoding" in request.headers:
                 _refuse_encoding(request)
@@ -217,8 +216,9 @@ class RestServer:
             elif verb is None:
                 raise wrong_method()
             elif route.subresource in _LONG_SUBRESOURCES and verb != "watch":
-                work = partial(self._stream, exchange, route, target, user)
-                self._streams.add(self._begin(exchange, work))
+                self._pass(
+                    exchange, self._pipeline.handle(_log_call(request, route, verb, target.query), user)
+                )
             else:
                 exchange.flow = self._gate.flow(
                     user, verb, route.resource, route.subresource, route.namespace
@@ -264,11 +264,9 @@ class RestServer:
     def _note_access(
         self, record: Record, request: Request, target: Target, caller: UserInfo, user: UserInfo
     ) -> None:
-        from coxswain.apiserver.audit.auditor import attributes_of
-
         if user is not caller:
             record.impersonated(user)
-        record.decided(self._pipeline.core.authorizer.authorize(attributes_of(target, request.method, user)))
+        record.decided(self._pipeline.core.authorizer.authorize(_attributes(target, request.method, user)))
 
     def _non_resource(self, request: Request, target: Target, user: UserInfo) -> Reply:
         path, method = target.path, request.method
@@ -319,7 +317,7 @@ class RestServer:
         agent, pretty = request.header(b"user-agent"), _pretty(request, query)
         if verb in _WRITES:
             width = self._width_of_write(route, flow)
-            work = partial(self._write, exchange, call, user, agent, pretty)
+            work = partial(self._work, exchange, call, user, agent, pretty)
             self._admit(exchange, flow, width, partial(self._begin, exchange, work))
             return
         if not flow.saturated:
@@ -329,7 +327,7 @@ class RestServer:
                 self._answer(exchange, reply)
                 return
         size = self._list_bytes(route, query) if verb == "list" else 0
-        self._heavy(exchange, flow, size, partial(self._read, exchange, call, user, agent, pretty, size))
+        self._heavy(exchange, flow, size, partial(self._work, exchange, call, user, agent, pretty, size))
 
     def _heavy(self, exchange: Exchange, flow: Flow, size: int, work: Work) -> None:
         """Admit what shows about ``size`` bytes of objects."""
@@ -394,24 +392,10 @@ class RestServer:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _write(self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool) -> None:
-        try:
-            reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
-            assert isinstance(reply, Reply)
-            self._answer(exchange, reply)
-        except asyncio.CancelledError:
-            if not exchange.request.expired:
-                raise
-            self._fail(exchange, _took_too_long())
-        except Exception as error:
-            self._fail(exchange, error)
-        finally:
-            self._finish(exchange)
-
-    async def _read(
-        self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool, size: int
+    async def _work(
+        self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool, size: int = 0
     ) -> None:
-        request = exchange.request
+        """A write, or a read that shows about ``size`` bytes of objects."""
         try:
             reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
             assert isinstance(reply, Reply)
@@ -420,7 +404,7 @@ class RestServer:
             else:
                 self._answer(exchange, reply)
         except asyncio.CancelledError:
-            if not request.expired:
+            if not exchange.request.expired:
                 raise
             self._fail(exchange, _took_too_long())
         except Exception as error:
@@ -540,36 +524,14 @@ class RestServer:
         if exchange.audit is not None:
             exchange.audit.ended()
 
-    async def _stream(self, exchange: Exchange, route: Route, target: Target, user: UserInfo) -> None:
-        """Logs and proxies: passed on piece by piece."""
-        request, query = exchange.request, target.query
+    def _pass(self, exchange: Exchange, passage: Passage) -> None:
+        self._streams.add(self._begin(exchange, partial(self._elsewhere, exchange, passage)))
+
+    async def _elsewhere(self, exchange: Exchange, passage: Passage) -> None:
+        """What somebody else answers (logs, too): whole, piece by piece, or by taking the connection over."""
         task = asyncio.current_task()
         assert task is not None
         # A followed log may be silent for ever: only this tells that nobody listens any more.
-        request.on_lost = task.cancel
-        try:
-            call = _call(request, route, target.verb or "", query)
-            call.accept = JSON
-            if route.rest:
-                call.query = {**query, "path": route.rest}
-            reply = await self._pipeline.handle(call, user)
-            if isinstance(reply, Reply):
-                self._answer(exchange, reply)
-            else:
-                await self._pass_on(exchange, reply)
-        except ConnectionError:
-            log.debug("a client left a stream of %s", route.resource.resource)
-        except Exception as error:
-            self._fail(exchange, error)
-        finally:
-            self._streams.discard(task)
-            if exchange.audit is not None:
-                exchange.audit.ended()
-
-    async def _elsewhere(self, exchange: Exchange, passage: Passage) -> None:
-        """What somebody else answers: whole, piece by piece, or by taking the connection over."""
-        task = asyncio.current_task()
-        assert task is not None
         exchange.request.on_lost = task.cancel
         try:
             reply = await passage
@@ -661,6 +623,12 @@ def _call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -
         request.header(b"content-type", JSON),
         request.header(b"accept", JSON),
     )
+
+
+def _log_call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -> Call:
+    call = _call(request, route, verb, query)
+    call.accept = JSON  # of a failure: the log itself is text, whatever the client accepts
+    return call
 
 
 def _pretty(request: Request, query: Mapping[str, str]) -> bool:

@@ -71,6 +71,8 @@ def parse_query(text: str) -> Mapping[str, str]:
     return found
 
 
+#: What a method means for what is not a resource of ours: proxies, and groups of other servers.
+VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _WITH_NAME = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _WITHOUT_NAME = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from coxswain.api import yamlio
 from coxswain.api.fields import quote
+from coxswain.apiserver import configfiles
 from coxswain.apiserver.admission.pod_security import configuration as pod_security
 from coxswain.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from coxswain.apiserver.admission.quota import limited
@@ -78,12 +78,7 @@ def _of_plugin(path: Path, plugin: Mapping[str, Any]) -> Mapping[str, Any] | Non
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        document = yamlio.loads(path.read_bytes())[0]
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+    document = configfiles.read(path)
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: expected an object")
     return document

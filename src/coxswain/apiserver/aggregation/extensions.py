@@ -21,6 +21,7 @@ from coxswain.apiserver.proxying import headers
 from coxswain.apiserver.proxying.passages import Answer, Passage, Target
 from coxswain.apiserver.proxying.upgrades import pass_upgrade
 from coxswain.apiserver.request import Reply
+from coxswain.apiserver.routes import VERBS
 from coxswain.client.interface import Call, RawList, UserInfo
 
 _TEXT = "text/plain; charset=utf-8"
@@ -32,14 +33,6 @@ _METHODS = {
     "patch": "PATCH",
     "delete": "DELETE",
     "deletecollection": "DELETE",
-}
-_VERBS = {
-    "GET": "get",
-    "HEAD": "get",
-    "POST": "create",
-    "PUT": "update",
-    "PATCH": "patch",
-    "DELETE": "delete",
 }
 
 
@@ -110,7 +103,7 @@ def _attributes(request: Request, target: Target, user: UserInfo) -> Attributes:
     route = target.route
     if route is None:
         return Attributes(user, request.method.lower(), path=target.path, is_resource=False)
-    verb = target.verb or _VERBS.get(request.method, "")
+    verb = target.verb or VERBS.get(request.method, "")
     group, version, resource = route.resource
     return Attributes(user, verb, group, version, resource, route.subresource, route.namespace, route.name)
 

@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coxswain.api.names import Object
+from coxswain.apiserver import configfiles
 from coxswain.apiserver.authn.openid import ALGORITHMS, ClaimError, Claims, Provider, strings, username
-from coxswain.base.errors import ConfigurationError
+from coxswain.apiserver.configfiles import Reader
 from coxswain.client.interface import UserInfo
 
+FLAG = "--authentication-config"
 VERSIONS = (
     "apiserver.config.k8s.io/v1",
     "apiserver.config.k8s.io/v1beta1",
@@ -60,32 +62,14 @@ class AuthenticationConfiguration(NamedTuple):
 
 def load(path: Path) -> AuthenticationConfiguration:
     """Read the file. Raises ``ConfigurationError`` that names the field."""
-    from coxswain.api import yamlio
-
-    try:
-        found = yamlio.loads(path.read_bytes())[0]
-    except OSError as error:
-        raise ConfigurationError(f"--authentication-config {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"--authentication-config {path}: {error}") from None
-    return _Reader(str(path)).read(found)
+    return _Reader(FLAG, path).read(configfiles.read(path, FLAG))
 
 
-class _Reader:
-    """Turns the document into settings; ``_fail`` names file and field."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def _fail(self, field: str, why: str) -> ConfigurationError:
-        return ConfigurationError(f"--authentication-config {self._source}: {field}: {why}")
+class _Reader(Reader):
+    """Turns the document into settings."""
 
     def read(self, found: Any) -> AuthenticationConfiguration:
-        if not isinstance(found, dict) or found.get("kind") != "AuthenticationConfiguration":
-            raise self._fail("kind", "has to be AuthenticationConfiguration")
-        if found.get("apiVersion") not in VERSIONS:
-            raise self._fail("apiVersion", f"has to be {VERSIONS[0]}")
-        self._known(found, "", ("apiVersion", "kind", "jwt", "anonymous"))
+        self._typed(found, "AuthenticationConfiguration", VERSIONS, ("jwt", "anonymous"))
         providers = found.get("jwt") or []
         if not isinstance(providers, list) or len(providers) > PROVIDERS:
             raise self._fail("jwt", f"has to be a list of at most {PROVIDERS}")
@@ -106,18 +90,6 @@ class _Reader:
                 "anonymous.conditions", "enabled should be set to true when conditions are defined"
             )
         return AuthenticationConfiguration(issuing, bool(anonymous.get("enabled")), paths)
-
-    def _map(self, value: Any, field: str) -> Object:
-        if not isinstance(value, dict):
-            raise self._fail(field, "has to be an object")
-        return value
-
-    def _known(self, value: Any, field: str, names: tuple[str, ...]) -> Object:
-        found = self._map(value, field)
-        for name in found:
-            if name not in names:
-                raise self._fail(f"{field}.{name}".lstrip("."), "unknown field")
-        return found
 
     def _provider(self, jwt: Any, at: str) -> Issuing:
         self._known(jwt, at, ("issuer", "claimValidationRules", "claimMappings", "userValidationRules"))

@@ -27,10 +27,12 @@ from typing import Any
 
 from coxswain.api.cel.values import EvaluationError, parse_duration
 from coxswain.api.names import Object
+from coxswain.apiserver import configfiles
 from coxswain.apiserver.authn.settings import WebhookSettings
 from coxswain.apiserver.authz.webhook import Condition, WebhookAuthorizer
-from coxswain.base.errors import ConfigurationError
+from coxswain.apiserver.configfiles import Reader
 
+FLAG = "--authorization-config"
 VERSIONS = ("apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1")
 #: Types that need nothing but their name; each may be there once.
 PLAIN = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
@@ -39,32 +41,14 @@ CONDITIONS = 64
 
 def load(path: Path) -> tuple[tuple[str, ...], dict[str, WebhookAuthorizer]]:
     """The modes in their order, and the webhooks among them by name. Raises ``ConfigurationError``."""
-    from coxswain.api import yamlio
-
-    try:
-        found = yamlio.loads(path.read_bytes())[0]
-    except OSError as error:
-        raise ConfigurationError(f"--authorization-config {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"--authorization-config {path}: {error}") from None
-    return _Reader(str(path)).read(found)
+    return _Reader(FLAG, path).read(configfiles.read(path, FLAG))
 
 
-class _Reader:
-    """Turns the document into authorizers; ``_fail`` names file and field."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def _fail(self, field: str, why: str) -> ConfigurationError:
-        return ConfigurationError(f"--authorization-config {self._source}: {field}: {why}")
+class _Reader(Reader):
+    """Turns the document into authorizers."""
 
     def read(self, found: Any) -> tuple[tuple[str, ...], dict[str, WebhookAuthorizer]]:
-        if not isinstance(found, dict) or found.get("kind") != "AuthorizationConfiguration":
-            raise self._fail("kind", "has to be AuthorizationConfiguration")
-        if found.get("apiVersion") not in VERSIONS:
-            raise self._fail("apiVersion", f"has to be {VERSIONS[0]}")
-        self._known(found, "", ("apiVersion", "kind", "authorizers"))
+        self._typed(found, "AuthorizationConfiguration", VERSIONS, ("authorizers",))
         modes: list[str] = []
         webhooks: dict[str, WebhookAuthorizer] = {}
         names: set[str] = set()
@@ -86,14 +70,6 @@ class _Reader:
         if not modes:
             raise self._fail("authorizers", "at least one authorization mode must be defined")
         return tuple(modes), webhooks
-
-    def _known(self, value: Any, field: str, names: tuple[str, ...]) -> Object:
-        if not isinstance(value, dict):
-            raise self._fail(field, "has to be an object")
-        for name in value:
-            if name not in names:
-                raise self._fail(f"{field}.{name}".lstrip("."), "unknown field")
-        return value
 
     def _webhook(self, given: Any, at: str) -> WebhookAuthorizer:
         self._known(

@@ -29,7 +29,7 @@ from coxswain.apiserver.proxying.inprocess import unverified
 from coxswain.apiserver.proxying.locations import Location, Places
 from coxswain.apiserver.proxying.upgrades import pass_upgrade
 from coxswain.apiserver.request import Reply, not_served, wrong_method
-from coxswain.apiserver.routes import Route
+from coxswain.apiserver.routes import VERBS, Route
 from coxswain.client.interface import UserInfo
 
 Answer = Reply | StreamReply | None
@@ -39,14 +39,6 @@ _STREAMED = frozenset({"exec", "attach", "portforward"})
 CONNECT = _STREAMED | {"proxy"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REACHED = frozenset({NODES, PODS, SERVICES})
-_VERBS = {
-    "GET": "get",
-    "HEAD": "get",
-    "POST": "create",
-    "PUT": "update",
-    "PATCH": "patch",
-    "DELETE": "delete",
-}
 
 
 class Target(Protocol):
@@ -113,7 +105,7 @@ class Proxies:
     # -- who may
 
     def _authorize(self, request: Request, route: Route, user: UserInfo) -> None:
-        verb = _VERBS.get(request.method, "")
+        verb = VERBS.get(request.method, "")
         self._pipeline.authorize(_attributes(user, verb, route))
         if route.subresource in _STREAMED and verb != "create":
             # A WebSocket begins with a GET, and still runs something: to read is not enough.
