@@ -75,9 +75,15 @@ class ClusterOptions:
                 "service_account_private_key_file": str(self.service_account_key)
             },
         }
+        found["local-path-provisioner-controller"] = {"directory": str(self.local_paths)}
         if self.pod_network:
             found["node-ipam-controller"] = {"cluster_cidr": self.pod_network}
         return found
+
+    @property
+    def local_paths(self) -> Path:
+        """Where volumes of classes of the built-in local-path provisioner are made."""
+        return self.data_dir / "volumes"
 
     @property
     def pod_network(self) -> str:
@@ -102,6 +108,14 @@ class ClusterOptions:
 def node_user(name: str) -> UserInfo:
     """Who a node's agent is."""
     return UserInfo(f"system:node:{name}", ("system:nodes", AUTHENTICATED))
+
+
+def service_account(name: str) -> UserInfo:
+    """Who a controller is: its service account in kube-system, which the bootstrap roles know."""
+    accounts = "system:serviceaccounts"
+    return UserInfo(
+        f"system:serviceaccount:kube-system:{name}", (accounts, f"{accounts}:kube-system", AUTHENTICATED)
+    )
 
 
 class Cluster:
@@ -149,7 +163,10 @@ class Cluster:
         components: dict[str, Callable[[], Awaitable[None]]] = {
             "scheduler": lambda: scheduler.run(self.client(SCHEDULER)),
             "controllers": lambda: manager.run(
-                self.client(CONTROLLER_MANAGER), options.controllers, options=options.controller_options
+                self.client(CONTROLLER_MANAGER),
+                options.controllers,
+                options=options.controller_options,
+                acting_as=lambda account: self.client(service_account(account)),
             ),
         }
         if options.local_node:

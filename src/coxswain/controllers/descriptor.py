@@ -30,8 +30,12 @@ class ControllerContext:
 class Descriptor:
     """A controller by its kube-controller-manager name (``deployment-controller``).
 
-    ``run`` returns only when all of its tasks have ended (on cancellation).
+    ``run`` returns only when all of its tasks have ended (on cancellation). ``account`` is its service account in
+    kube-system: its writes are that user's where the manager can act for it, so the account's bootstrap role must
+    allow everything that it asks of ``context.client`` (informers are shared, and the manager's own). Without one,
+    the controller acts as the manager.
     """
 
     name: str
     run: Callable[[ControllerContext], Awaitable[None]]
+    account: str = ""

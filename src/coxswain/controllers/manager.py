@@ -46,7 +46,8 @@ class Health:
 class Manager:
     """The controllers of one process.
 
-    ``options`` holds each controller's own settings by its name; ``workers`` likewise (else five).
+    ``options`` holds each controller's own settings by its name; ``workers`` likewise (else five). ``acting_as``
+    makes the client of a service account in kube-system: controllers that have one act as that.
     """
 
     client: Client
@@ -54,6 +55,7 @@ class Manager:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     workers: Mapping[str, int] = field(default_factory=dict)
     lookup: Callable[[str], Descriptor] = registry.descriptor
+    acting_as: Callable[[str], Client] | None = None
     health: dict[str, Health] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,8 +92,9 @@ class Manager:
 
     async def _run_one(self, name: str) -> None:
         health = self.health[name]
+        descriptor = self.lookup(name)
         context = ControllerContext(
-            client=self.client,
+            client=self._client_of(descriptor),
             informers=self.informers,
             recorder=self.recorder,
             workers=self.workers.get(name, 5),
@@ -99,13 +102,18 @@ class Manager:
         )
         health.running, health.started_at = True, clock.monotonic()
         try:
-            await self.lookup(name).run(context)
+            await descriptor.run(context)
         except Exception as error:
             health.crashes += 1
             health.last_error = str(error)
             raise
         finally:
             health.running = False
+
+    def _client_of(self, descriptor: Descriptor) -> Client:
+        if descriptor.account and self.acting_as is not None:
+            return self.acting_as(descriptor.account)
+        return self.client
 
 
 async def run(
@@ -115,11 +123,12 @@ async def run(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     workers: Mapping[str, int] | None = None,
     identity: str = "",
+    acting_as: Callable[[str], Client] | None = None,
 ) -> None:
     """Run the selected controllers until cancelled; with ``identity``, only while it holds the lease.
 
     Raises ``ConfigurationError`` for an unknown controller and ``LeadershipLost``.
     """
-    manager = Manager(client, selection, options or {}, workers or {})
+    manager = Manager(client, selection, options or {}, workers or {}, acting_as=acting_as)
     log.info("controllers: %s", ", ".join(manager.names))
     await (manager.run_elected(identity) if identity else manager.run())

@@ -57,4 +57,4 @@ async def run(context: ControllerContext) -> None:
     await shell.run()
 
 
-DESCRIPTOR = Descriptor("serviceaccount-controller", run)
+DESCRIPTOR = Descriptor("serviceaccount-controller", run, account="service-account-controller")

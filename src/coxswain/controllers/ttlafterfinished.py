@@ -74,4 +74,4 @@ async def run(context: ControllerContext) -> None:
     await TtlAfterFinished(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="ttl-after-finished-controller")

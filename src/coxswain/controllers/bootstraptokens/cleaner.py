@@ -38,4 +38,4 @@ async def run(context: ControllerContext) -> None:
     await shell.run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="token-cleaner")

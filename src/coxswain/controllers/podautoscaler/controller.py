@@ -276,4 +276,4 @@ async def run(context: ControllerContext) -> None:
     await PodAutoscaler(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="horizontal-pod-autoscaler")

@@ -143,6 +143,6 @@ def _words(error: ApiError, resource: GVR) -> str:
     about = f"(get {resource.group_resource})"
     if isinstance(error, NotFound) and (not error.message or error.message.startswith(_ABSENT)):
         return f"{_ABSENT} {about}"
-    if isinstance(error, ServiceUnavailable) and "currently unable" in error.message:
+    if isinstance(error, ServiceUnavailable):
         return f"the server is currently unable to handle the request {about}"
     return error.message

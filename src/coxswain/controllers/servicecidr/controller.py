@@ -63,4 +63,4 @@ def _status(cidr: Object, condition: Object) -> Object:
     return copy["status"]
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="service-cidrs-controller")
