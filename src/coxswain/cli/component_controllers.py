@@ -18,6 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="",
         help="addresses of all pods, of one or two families (default 10.244.0.0/16)",
     )
+    parser.add_argument(
+        "--local-path-directory",
+        default="",
+        help="where volumes of the provisioner coxswain.dev/local-path are made (default: nowhere)",
+    )
     for family in ("", "-ipv4", "-ipv6"):
         parser.add_argument(
             f"--node-cidr-mask-size{family}",
@@ -72,6 +77,8 @@ def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:
         if getattr(args, name)
     }
     found: dict[str, dict[str, object]] = {"certificatesigningrequest-signing-controller": signing}
+    if args.local_path_directory:
+        found["local-path-provisioner-controller"] = {"directory": args.local_path_directory}
     ranges = ("cluster_cidr", *(f"node_cidr_mask_size{family}" for family in ("", "_ipv4", "_ipv6")))
     found["node-ipam-controller"] = {name: getattr(args, name) for name in ranges if getattr(args, name)}
     return found

@@ -98,6 +98,7 @@ class Processes:
                 f"--kubeconfig={place / 'controller-manager.kubeconfig'}",
                 f"--controllers={options.controllers}",
                 f"--cluster-cidr={options.pod_network}",
+                f"--local-path-directory={options.local_paths}",
                 f"--cluster-signing-cert-file={options.signing_files[0]}",
                 f"--cluster-signing-key-file={options.signing_files[1]}",
                 f"--service-account-private-key-file={options.service_account_key}",

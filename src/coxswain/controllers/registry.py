@@ -37,6 +37,7 @@ _ROOMS: dict[str, str] = {
     "persistentvolume-protection-controller": "storageprotection.volumes",
     "persistentvolume-binder-controller": "pvbinder.controller",
     "ephemeral-volume-controller": "ephemeral.controller",
+    "local-path-provisioner-controller": "localpath.controller",
     "persistentvolume-attach-detach-controller": "attachdetach.controller",
     "persistentvolume-expander-controller": "expand.controller",
     "volumeattributesclass-protection-controller": "storageprotection.attributesclasses",

@@ -54,7 +54,7 @@ def plan(claim: Object, volume: Object | None) -> Word | None:
         return None
     source = source_of(volume)
     provisioner = meta.annotations(volume).get(PROVISIONED_BY, "")
-    outside = bool(provisioner) and not provisioner.startswith("kubernetes.io/")
+    outside = bool(provisioner) and not provisioner.startswith(("kubernetes.io/", "coxswain.dev/"))
     if source in ("csi", "flexVolume") or source in MIGRATED or outside:
         return Word("Normal", "ExternalExpanding", "waiting for an external controller to expand this PVC")
     text = (
