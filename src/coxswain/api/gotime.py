@@ -39,13 +39,13 @@ class Moment:
 
     def seconds_text(self) -> str | None:
         """As metav1.Time is written: UTC, whole seconds; None for the zero time."""
-        return None if self.zero else f"{self.at:%Y-%m-%dT%H:%M:%SZ}".rjust(20, "0")
+        return None if self.zero else self.at.isoformat()[:19] + "Z"
 
     def micro_text(self) -> str | None:
         """As metav1.MicroTime is written: UTC, six decimals; None for the zero time."""
         if self.zero:
             return None
-        return f"{self.at:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + f".{self.nanos // 1000:06d}Z"
+        return f"{self.at.isoformat()[:19]}.{self.nanos // 1000:06d}Z"
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)
