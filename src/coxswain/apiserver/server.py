@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Who writes the bootstrap objects.
+#: Who writes the bootstrap objects, and whatever else the server itself keeps in order.
 LOOPBACK_USER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
 
 _RECONCILED = frozenset({CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS})
@@ -72,19 +72,19 @@ class ApiServer:
         self.grpc_port = config.serving.grpc_port
         self.pki: pki.Pki | None = None
         self._store: Store | None = None
+        self._encryption: Encryption | None = None
         self._storage: Storage | None = None
+        self._identity: Identity | None = None
+        self._kubelets: KubeletClient | None = None
         self._pipeline: Pipeline | None = None
         self._customs: CustomResources | None = None
-        self._kubelets: KubeletClient | None = None
+        self._aggregator: Aggregator | None = None
+        self._auditor: Auditor | None = None
         self._rest: RestServer | None = None
         self._grpc: GrpcDoor | None = None
         self._tasks: Supervisor | None = None
-        self._identity: Identity | None = None
         self._ready = False
         self._leaving = False
-        self._auditor: Auditor | None = None
-        self._encryption: Encryption | None = None
-        self._aggregator: Aggregator | None = None
 
     # -- what composers use
 
@@ -126,9 +126,35 @@ class ApiServer:
         config = self.config
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pki = pki.Pki(config.data_dir / "pki")
+        registry = await self._open_storage()
+        identity = self._identity = assemble(config, self.pki, registry)
+        client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
+        tls = _kubelet_tls(client, self.pki.ca.certificate, config.proxies)
+        self._kubelets = KubeletClient(tls, allow_plain=self._reaches_loopback())
+        allocator = ServiceAllocator(
+            registry.lookup, config.service_cidr, _port_range(config.node_port_range)
+        )
+        self._pipeline = identity.pipeline(self._core(registry, identity, allocator), kubelets=self._kubelets)
+        self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
+        self._customs.start()
+        if config.serving.port >= 0:
+            await self._open_doors(identity)
+        await self._bootstrap()
+        self._ready = True
+        if config.serving.port >= 0:
+            self._write_kubeconfigs()
+        self._supervise(registry, allocator)
+
+    async def _open_storage(self) -> Registry:
+        """The store behind its keys, its caches, and what is served of it."""
+        config = self.config
         self._store = await _open_store(config)
-        encryption = await self._encrypted(config)
-        sealing = encryption.store if encryption is not None else None
+        sealing = None
+        if config.encryption.config_file is not None:
+            from coxswain.apiserver.encryption.reloading import Encryption
+
+            self._encryption = await Encryption.open(self._store, config.encryption)
+            self._store = sealing = self._encryption.store
         self._storage = Storage(self._store, ring_events=config.watch.ring_events, sealing=sealing)
         registry = Registry(self._storage)
         registry.add_built_in()
@@ -139,68 +165,52 @@ class ApiServer:
                 "the store holds objects that are no JSON: where they are encrypted, "
                 "--encryption-provider-config has to name the file with their keys"
             ) from None
-        identity = self._identity = assemble(config, self.pki, registry)
-        authorizer = identity.authorizer
-        client = self.pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (pki.MASTERS,))
-        tls = _kubelet_tls(client, self.pki.ca.certificate, config.proxies)
-        self._kubelets = KubeletClient(tls, allow_plain=self._reaches_loopback())
-        allocator = ServiceAllocator(
-            registry.lookup, config.service_cidr, _port_range(config.node_port_range)
+        return registry
+
+    def _core(self, registry: Registry, identity: Identity, allocator: ServiceAllocator) -> Core:
+        """What all requests share."""
+        assert self._storage is not None
+        config = self.config
+        admission = default_chain(
+            registry.lookup,
+            identity.authorizer,
+            disable=config.disable_admission_plugins,
+            enable=config.enable_admission_plugins,
+            registry=registry,
+            config_file=config.admission_config_file,
         )
-        core = Core(
+        return Core(
             self._storage,
             registry,
-            default_chain(
-                registry.lookup,
-                authorizer,
-                disable=config.disable_admission_plugins,
-                enable=config.enable_admission_plugins,
-                registry=registry,
-                config_file=config.admission_config_file,
-            ),
-            authorizer,
+            admission,
+            identity.authorizer,
             allocator,
             identity.reviews,
             identity.tokens,
             config.watch,
         )
-        self._pipeline = identity.pipeline(core, kubelets=self._kubelets)
-        self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
-        self._customs.start()
-        if config.serving.port >= 0:
-            await self._open_doors(identity)
-        await self._bootstrap()
-        self._ready = True
-        if config.serving.port >= 0:
-            self._write_kubeconfigs()
-        self._tasks = Supervisor("apiserver")
-        self._tasks.supervise("bookmarks", self._pipeline.send_bookmarks)
-        self._tasks.supervise("compaction", self._compact)
-        repair = ServiceRepair(self._pipeline, registry.lookup, allocator, LOOPBACK_USER)
-        self._tasks.supervise("service addresses", repair.run)
-        if encryption is not None and config.encryption.automatic_reload:
-            self._tasks.supervise("encryption configuration", encryption.follow)
-        self._tasks.supervise("custom resources", self._customs.run)
+
+    def _supervise(self, registry: Registry, allocator: ServiceAllocator) -> None:
+        """Start what goes on beside the requests, for as long as the server runs."""
+        assert self._storage is not None and self._customs is not None
+        config, pipeline = self.config, self.pipeline
+        tasks = self._tasks = Supervisor("apiserver")
+        tasks.supervise("bookmarks", pipeline.send_bookmarks)
+        tasks.supervise("compaction", self._compact)
+        repair = ServiceRepair(pipeline, registry.lookup, allocator, LOOPBACK_USER)
+        tasks.supervise("service addresses", repair.run)
+        if self._encryption is not None and config.encryption.automatic_reload:
+            tasks.supervise("encryption configuration", self._encryption.follow)
+        tasks.supervise("custom resources", self._customs.run)
         if self._aggregator is not None:
-            self._tasks.supervise("aggregation", self._aggregator.run)
+            tasks.supervise("aggregation", self._aggregator.run)
         events = registry.get(EVENTS)
         assert events is not None
-        self._tasks.supervise("event expiry", Expiry(self._storage, events).run)
+        tasks.supervise("event expiry", Expiry(self._storage, events).run)
         if config.fairness.enabled and config.serving.port >= 0:
             from coxswain.apiserver.fairness.upkeep import Upkeep
 
-            self._tasks.supervise("flow control", Upkeep(self._pipeline, registry.lookup, LOOPBACK_USER).run)
-
-    async def _encrypted(self, config: ApiServerConfig) -> Encryption | None:
-        """Put the store behind the keys of the encryption configuration, if there is one."""
-        if config.encryption.config_file is None:
-            return None
-        from coxswain.apiserver.encryption.reloading import Encryption
-
-        assert self._store is not None
-        self._encryption = await Encryption.open(self._store, config.encryption)
-        self._store = self._encryption.store
-        return self._encryption
+            tasks.supervise("flow control", Upkeep(pipeline, registry.lookup, LOOPBACK_USER).run)
 
     async def _compact(self) -> None:
         assert self._storage is not None
@@ -210,12 +220,10 @@ class ApiServer:
         from coxswain.apiserver.endpoints import Endpoints
         from coxswain.apiserver.rest import RestServer
 
-        assert self.pki is not None
-        config, serving = self.config, self.config.serving
+        assert self.pki is not None and self._customs is not None
+        config, serving, customs = self.config, self.config.serving, self._customs
         pair = self.pki.serving([serving.address, *_service_address(config.service_cidr)])
         tls = pki.server_context(pair, self.pki.ca, identity.authorities)
-        assert self._customs is not None
-        customs = self._customs
         aggregator = self._aggregator = self._aggregation()
         self.pipeline.elsewhere = aggregator.extensions
         endpoints = Endpoints(
@@ -232,7 +240,7 @@ class ApiServer:
             config.limits,
             tls,
             self._fairness(),
-            self._audited(),
+            self._open_audit_log(),
         )
         rest.proxies = self._proxies(aggregator)
         try:
@@ -264,8 +272,8 @@ class ApiServer:
         loopback = self._reaches_loopback()
         return Proxies(self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions)
 
-    def _audited(self) -> Auditor | None:
-        """The audit log, where there is one."""
+    def _open_audit_log(self) -> Auditor | None:
+        """The audit log, where there is to be one."""
         if self.config.audit.enabled:
             from coxswain.apiserver.audit.auditor import Auditor
 

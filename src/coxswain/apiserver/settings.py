@@ -104,11 +104,11 @@ class ApiServerConfig:
     """Addresses of Services."""
     node_port_range: str = "30000-32767"
     """Node ports of Services."""
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Names of admission plugins that are off by default."""
     disable_admission_plugins: tuple[str, ...] = ()
     """Names of admission plugins to go without. Without a controller manager nobody makes the service accounts
     that ``ServiceAccount`` demands of pods: an API server alone is better off without that one."""
-    enable_admission_plugins: tuple[str, ...] = ()
-    """Names of admission plugins that are off by default."""
     admission_config_file: Path | None = None
     """An AdmissionConfiguration: what single admission plugins are told."""
     serving: ServingSettings = field(default_factory=ServingSettings)

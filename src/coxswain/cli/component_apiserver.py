@@ -11,29 +11,23 @@ import asyncio
 import os
 from pathlib import Path
 
-#: Admission plugins that need a controller manager to be of use.
-OFF_ALONE = ("ServiceAccount",)
+from coxswain.cli.apiserver_flags import (
+    admission,
+    aggregation,
+    audit,
+    encryption,
+    fairness,
+    identity,
+    proxying,
+)
+
+#: The flags of each concern, in the order of the help.
+_CONCERNS = (identity, admission, audit, encryption, fairness, proxying, aggregation)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from coxswain.cli.apiserver_flags import (
-        admission,
-        aggregation,
-        audit,
-        encryption,
-        fairness,
-        identity,
-        proxying,
-    )
     from coxswain.cli.runner import add_log_flags
 
-    aggregation.add(parser)
-    admission.add(parser)
-    audit.add(parser)
-    encryption.add(parser)
-    fairness.add(parser)
-    identity.add(parser)
-    proxying.add(parser)
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="certificates, kubeconfigs and the store"
     )
@@ -49,22 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-auth-file", type=Path, help='CSV: token,user,uid,"group1,group2"')
     parser.add_argument("--service-cidr", default="10.96.0.0/16", help="addresses of Services")
-    parser.add_argument(
-        "--disable-admission-plugins",
-        type=_names,
-        default=(),
-        metavar="A,B",
-        help="default plugins to switch off",
-    )
-    parser.add_argument(
-        "--enable-admission-plugins", type=_names, default=(), metavar="A,B", help="plugins to switch on"
-    )
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    for concern in _CONCERNS:
+        concern.add(parser)
     add_log_flags(parser)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,42 +60,31 @@ async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
     from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
     from coxswain.cli import runner
-    from coxswain.cli.apiserver_flags import (
-        admission,
-        aggregation,
-        audit,
-        encryption,
-        fairness,
-        identity,
-        proxying,
-    )
 
     data_dir = args.data_dir.expanduser().absolute()
-    bounds = fairness.settings(args)
+    plugins, bounds = admission.settings(args), fairness.settings(args)
     server = ApiServer(
         ApiServerConfig(
             data_dir=data_dir,
             token_auth_file=args.token_auth_file,
             service_cidr=args.service_cidr,
-            disable_admission_plugins=tuple(
-                {*args.disable_admission_plugins, *OFF_ALONE} - {*args.enable_admission_plugins}
-            ),
+            disable_admission_plugins=plugins.disabled,
+            enable_admission_plugins=plugins.enabled,
+            admission_config_file=plugins.config_file,
             serving=ServingSettings(
                 address=args.address,
                 port=args.port,
                 grpc_port=args.grpc_port,
                 shutdown_delay=bounds.shutdown_delay,
             ),
+            storage=StorageSettings(backend=args.store),
             limits=bounds.limits,
             fairness=bounds.fairness,
             audit=audit.settings(args),
-            storage=StorageSettings(backend=args.store),
-            enable_admission_plugins=args.enable_admission_plugins,
-            admission_config_file=admission.settings(args),
             encryption=encryption.settings(args),
-            identity=identity.settings(args),
             proxies=proxying.settings(args),
             aggregation=aggregation.settings(args),
+            identity=identity.settings(args),
         )
     )
     await server.start()
