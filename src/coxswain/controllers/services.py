@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
-from coxswain.api import meta, selectors
+from coxswain.api import meta
 from coxswain.api.names import SERVICES, Object
 from coxswain.client.informer import Informer, InformerFactory, key_of
 
@@ -15,17 +14,10 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 BATCH_PERIOD = 0.1
 
 
-@lru_cache(maxsize=4096)
-def _selector(pairs: tuple[tuple[str, str], ...]) -> selectors.Selector:
-    return selectors.label_selector_from({"matchLabels": dict(pairs)})
-
-
 def selects(service: Object, pod: Object) -> bool:
     """Whether ``pod`` has every label of the service's selector; a service without one selects nothing."""
     wanted = service["spec"].get("selector")
-    if not wanted:
-        return False
-    return bool(_selector(tuple(sorted(wanted.items()))).matches(meta.labels(pod)))
+    return bool(wanted) and wanted.items() <= meta.labels(pod).items()
 
 
 def target_port(port: Object, pod: Object) -> int | None:
