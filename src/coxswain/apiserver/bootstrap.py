@@ -84,10 +84,17 @@ def items(config: BootstrapConfig) -> Iterator[Item]:
     yield from _priority()
     yield from flow_control()
     yield from _network(config)
+    yield Item(CONFIGMAPS, "kube-system", _legacy_token_tracking())
     if config.client_ca:
         meta = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
         data = {"client-ca-file": config.client_ca.decode()}
         yield Item(CONFIGMAPS, "kube-system", _object("v1", "ConfigMap", meta, data=data))
+
+
+def _legacy_token_tracking() -> Object:
+    """Since when uses of tokens of the old kind are written down; it is made once and then stays as it is."""
+    meta = {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"}
+    return _object("v1", "ConfigMap", meta, data={"since": clock.timestamp().partition("T")[0]})
 
 
 def rbac() -> Iterator[Item]:

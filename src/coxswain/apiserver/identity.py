@@ -10,7 +10,7 @@ await identity.close()
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from coxswain.apiserver.authn.basic import BasicPasswords
 from coxswain.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from coxswain.apiserver.authn.certificates import Authorities, ClientCertificates
 from coxswain.apiserver.authn.issuer import Issuer
+from coxswain.apiserver.authn.legacy_use import LegacyTokenUse
 from coxswain.apiserver.authn.proxies import RequestHeaders
 from coxswain.apiserver.authn.service_accounts import ServiceAccountTokens
 from coxswain.apiserver.authn.settings import (
@@ -60,13 +61,17 @@ class Identity:
     authorities: tuple[bytes, ...] = ()
     webhooks: tuple[WebhookAuthorizer, ...] = ()
     asks: bool = False
+    legacy_use: LegacyTokenUse = field(default_factory=LegacyTokenUse)
 
     def pipeline(self, core: Core, *, kubelets: KubeletClient | None = None) -> Pipeline:
         """The server's pipeline."""
-        return (WaitingPipeline if self.asks else Pipeline)(core, kubelets=kubelets)
+        pipeline = (WaitingPipeline if self.asks else Pipeline)(core, kubelets=kubelets)
+        self.legacy_use.write_through(pipeline)
+        return pipeline
 
     async def close(self) -> None:
         """Close connections to those who are asked. Idempotent."""
+        await self.legacy_use.close()
         await self.authenticator.close()
         for webhook in self.webhooks:
             await webhook.close()
@@ -106,6 +111,7 @@ def assemble(config: ApiServerConfig, pki: Pki, registry: Registry) -> Identity:
         trust.authorities,
         webhooks,
         bool(outside.tokens or webhooks),
+        accounts.legacy_use,
     )
 
 

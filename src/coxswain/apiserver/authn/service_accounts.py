@@ -17,6 +17,7 @@ from coxswain.api import errors
 from coxswain.api.names import GVR, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Object
 from coxswain.apiserver.authn.credentials import CREDENTIAL_ID, Identity, authenticated
 from coxswain.apiserver.authn.issuer import LEGACY_ISSUER, Issuer
+from coxswain.apiserver.authn.legacy_use import LegacyTokenUse
 from coxswain.apiserver.authn.tokens import digest
 from coxswain.apiserver.lookup import Lookup
 from coxswain.base import clock
@@ -61,6 +62,8 @@ class ServiceAccountTokens:
         self.issuer = issuer
         self.audiences = audiences or issuer.issuers
         self._lookup = lookup
+        #: Told of the secret of every token of the old kind that was good.
+        self.legacy_use = LegacyTokenUse()
         self._known: dict[bytes, _Known] = {}
 
     def authenticate(self, token: str, audiences: tuple[str, ...] = ()) -> Identity | None:
@@ -88,16 +91,20 @@ class ServiceAccountTokens:
             raise errors.Unauthorized("service account token has expired")
         if now < known.not_before - LEEWAY:
             raise errors.Unauthorized("service account token is not valid yet")
+        secret: Object | None = None
         for bound in known.bound:
             found = self._check(bound, now)
             if known.held and bound.kind is SECRETS:
                 _check_held(found, known.held)
+                secret = found
         wanted = audiences or self.audiences
         good = tuple(a for a in wanted if a in known.identity.audiences)
         if not good:
             raise errors.Unauthorized(
                 f"token audiences {_listed(known.identity.audiences)} is invalid for the target audiences {_listed(wanted)}"
             )
+        if secret is not None:
+            self.legacy_use.note(secret)
         return Identity(known.identity.user, good)
 
     def _check(self, bound: _Bound, now: float) -> Object:
