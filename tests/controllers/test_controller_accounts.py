@@ -21,7 +21,41 @@ from fakeapi import FakeApi
 #: What each asks of its own client: verb, group, resource, subresource, namespace, name.
 _CSR = ("certificates.k8s.io", "certificatesigningrequests")
 _NET = ("networking.k8s.io", "servicecidrs")
+_STORAGE = "storage.k8s.io"
+_SLICES = [
+    (verb, "discovery.k8s.io", "endpointslices", "", "d", "a") for verb in ("create", "update", "delete")
+]
+_CLAIMS, _VOLUMES = ("", "persistentvolumeclaims"), ("", "persistentvolumes")
 ASKED = {
+    "persistentvolume-attach-detach-controller": [
+        ("create", _STORAGE, "volumeattachments", "", "", ""),
+        ("delete", _STORAGE, "volumeattachments", "", "", "a"),
+        ("patch", "", "nodes", "status", "", "a"),
+    ],
+    "disruption-controller": [
+        ("update", "policy", "poddisruptionbudgets", "status", "d", "a"),
+        ("get", "example.com", "boats", "scale", "d", "a"),
+        ("patch", "", "pods", "status", "d", "a"),
+    ],
+    "endpoints-controller": [(v, "", "endpoints", "", "d", "a") for v in ("create", "update", "delete")],
+    "endpointslice-controller": _SLICES,
+    "endpointslice-mirroring-controller": _SLICES,
+    "ephemeral-volume-controller": [("create", *_CLAIMS, "", "d", ""), ("get", *_CLAIMS, "", "d", "a")],
+    "persistentvolume-binder-controller": [
+        ("get", *_CLAIMS, "", "d", "a"),
+        *[("update", *_CLAIMS, subresource, "d", "a") for subresource in ("", "status")],
+        *[("update", *_VOLUMES, subresource, "", "a") for subresource in ("", "status")],
+    ],
+    "local-path-provisioner-controller": [
+        ("create", *_VOLUMES, "", "", ""),
+        ("delete", *_VOLUMES, "", "", "a"),
+    ],
+    "volumeattributesclass-protection-controller": [
+        ("update", _STORAGE, "volumeattributesclasses", "", "", "a"),
+        ("list", *_VOLUMES, "", "", ""),
+        ("list", *_CLAIMS, "", "", ""),
+    ],
+    "node-ipam-controller": [("patch", "", "nodes", "", "", "a")],
     "horizontal-pod-autoscaler-controller": [
         ("get", "apps", "deployments", "scale", "d", "a"),
         ("update", "example.com", "boats", "scale", "d", "a"),

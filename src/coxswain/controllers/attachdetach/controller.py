@@ -260,4 +260,4 @@ async def run(context: ControllerContext) -> None:
     await AttachDetach(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="attachdetach-controller")

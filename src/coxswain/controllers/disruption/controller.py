@@ -144,4 +144,4 @@ async def run(context: ControllerContext) -> None:
     await DisruptionController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="disruption-controller")

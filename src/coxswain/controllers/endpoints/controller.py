@@ -77,4 +77,4 @@ async def run(context: ControllerContext) -> None:
     await EndpointsController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="endpoint-controller")

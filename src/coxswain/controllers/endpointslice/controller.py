@@ -247,4 +247,4 @@ async def run(context: ControllerContext) -> None:
     await EndpointSliceController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="endpointslice-controller")

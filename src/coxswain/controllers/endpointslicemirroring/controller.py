@@ -112,4 +112,4 @@ async def run(context: ControllerContext) -> None:
     await Mirroring(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="endpointslicemirroring-controller")

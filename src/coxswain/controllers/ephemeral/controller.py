@@ -87,4 +87,4 @@ async def run(context: ControllerContext) -> None:
     await EphemeralVolumes(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="ephemeral-volume-controller")

@@ -140,4 +140,4 @@ async def run(context: ControllerContext) -> None:
     await LocalPaths(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="persistent-volume-binder")

@@ -94,4 +94,4 @@ async def run(context: ControllerContext) -> None:
     await NodeIpam(context).run()
 
 
-DESCRIPTOR = Descriptor("node-ipam-controller", run)
+DESCRIPTOR = Descriptor("node-ipam-controller", run, account="node-controller")

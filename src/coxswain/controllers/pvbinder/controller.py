@@ -273,4 +273,4 @@ async def run(context: ControllerContext) -> None:
     await Binder(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="persistent-volume-binder")

@@ -98,4 +98,4 @@ async def run(context: ControllerContext) -> None:
     await ClassProtection(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="volumeattributesclass-protection-controller")
