@@ -10,7 +10,7 @@ from controllerbench import running
 from coxswain.api import meta
 from coxswain.api.errors import Conflict, NotFound
 from coxswain.api.names import DEPLOYMENTS, EVENTS, GVR, PODS, Object
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.controllers.podautoscaler.controller import AUTOSCALERS, DESCRIPTOR
 from coxswain.controllers.podautoscaler.limits import (
     History,
@@ -286,6 +286,7 @@ async def test_a_busy_deployment_grows_and_then_nothing_is_written() -> None:
         await clock.sleep(600)
         assert len(api.writes()) == writes
     assert "SuccessfulRescale" in told(api)
+    assert b'_reconciliations_total{action="scale_up",error="none"}' in metrics.exposition()
 
 
 @pytest.mark.virtual

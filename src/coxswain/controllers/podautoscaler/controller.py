@@ -17,7 +17,7 @@ import orjson
 from coxswain.api import meta, selectors
 from coxswain.api.errors import ApiError, NotFound
 from coxswain.api.names import GVR, PODS, Object, split_api_version
-from coxswain.base import clock, settings
+from coxswain.base import clock, metrics, settings
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.podautoscaler.decide import (
@@ -42,6 +42,20 @@ from coxswain.controllers.shell import Shell
 log = logging.getLogger(__name__)
 NAME = "horizontal-pod-autoscaler-controller"
 AUTOSCALERS = GVR("autoscaling", "v2", "horizontalpodautoscalers")
+
+
+_LABELS = ("action", "error")
+_LOOKS = metrics.counter(
+    "horizontal_pod_autoscaler_controller_reconciliations",
+    "Number of reconciliations of HPA controller, by the action taken and the kind of error",
+    _LABELS,
+)
+_SECONDS = metrics.histogram(
+    "horizontal_pod_autoscaler_controller_reconciliation_duration_seconds",
+    "The time(seconds) that the HPA controller takes to reconcile once, likewise",
+    _LABELS,
+    buckets=tuple(0.001 * 2**power for power in range(15)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +116,20 @@ class PodAutoscaler:
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
             return None
-        report = Report.on(autoscaler, clock.timestamp())
+        report, began = Report.on(autoscaler, clock.timestamp()), clock.monotonic()
+        action, error = "none", "none"
         try:
-            await self._look(key, autoscaler, report)
+            action = await self._look(key, autoscaler, report)
         except _Stop as why:
+            error = "internal"
             log.debug("autoscaler %s: %s", key, why)  # events and conditions say it
         await self._tell(autoscaler, report)
+        _LOOKS.labels(action, error).inc()
+        _SECONDS.labels(action, error).observe(clock.monotonic() - began)
         return self._settings.sync_period
 
-    async def _look(self, key: str, autoscaler: Object, report: Report) -> None:
+    async def _look(self, key: str, autoscaler: Object, report: Report) -> str:
+        """``scale_up``, ``scale_down`` or ``none``: what was done."""
         target, scale = await self._scale(autoscaler, report)
         within = limits_of(autoscaler, scale)
         history = self._histories.setdefault(key, History([(clock.now(), within.current)]))
@@ -124,6 +143,9 @@ class PodAutoscaler:
             note_scaling(history, autoscaler["spec"].get("behavior"), plan.current, plan.desired, clock.now())
         desired = plan.desired if plan.rescale else plan.current
         report.replicas(plan.current, desired, plan.metrics, plan.rescale)
+        if desired == plan.current:
+            return "none"
+        return "scale_up" if desired > plan.current else "scale_down"
 
     # -- the target ----------------------------------------------------------------------------------------
 
