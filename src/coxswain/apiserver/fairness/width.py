@@ -67,10 +67,10 @@ def list_bytes(cache: ResourceCache, namespace: str, name: str, query: Mapping[s
     limit = query.get("limit", "")
     if limit and limit.isascii() and limit.isdigit() and len(limit) < 10:
         objects = min(objects, int(limit) or objects)
-    return objects * average_size(cache) if objects else 0
+    return objects * average_size(cache, namespace) if objects else 0
 
 
-def average_size(cache: ResourceCache) -> int:
-    """About how long an object is; from the first few."""
-    sizes = [len(item.raw) for item, _ in zip(cache.scan(), range(_SAMPLE), strict=False)]
+def average_size(cache: ResourceCache, namespace: str = "") -> int:
+    """About how long an object is, of the namespace where one is named; from the first few."""
+    sizes = [len(item.raw) for item, _ in zip(cache.scan(namespace), range(_SAMPLE), strict=False)]
     return sum(sizes) // len(sizes) if sizes else 0
