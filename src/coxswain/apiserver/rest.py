@@ -122,29 +122,32 @@ class RestServer:
         tls: ssl.SSLContext | None,
         gate: Gate | None = None,
         auditor: Auditor | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
-        """``tls`` None serves plain HTTP: for tests only. ``gate`` None: the plain limits of ``limits`` hold."""
-        self._auditor = auditor
+        """``tls`` None serves plain HTTP: for tests only. ``gate`` None: the plain limits of ``limits`` hold.
+
+        ``proxies`` answer what nodes, pods, services and extension servers are asked.
+        """
         self._pipeline = pipeline
         self._endpoints = endpoints
         self._authenticator = authenticator
         self._serving = serving
         self._limits = limits
         self._tls = tls
+        self._gate = gate or InFlightLimits(limits.max_in_flight, limits.max_mutating_in_flight)
+        self._auditor = auditor
+        self._proxies = proxies
         self._loop = asyncio.get_running_loop()
         self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
         self._watches: set[Pump] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gate = gate or InFlightLimits(limits.max_in_flight, limits.max_mutating_in_flight)
         self._pacer = Pacer(self._loop, _PACE_BYTES)
         self._returns = Returns(_RETURN_BYTES, _RETURN_SECONDS)
         self._refusals = Pacer(self._loop, _PACE_REFUSALS)
         self._stopping = False
         self.port = serving.port
-        #: Answers what nodes, pods, services and extension servers are asked.
-        self.proxies: Proxies | None = None
 
     async def start(self) -> None:
         """Listen; ``port`` is then the real one. Raises ``OSError`` when the port is taken."""
@@ -201,33 +204,35 @@ class RestServer:
             user = self._impersonated(request, target, caller)
             if exchange.audit is not None:
                 self._note_access(exchange.audit, request, target, caller, user)
-            if self.proxies is not None and self.proxies.concerns(target):
-                passage = self.proxies.passage(request, target, user)
-                if not self.proxies.is_long(request, target):
-                    request.deadline = exchange.started + self._limits.request_timeout
-                self._pass(exchange, passage)
-                return
-            if b"content-encoding" in request.headers:
-                _refuse_encoding(request)
-            route, verb = target.route, target.verb
-            if route is None:
-                flow = exchange.flow = self._gate.flow(user, request.method.lower(), path=target.path)
-                self._in_turn(exchange, flow, partial(self._non_resource, request, target, user))
-            elif verb is None:
-                raise wrong_method()
-            elif route.subresource in _LONG_SUBRESOURCES and verb != "watch":
-                self._pass(
-                    exchange, self._pipeline.handle(_log_call(request, route, verb, target.query), user)
-                )
-            else:
-                exchange.flow = self._gate.flow(
-                    user, verb, route.resource, route.subresource, route.namespace
-                )
-                self._fairly(exchange, exchange.flow, target, user)
+            self._take_up(exchange, target, user)
         except Pending as pending:
             self._begin(exchange, partial(self._again, exchange, pending))
         except Exception as error:
             self._fail(exchange, error)
+
+    def _take_up(self, exchange: Exchange, target: Target, user: UserInfo) -> None:
+        """Pass it on, or have it answered in its turn. Raises ``ApiError`` and ``Pending``."""
+        request, route, verb = exchange.request, target.route, target.verb
+        proxies = self._proxies
+        if proxies is not None and proxies.concerns(target):
+            passage = proxies.passage(request, target, user)
+            if not proxies.is_long(request, target):
+                request.deadline = exchange.started + self._limits.request_timeout
+            self._pass(exchange, passage)
+            return
+        if b"content-encoding" in request.headers:
+            _refuse_encoding(request)
+        if route is None:
+            flow = exchange.flow = self._gate.flow(user, request.method.lower(), path=target.path)
+            self._in_turn(exchange, flow, partial(self._non_resource, request, target, user))
+        elif verb is None:
+            raise wrong_method()
+        elif route.subresource in _LONG_SUBRESOURCES and verb != "watch":
+            call = _log_call(request, route, verb, target.query)
+            self._pass(exchange, self._pipeline.handle(call, user))
+        else:
+            exchange.flow = self._gate.flow(user, verb, route.resource, route.subresource, route.namespace)
+            self._fairly(exchange, exchange.flow, target, user)
 
     async def _again(self, exchange: Exchange, pending: Pending) -> None:
         """Begin again once somebody outside has said who this is or what they may do."""

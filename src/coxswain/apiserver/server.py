@@ -239,10 +239,10 @@ class ApiServer:
             serving,
             config.limits,
             tls,
-            self._fairness(),
-            self._open_audit_log(),
+            gate=self._fairness(),
+            auditor=self._open_audit_log(),
+            proxies=self._proxies(aggregator),
         )
-        rest.proxies = self._proxies(aggregator)
         try:
             await rest.start()
         except OSError as error:
