@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from apiserver.asked_peer import AskedPeer
 from apiserver.dict_lookup import DictLookup
 from coxswain.api import errors
 from coxswain.api.names import SECRETS, SERVICE_ACCOUNTS, Object
@@ -434,26 +435,8 @@ def test_openid_settings_that_cannot_work(settings: Any) -> None:
 # -- the webhook
 
 
-class Reviewer:
-    """A token webhook that answers from a list."""
-
-    def __init__(self, *statuses: Object | Exception) -> None:
-        self.statuses = list(statuses)
-        self.asked: list[Object] = []
-
-    async def post(self, body: Object) -> Object:
-        self.asked.append(body)
-        status = self.statuses.pop(0)
-        if isinstance(status, Exception):
-            raise status
-        return {**body, "status": status}
-
-    async def close(self) -> None:
-        pass
-
-
-def webhook(*statuses: Object | Exception) -> tuple[Authenticator, Reviewer]:
-    peer = Reviewer(*statuses)
+def webhook(*statuses: Object | Exception) -> tuple[Authenticator, AskedPeer]:
+    peer = AskedPeer(*statuses)
     tokens = WebhookTokens(WebhookSettings(), ("api",), peer)  # type: ignore[arg-type]
     return Authenticator(ways=Ways(outside=(tokens,))), peer
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from apiserver.asked_peer import AskedPeer
 from apiserver.dict_lookup import DictLookup
 from coxswain.api import errors
 from coxswain.api.names import GVR, SUBJECT_ACCESS_REVIEWS, Object
@@ -144,26 +145,8 @@ def test_a_bad_policy_line_is_named(tmp_path: Path, line: str) -> None:
 # -- the webhook
 
 
-class FakePeer:
-    """A webhook that answers from a list, and remembers what it was asked."""
-
-    def __init__(self, *statuses: Object | Exception) -> None:
-        self.statuses = list(statuses)
-        self.asked: list[Object] = []
-
-    async def post(self, body: Object) -> Object:
-        self.asked.append(body)
-        status = self.statuses.pop(0)
-        if isinstance(status, Exception):
-            raise status
-        return {**body, "status": status}
-
-    async def close(self) -> None:
-        pass
-
-
-def webhook(*statuses: Object | Exception, **more: Any) -> tuple[WebhookAuthorizer, FakePeer]:
-    peer = FakePeer(*statuses)
+def webhook(*statuses: Object | Exception, **more: Any) -> tuple[WebhookAuthorizer, AskedPeer]:
+    peer = AskedPeer(*statuses)
     return WebhookAuthorizer(WebhookSettings(**more), peer), peer  # type: ignore[arg-type]
 
 
