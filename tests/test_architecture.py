@@ -39,6 +39,11 @@ def test_files_stay_readable(path: Path) -> None:
     )
 
 
+def test_tests_stay_readable() -> None:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert [path.name for path in tests if path.read_text().count("\n") > 800] == []
+
+
 def test_every_kernel_is_compiled() -> None:
     assert NATIVE
     for source in NATIVE:
