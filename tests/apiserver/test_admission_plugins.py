@@ -122,7 +122,12 @@ def test_other_changes_of_a_status_need_no_signer(world: World) -> None:
 
 def test_a_request_says_who_really_asks(world: World) -> None:
     lie = csr("example.com/one", signing_request("devs"))
-    lie["spec"] |= {"username": "system:admin", "uid": "1", "groups": ["system:masters"], "extra": {"a": ["b"]}}
+    lie["spec"] |= {
+        "username": "system:admin",
+        "uid": "1",
+        "groups": ["system:masters"],
+        "extra": {"a": ["b"]},
+    }
     kept = world.send(REQUESTS, lie, namespace="")["spec"]
     assert (kept["username"], kept["groups"]) == ("jane", ["system:authenticated"])
     assert "uid" not in kept and "extra" not in kept
