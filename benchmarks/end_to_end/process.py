@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.end_to_end.rest_load import Target
+from benchmarks.end_to_end.rest_load import Counter, Target
 
 TOKEN = "benchmark"
 COX = (sys.executable, "-m", "coxswain.cli.main")
@@ -74,3 +76,25 @@ def ended(process: subprocess.Popen[bytes], name: str) -> Iterator[None]:
             )
             process.terminate()
         process.wait(30)
+
+
+@contextmanager
+def cluster(directory: str) -> Iterator[Target]:
+    """An API server and a scheduler in ``directory``."""
+    # New nodes would be tainted as not ready, and no controller runs to see that they are.
+    with api_server(directory, ["--disable-admission-plugins=TaintNodesByCondition"]) as server:
+        kubeconfig = server.data_dir / "scheduler.kubeconfig"
+        with Path(directory, "scheduler.log").open("wb") as log:
+            scheduler = subprocess.Popen(
+                [*COX, "scheduler", f"--kubeconfig={kubeconfig}"], stdout=log, stderr=log
+            )
+        with ended(scheduler, "scheduler"):
+            yield server.target
+
+
+async def until(counter: Counter, count: int, patience: float = 120.0) -> None:
+    deadline = time.monotonic() + patience
+    while counter.seen < count:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"only {counter.seen} of {count} pods were scheduled in {patience:g} s")
+        await asyncio.sleep(0.02)

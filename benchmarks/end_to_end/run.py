@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.end_to_end.process import cluster, until
 from benchmarks.end_to_end.rest_load import Counter, Target, count_events, create_all
-from benchmarks.end_to_end.scheduling_basic import cluster, until
 from benchmarks.end_to_end.workloads import WORKLOADS, Workload, body, node, not_overcommitted
 
 EVERY = 0.2

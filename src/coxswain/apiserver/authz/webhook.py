@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from coxswain.api.cel.values import EvaluationError
 from coxswain.api.names import Object
 from coxswain.apiserver.asking import Peer, Remembered
 from coxswain.apiserver.authn.settings import WebhookSettings
@@ -72,6 +71,9 @@ class WebhookAuthorizer:
 
     def _skipped(self, attributes: Attributes) -> Decision | None:
         """The decision without the webhook, where a condition does not hold or cannot be judged."""
+        # Only who has conditions needs CEL, which takes a while to load.
+        from coxswain.api.cel.values import EvaluationError
+
         spec = _spec(attributes, "groups")
         failure = ""
         for condition in self._conditions:
