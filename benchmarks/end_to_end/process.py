@@ -78,8 +78,22 @@ def ended(process: subprocess.Popen[bytes], name: str) -> Iterator[None]:
         process.wait(30)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """An API server and a scheduler."""
+
+    target: Target
+    #: Process ids by what runs in them.
+    pids: dict[str, int]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Seconds of CPU that each process has used so far, this one (the load) included."""
+        used = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+        return used | {"load": time.process_time()}
+
+
 @contextmanager
-def cluster(directory: str) -> Iterator[Target]:
+def cluster(directory: str) -> Iterator[Cluster]:
     """An API server and a scheduler in ``directory``."""
     # New nodes would be tainted as not ready, and no controller runs to see that they are.
     with api_server(directory, ["--disable-admission-plugins=TaintNodesByCondition"]) as server:
@@ -89,7 +103,7 @@ def cluster(directory: str) -> Iterator[Target]:
                 [*COX, "scheduler", f"--kubeconfig={kubeconfig}"], stdout=log, stderr=log
             )
         with ended(scheduler, "scheduler"):
-            yield server.target
+            yield Cluster(server.target, {"API server": server.pid, "scheduler": scheduler.pid})
 
 
 async def until(counter: Counter, count: int, patience: float = 120.0) -> None:
