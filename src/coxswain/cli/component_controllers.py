@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coxswain.controllers.manager import Manager
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +49,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="",
         help="PEM of the key that signs service account tokens",
     )
-    parser.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
+    _configure_election(parser)
+    _configure_serving(parser)
     add_log_flags(parser)
+
+
+def _configure_election(parser: argparse.ArgumentParser) -> None:
+    from coxswain.client.leaderelection import ElectionSettings
+
+    standard = ElectionSettings()
+    parser.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="run only while holding the lease",
+    )
+    for name, default, text in (
+        ("lease-duration", standard.lease_seconds, "that others wait after the leader's last renewal"),
+        ("renew-deadline", standard.renew_deadline, "after which a leader that cannot renew gives up"),
+        ("retry-period", standard.retry_period, "between tries"),
+    ):
+        parser.add_argument(f"--leader-elect-{name}", type=float, default=default, help=f"seconds {text}")
+
+
+def _configure_serving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bind-address", default="127.0.0.1", help="of /healthz, /livez, /readyz and /metrics"
+    )
+    parser.add_argument(
+        "--secure-port",
+        type=int,
+        default=-1,
+        help="their port (kube-controller-manager's is 10257); default: none",
+    )
+    parser.add_argument("--tls-cert-file", default="", help="serve them over TLS")
+    parser.add_argument("--tls-private-key-file", default="")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,16 +94,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _control(args: argparse.Namespace) -> None:
+    from coxswain.cli import runner
+    from coxswain.cli.health import HealthServer
+    from coxswain.client.connect import connect
+    from coxswain.controllers.manager import Manager
+
+    async with await connect(args.kubeconfig) as client:
+        manager = Manager(client, args.controllers, _options(args))
+        server = HealthServer(manager.live(), {"informer-sync": manager.unsynced})
+        if args.secure_port >= 0:
+            await server.start(
+                args.bind_address, args.secure_port, args.tls_cert_file, args.tls_private_key_file
+            )
+        runner.calm_garbage_collector()
+        try:
+            await _run(manager, args)
+        finally:
+            await server.close()
+
+
+async def _run(manager: Manager, args: argparse.Namespace) -> None:
     import os
 
-    from coxswain.cli import runner
-    from coxswain.client.connect import connect
-    from coxswain.controllers import manager
+    from coxswain.client.leaderelection import ElectionSettings
 
-    identity = f"{socket.gethostname()}_{os.getpid()}" if args.leader_elect else ""
-    async with await connect(args.kubeconfig) as client:
-        runner.calm_garbage_collector()
-        await manager.run(client, args.controllers, options=_options(args), identity=identity)
+    if not args.leader_elect:
+        await manager.run()
+        return
+    settings = ElectionSettings(
+        args.leader_elect_lease_duration, args.leader_elect_renew_deadline, args.leader_elect_retry_period
+    )
+    await manager.run_elected(f"{socket.gethostname()}_{os.getpid()}", settings)
 
 
 def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:

@@ -13,6 +13,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coxswain.client.interface import Client
     from coxswain.scheduler.configuration import LeaderElectionConfig
 
@@ -85,10 +87,9 @@ async def _serve(
     """The scheduler beside its health server, as a leader or alone."""
     import os
 
+    from coxswain.cli.health import HealthServer
     from coxswain.client.leaderelection import ElectionSettings, LeaderElector
-    from coxswain.scheduler import metrics
     from coxswain.scheduler.component import Scheduler
-    from coxswain.scheduler.health import HealthServer
 
     assert isinstance(scheduler, Scheduler)
     elector: LeaderElector | None = None
@@ -103,20 +104,13 @@ async def _serve(
         standing_by = elector is not None and not elector.is_leader
         return None if scheduler.synced or standing_by else "the informers have not synced"
 
-    server = HealthServer({"ping": lambda: None}, {"sched-handler-sync": unready})
+    live: dict[str, Callable[[], str | None]] = {"ping": lambda: None}
+    if elector is not None:
+        live["leaderElection"] = elector.unhealthy
+    server = HealthServer(live, {"sched-handler-sync": unready})
     if args.secure_port >= 0:
         await server.start(args.bind_address, args.secure_port, args.tls_cert_file, args.tls_private_key_file)
     try:
-        if elector is None:
-            await scheduler.run()
-        else:
-            leads = metrics.LEADER.labels(election.name if election else "")
-            leads.set(0)
-
-            async def lead() -> None:
-                leads.set(1)
-                await scheduler.run()
-
-            await elector.run(lead)
+        await (scheduler.run() if elector is None else elector.run(scheduler.run))
     finally:
         await server.close()

@@ -333,6 +333,10 @@ class InformerFactory:
             )
         return self._informers[key]
 
+    def all(self) -> Sequence[Informer]:
+        """Every informer that was asked for."""
+        return list(self._informers.values())
+
     async def start(self) -> None:
         """Run every informer that does not run yet."""
         for key, informer in self._informers.items():
@@ -343,6 +347,11 @@ class InformerFactory:
         """Return when every informer that runs has its first list."""
         for key in list(self._tasks):
             await self._informers[key].wait_synced()
+
+    @property
+    def synced(self) -> bool:
+        """Whether some run, and all that run have their first list."""
+        return bool(self._tasks) and all(self._informers[key].synced for key in self._tasks)
 
     async def forget(self, informer: Informer) -> None:
         """Stop one informer and drop it (its resource is no longer served)."""

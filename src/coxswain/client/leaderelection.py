@@ -22,13 +22,18 @@ from typing import Any
 
 from coxswain.api.errors import AlreadyExists, ApiError, Conflict, NotFound
 from coxswain.api.names import LEASES, Object
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.base.errors import ConfigurationError, CoxswainError
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.interface import Client
 
 log = logging.getLogger(__name__)
 _JITTER = 1.2
+#: Seconds beyond the lease's end before a leader that cannot renew counts as unhealthy (kube-scheduler's).
+_TOLERANCE = 20.0
+_MASTER = metrics.gauge(
+    "leader_election_master_status", "1 while this process leads, by the lease's name.", ("name",)
+)
 
 
 class LeadershipLost(CoxswainError):
@@ -135,11 +140,21 @@ class LeaderElector:
         self._settings = settings or ElectionSettings()
         self._on_new_leader = on_new_leader
         self._reported = ""
+        self._renewed_at = 0.0
+        self._master = _MASTER.labels(name)
+        self._master.set(0)
         self.election = Election(identity, self._settings)
 
     @property
     def is_leader(self) -> bool:
         return self.election.leading
+
+    def unhealthy(self) -> str | None:
+        """What is wrong with a leader that should have lost its lease long ago; None when all is well."""
+        late = clock.monotonic() - self._renewed_at - self._settings.lease_seconds
+        if self.is_leader and late > _TOLERANCE:
+            return f"failed election to renew leadership on lease {self._name}"
+        return None
 
     async def run(self, lead: Callable[[], Awaitable[Any]]) -> None:
         """Wait to lead, then run ``lead()``; returns when it returns.
@@ -147,6 +162,7 @@ class LeaderElector:
         Raises ``LeadershipLost`` after ``lead`` was cancelled because the lease was not renewed.
         """
         await self._acquire()
+        self._master.set(1)
         log.info("%s leads %s/%s", self.election.identity, self._namespace, self._name)
         work = asyncio.ensure_future(lead())
         renewal = asyncio.ensure_future(self._renew())
@@ -159,6 +175,7 @@ class LeaderElector:
         finally:
             for task in (work, renewal):
                 await cancel_and_wait(task)
+            self._master.set(0)
             await self._release()
 
     async def _acquire(self) -> None:
@@ -221,6 +238,8 @@ class LeaderElector:
 
     def _observe(self, lease: Object | None) -> None:
         self.election.observe(lease, clock.monotonic())
+        if self.election.leading:
+            self._renewed_at = clock.monotonic()
         holder = self.election.holder
         if holder and holder != self._reported:
             self._reported = holder

@@ -56,6 +56,7 @@ class Manager:
     workers: Mapping[str, int] = field(default_factory=dict)
     lookup: Callable[[str], Descriptor] = registry.descriptor
     acting_as: Callable[[str], Client] | None = None
+    elector: LeaderElector | None = None
     health: dict[str, Health] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +69,26 @@ class Manager:
         if component not in self._recorders:
             self._recorders[component] = EventRecorder(self.client, component)
         return self._recorders[component]
+
+    def live(self) -> dict[str, Callable[[], str | None]]:
+        """Health checks: the election's, and one a controller under its name (None: well)."""
+        checks = {name: partial(self._unwell, name) for name in self.names}
+        return {"leaderElection": self._unelected, **checks}
+
+    def _unelected(self) -> str | None:
+        return self.elector.unhealthy() if self.elector is not None else None
+
+    def _unwell(self, name: str) -> str | None:
+        health = self.health.get(name)
+        if health is None or health.running:
+            return None  # we stand by, or it runs
+        return f"it ended: {health.last_error or 'no error'}"
+
+    def unsynced(self) -> str | None:
+        """A readiness check: every informer has its first list, or this process only stands by."""
+        if self.elector is not None and not self.elector.is_leader:
+            return None
+        return None if self.informers.synced else "informers have not synced"
 
     def healthy(self) -> bool:
         """Every controller runs (one that crashed is unhealthy until it runs again)."""
@@ -87,8 +108,8 @@ class Manager:
 
     async def run_elected(self, identity: str, settings: ElectionSettings | None = None) -> None:
         """Run the controllers while ``identity`` leads. Raises ``LeadershipLost``."""
-        elector = LeaderElector(self.client, LEASE, identity, settings=settings)
-        await elector.run(self.run)
+        self.elector = LeaderElector(self.client, LEASE, identity, settings=settings)
+        await self.elector.run(self.run)
 
     async def _run_one(self, name: str) -> None:
         health = self.health[name]

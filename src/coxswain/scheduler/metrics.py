@@ -76,6 +76,5 @@ UNSCHEDULABLE_PODS = metrics.gauge(
 PERMIT_WAIT = metrics.histogram(
     "scheduler_permit_wait_duration_seconds", "Duration of waiting on permit.", ("result",)
 )
-LEADER = metrics.gauge("leader_election_master_status", "1 while this process leads.", ("name",))
 INCOMING_GATED = _incoming.labels("gated", "PodAdd")
 INCOMING_WOKEN = _incoming.labels("active", "ClusterEvent")
