@@ -85,10 +85,13 @@ async def _serve(
     args: argparse.Namespace, scheduler: object, client: Client, election: LeaderElectionConfig | None
 ) -> None:
     """The scheduler beside its health server, as a leader or alone."""
+    import asyncio
     import os
+    import signal
 
     from coxswain.cli.health import HealthServer
     from coxswain.client.leaderelection import ElectionSettings, LeaderElector
+    from coxswain.scheduler.comparer import Comparing
     from coxswain.scheduler.component import Scheduler
 
     assert isinstance(scheduler, Scheduler)
@@ -110,7 +113,11 @@ async def _serve(
     server = HealthServer(live, {"sched-handler-sync": unready})
     if args.secure_port >= 0:
         await server.start(args.bind_address, args.secure_port, args.tls_cert_file, args.tls_private_key_file)
+    # As with kube-scheduler, SIGUSR2 asks whether the cache agrees with the API; the answer is logged.
+    comparing = Comparing(scheduler)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, comparing.request)
     try:
         await (scheduler.run() if elector is None else elector.run(scheduler.run))
     finally:
+        await comparing.close()
         await server.close()

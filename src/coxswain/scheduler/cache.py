@@ -13,6 +13,8 @@ that was acknowledged is going to be seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.pod import Pod
 
@@ -32,6 +34,14 @@ class Cache:
     def assumed(self) -> int:
         """How many pods wait for their confirmation."""
         return len(self._assumed)
+
+    def all_placed(self) -> Iterable[tuple[Pod, str]]:
+        """Pods and nodes as the API says; a live view."""
+        return self._placed.values()
+
+    def all_assumed(self) -> Iterable[tuple[Pod, str]]:
+        """Pods and nodes as decided, not yet confirmed; a live view."""
+        return self._assumed.values()
 
     def knows(self, key: str) -> bool:
         """Whether the pod has a node already, confirmed or assumed."""
@@ -56,6 +66,7 @@ class Cache:
             old, node_name = known
             same = old.template is pod.template and old.uid == pod.uid and old.deleting == pod.deleting
             if same and node_name == pod.node_name:
+                old.start = pod.start  # preemption asks who runs longest
                 self._placed[pod.key] = known
                 return False
             self.table.remove_pod(old, node_name)

@@ -168,6 +168,8 @@ class Scheduler:
             self.cycle.nominator.remove(pod.uid)
             return
         if self.cache.knows(pod.key):
+            # Should the binding fail, the pod is tried again as it is then.
+            self.queue.update(pod, clock.monotonic())
             return
         known = self.queue.get(pod.key)
         if pod.nominated != (known.pod.nominated if known is not None else ""):

@@ -88,6 +88,10 @@ class Cycle:
         """The tie-break generator's state."""
         return self._chance
 
+    def kept_verdicts(self) -> Iterable[Verdict]:
+        """The verdicts that are kept, the least recently used first; a live view."""
+        return self._verdicts.values()
+
     def verdict(self, template: Template, profile: Profile) -> Verdict:
         """The kept state of a template, newest last; the oldest are dropped."""
         key = (profile.name, template)

@@ -52,6 +52,10 @@ class Budgets:
     def remove(self, obj: dict[str, Any]) -> None:
         self._known.pop(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", None)
 
+    def known(self) -> dict[str, Budget]:
+        """All of them by namespace and name."""
+        return dict(self._known)
+
     def split(self, pods: Iterable[Pod]) -> tuple[list[Pod], list[Pod]]:
         """(pods whose disruption violates a budget, the others), each in the order given.
 

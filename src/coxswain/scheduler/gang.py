@@ -86,6 +86,10 @@ class GangScheduling:
     def group_gone(self, obj: dict[str, Any]) -> None:
         self._objects.pop(_key(obj), None)
 
+    def groups(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Of each group the keys of its pods, and of those with a node."""
+        return {name: (sorted(group.pods), sorted(group.placed)) for name, group in self._groups.items()}
+
     # -- decisions -------------------------------------------------------------------------------
 
     def gate(self, pod: Pod) -> Rejection | None:

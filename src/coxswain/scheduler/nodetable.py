@@ -15,7 +15,7 @@ the same objects (up to the numbering of rows). Pods whose node is not known yet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -155,6 +155,10 @@ class NodeTable:
         if self._order is None:
             self._order = np.array([self.row_of[name] for name in self._tree.interleaved()], np.int32)
         return self._order
+
+    def waiting(self) -> Mapping[str, Mapping[str, Pod]]:
+        """Pods by uid of nodes that are not known (any more), by the node's name."""
+        return self._waiting
 
     def node(self, row: int) -> Node:
         """The node of a row in use."""

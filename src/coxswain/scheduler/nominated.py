@@ -6,7 +6,7 @@ nominated pods added (and, since a nominated pod may never come, without them to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from coxswain.scheduler.nodetable import NodeTable
@@ -38,6 +38,10 @@ class Nominator:
             del on[uid]
             if not on:
                 del self._on[node_name]
+
+    def uids(self) -> Iterable[str]:
+        """Of the pods that are nominated; a live view."""
+        return self._node_of
 
     def node_of(self, uid: str) -> str:
         """Empty if the pod is not nominated."""

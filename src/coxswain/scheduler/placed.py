@@ -133,15 +133,19 @@ class ClusterFacts:
             self.epoch += 1
 
     def set_service(self, namespace: str, name: str, selector: dict[str, str] | None) -> None:
+        if not selector:
+            self.remove_service(namespace, name)
+            return
         known = self.services.setdefault(namespace, {})
-        if selector and known.get(name) != selector:
+        if known.get(name) != selector:
             known[name] = selector
             self.epoch += 1
-        elif not selector:
-            self.remove_service(namespace, name)
 
     def remove_service(self, namespace: str, name: str) -> None:
-        if self.services.get(namespace, {}).pop(name, None) is not None:
+        known = self.services.get(namespace)
+        if known is not None and known.pop(name, None) is not None:
+            if not known:
+                del self.services[namespace]
             self.epoch += 1
 
     def set_workload(self, kind: str, namespace: str, name: str, selector: dict[str, Any] | None) -> None:

@@ -27,16 +27,17 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from coxswain.scheduler.framework import Event
 from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.template import Template
 
 Place = Literal["active", "backoff", "unschedulable", "gated", "popped"]
+PLACES: Final[tuple[Place, ...]] = ("active", "backoff", "unschedulable", "gated", "popped")
 Kind = tuple[Event, Template, tuple[str, ...]]
 SortKey = Callable[[Pod, float], tuple[Any, ...]]
 Helps = Callable[[Template, tuple[str, ...]], bool]
@@ -103,9 +104,7 @@ class SchedulingQueue:
         self._backoff: list[tuple[float, int, QueuedPod]] = []
         #: By kind, in order of arrival.
         self._unschedulable: dict[Kind, dict[str, QueuedPod]] = {}
-        self._sizes: dict[Place, int] = dict.fromkeys(
-            ("active", "backoff", "unschedulable", "gated", "popped"), 0
-        )
+        self._sizes: dict[Place, int] = dict.fromkeys(PLACES, 0)
         self._tickets = count(1)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -119,6 +118,10 @@ class SchedulingQueue:
 
     def get(self, key: str) -> QueuedPod | None:
         return self._known.get(key)
+
+    def all(self) -> Iterable[QueuedPod]:
+        """Every pod that waits, and those being decided about or bound; a live view."""
+        return self._known.values()
 
     def by_plugin(self) -> Counter[tuple[str, str]]:
         """How many unschedulable pods each (plugin, schedulerName) rejected."""

@@ -94,6 +94,9 @@ class Templates:
         self._limit = limit
         self._known: dict[bytes, Template] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def of(self, pod: dict[str, Any]) -> Template:
         """The template of a pod (unassigned or placed: ``nodeName`` of a placed pod is left out by the caller)."""
         spec, metadata = pod["spec"], pod["metadata"]

@@ -104,8 +104,13 @@ class Offers:
             places, offers = self._free[offer.kind]
             at = bisect_left(places, (offer.room, offer.name))
             del places[at], offers[at]
+            if not places:
+                del self._free[offer.kind]
         if offer.kept is not None:
-            self._kept[offer.kept[:2]].discard(offer.name)
+            claim = offer.kept[:2]
+            self._kept[claim].discard(offer.name)
+            if not self._kept[claim]:
+                del self._kept[claim]
 
     def _add(self, offer: Offer) -> None:
         self._known[offer.name] = offer
@@ -124,6 +129,12 @@ class Offers:
             return []
         places, offers = self._free[kind]
         return offers[bisect_left(places, (room, "")) :]
+
+    def names(self) -> dict[str, dict[str, list[str]]]:
+        """Names of the free volumes of each kind in order, and of those kept for each claim."""
+        free = {repr(kind): [name for _, name in places] for kind, (places, _) in self._free.items()}
+        kept = {"/".join(claim): sorted(names) for claim, names in self._kept.items()}
+        return {"free": free, "kept": kept}
 
     def kept_for(self, namespace: str, name: str) -> list[Offer]:
         """Offers kept for claims of this name, whatever their uid, by name."""

@@ -39,6 +39,10 @@ class Usage:
         self.capacity = 0
         self._nodes_at = -1
 
+    def drivers(self) -> set[str]:
+        """Drivers that volumes or limits are known of."""
+        return self._used.keys() | self._limit.keys()
+
     def used(self, driver: str) -> Counts:
         """Volumes of a driver by row."""
         return self._array(self._used, driver, 0)

@@ -11,6 +11,7 @@ Nothing here decides; see ``volume_matching`` and the plugins.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coxswain.scheduler.volume_offers import Offers
@@ -111,8 +112,7 @@ class Volumes:
                 continue
             if kind == CLAIMS:
                 name = (obj.get("spec") or {}).get("volumeName") or ""
-                claims = self._claims_of.setdefault(name, set())
-                (claims.add if sign > 0 else claims.discard)(key)
+                self._relate(name, key, sign)
                 self.changed_rows.update(self._mounts.get(key, ()))
             elif kind == VOLUMES:
                 for claim in self._claims_of.get(key[1], ()):
@@ -124,6 +124,8 @@ class Volumes:
                 attached.pop(key[1], None)
                 if sign > 0:
                     attached[key[1]] = obj
+                elif not attached:
+                    del self._attached[node_name]
                 if volume := (obj["spec"].get("source") or {}).get("persistentVolumeName"):
                     self._tally(self._attached_to, volume, node_name, sign)
                 self.changed_nodes.add(node_name)
@@ -133,6 +135,13 @@ class Volumes:
                 self.all_changed = True
         if kind == VOLUMES:
             self._offer(key[1])
+
+    def _relate(self, volume: str, claim: tuple[str, str], sign: int) -> None:
+        """A claim names a volume (1), or no longer does (-1)."""
+        claims = self._claims_of.setdefault(volume, set())
+        (claims.add if sign > 0 else claims.discard)(claim)
+        if not claims:
+            del self._claims_of[volume]
 
     def _offer(self, name: str) -> None:
         volume = self.volume(name)
@@ -163,6 +172,23 @@ class Volumes:
     def attachments(self, node_name: str) -> list[Object]:
         """VolumeAttachments of a node."""
         return list(self._attached.get(node_name, {}).values())
+
+    def all(self, kind: str) -> Iterable[Object]:
+        """Objects of a kind, as the API has them."""
+        return self._objects[kind].values()
+
+    def all_assumed(self, kind: str) -> Iterable[Object]:
+        """What counts instead of claims or volumes as the API has them."""
+        return self._assumed[kind].values()
+
+    def counts(self) -> dict[str, dict[Any, Any]]:
+        """Who uses what on which row: the indexes that placed pods are counted in, by name."""
+        return {
+            "users": self.users,
+            "claim users": self.claim_users,
+            "mounts": self._mounts,
+            "disks": self.disks,
+        }
 
     # -- assumed ---------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ from coxswain.scheduler.template import Templates
 BUDGETS: Final = GVR("policy", "v1", "poddisruptionbudgets")
 POD_GROUPS: Final = GVR("scheduling.k8s.io", "v1alpha2", "podgroups")
 _FINISHED: Final = ("Succeeded", "Failed")
-_WORKLOADS: Final = (
+#: Controllers whose selectors count, with what default spreading calls their kind.
+WORKLOADS: Final = (
     ("ReplicationController", REPLICATION_CONTROLLERS),
     ("ReplicaSet", REPLICA_SETS),
     ("StatefulSet", STATEFUL_SETS),
@@ -82,17 +83,17 @@ class Watching:
         self._listener = listener
         self._informers = informers
         self._whole_nodes = whole_nodes
-        self._nodes = informers.informer(NODES, transform=self._trim_node)
-        self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted, listener.wake)
-        placed = informers.informer(PODS, transform=self._parse_pod)
-        placed.add_handler(self._pod_added, self._pod_updated, self._pod_deleted, listener.wake)
+        self.nodes = informers.informer(NODES, transform=self._trim_node)
+        self.nodes.add_handler(self._node_added, self._node_updated, self._node_deleted, listener.wake)
+        self.pods = informers.informer(PODS, transform=self._parse_pod)
+        self.pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted, listener.wake)
         namespaces = informers.informer(NAMESPACES, transform=only_metadata)
         namespaces.add_handler(
             self._namespace_set, lambda _, new: self._namespace_set(new), self._namespace_gone
         )
         services = informers.informer(SERVICES, transform=_trim_selector)
         services.add_handler(self._service_set, lambda _, new: self._service_set(new), self._service_gone)
-        for kind, resource in _WORKLOADS:
+        for kind, resource in WORKLOADS:
             self._follow_workload(kind, resource)
         disruption = informers.informer(BUDGETS)
         disruption.add_handler(budgets.set, lambda _, new: budgets.set(new), budgets.remove)
@@ -110,7 +111,7 @@ class Watching:
 
     def node_object(self, name: str) -> Object:
         """A node as the API has it (as far as it is kept)."""
-        found = self._nodes.get(name) or {"metadata": {"name": name}}
+        found = self.nodes.get(name) or {"metadata": {"name": name}}
         whole: Object = found.get("whole") or found
         return whole
 
@@ -147,6 +148,9 @@ class Watching:
             if before.template.labels != after.template.labels:
                 self._listener.happened(Event.POD_LABEL, before, after)
             self._listener.happened(Event.POD_SCALE_DOWN, before, after)
+        if before.group and before.group != after.group:
+            for gang in self._gangs:
+                gang.pod_gone(before.key)
         self._pod_added(new)
 
     def _pod_deleted(self, obj: Object) -> None:
