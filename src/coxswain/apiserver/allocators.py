@@ -15,44 +15,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from itertools import chain
 
 from coxswain.api import errors, fields
 from coxswain.api.names import IP_ADDRESSES, SERVICE_CIDRS, SERVICES, Object
 from coxswain.apiserver.lookup import Lookup
-from coxswain.base import clock
-
-NONE = "None"
-SINGLE_STACK, REQUIRE_DUAL_STACK = "SingleStack", "RequireDualStack"
+from coxswain.apiserver.service_families import NONE, complete_families, prefers_what_it_has
+from coxswain.apiserver.service_ranges import Network, Pool, addresses_of, family_of, networks
 
 ALLOCATED_IP = "provided IP is already allocated"
 MISMATCH = "the provided network does not match the current range"
-
-
-class _Pool:
-    """Numbers of a range, each given out once; ``band`` numbers at the bottom are spared as long as possible."""
-
-    def __init__(self, first: int, last: int, band: int) -> None:
-        self.first, self.last, self.band = first, last, min(band, last - first + 1)
-        self.used: set[int] = set()
-
-    def take(self) -> int | None:
-        """A free number, or None."""
-        for low, high in ((self.first + self.band, self.last), (self.first, self.first + self.band - 1)):
-            number = self._within(low, high)
-            if number is not None:
-                self.used.add(number)
-                return number
-        return None
-
-    def _within(self, low: int, high: int) -> int | None:
-        if low > high:
-            return None
-        start = clock.random().randint(low, high)
-        for number in chain(range(start, high + 1), range(low, start)):
-            if number not in self.used:
-                return number
-        return None
 
 
 class Reservation:
@@ -60,8 +31,8 @@ class Reservation:
 
     def __init__(self, allocator: ServiceAllocator) -> None:
         self._allocator = allocator
-        self.taken: list[tuple[_Pool, int]] = []
-        self.freed: list[tuple[_Pool, int]] = []
+        self.taken: list[tuple[Pool, int]] = []
+        self.freed: list[tuple[Pool, int]] = []
 
     def commit(self) -> None:
         """Keep what was taken, give back what the update no longer needs."""
@@ -73,25 +44,31 @@ class Reservation:
 
 
 class ServiceAllocator:
-    """See the module's text. IPv4 single stack; further ranges come from ServiceCIDR objects."""
+    """See the module's text. ``service_cidr`` is one network or one a family, the default family's first.
+
+    Further ranges of these families come from ServiceCIDR objects.
+    """
 
     def __init__(
         self, lookup: Lookup, service_cidr: str = "10.96.0.0/16", node_ports: tuple[int, int] = (30000, 32767)
     ) -> None:
         self._lookup = lookup
-        self.network = ipaddress.IPv4Network(service_cidr)
-        #: The server's own range first, then those of ServiceCIDRs.
-        self._ranges = {self.network: _addresses_of(self.network)}
+        #: The server's own ranges.
+        self.networks = networks(service_cidr)
+        #: Families that services get addresses of, the default first.
+        self.families = tuple(family_of(network) for network in self.networks)
+        #: The server's own ranges first, then those of ServiceCIDRs.
+        self._ranges: dict[Network, Pool] = {network: addresses_of(network) for network in self.networks}
         self._ranges_seen = -1
         ports = node_ports[1] - node_ports[0] + 1
-        self._ports = _Pool(*node_ports, min(max(16, ports // 32), 128) if ports >= 16 else 0)
+        self._ports = Pool(*node_ports, min(max(16, ports // 32), 128) if ports >= 16 else 0)
         self._pending: set[Reservation] = set()
         self._loaded = False
 
     @property
     def api_server_address(self) -> str:
         """The first address: that of the service ``kubernetes``."""
-        return str(self.network[1])
+        return str(self.networks[0][1])
 
     def assign(self, service: Object, old: Object | None = None) -> Reservation:
         """Complete ``service`` (families, addresses, node ports) in place.
@@ -101,13 +78,11 @@ class ServiceAllocator:
         """
         if not self._loaded:
             self._load()
-        if old is not None:
-            _keep(service, old)
         reservation = Reservation(self)
         self._pending.add(reservation)
         try:
             if needs_cluster_ip(service):
-                _complete_families(service)
+                complete_families(service, old, self.families)
                 self._assign_addresses(service, old, reservation)
             self._assign_node_ports(service, old, reservation)
             self._assign_health_check(service, old, reservation)
@@ -133,7 +108,7 @@ class ServiceAllocator:
         leaked = sum(len(used - pool.used) for pool, used in before)
         return leaked, sum(len(pool.used - used) for pool, used in before)
 
-    def _settle(self, reservation: Reservation, freed: Iterable[tuple[_Pool, int]]) -> None:
+    def _settle(self, reservation: Reservation, freed: Iterable[tuple[Pool, int]]) -> None:
         if reservation in self._pending:
             self._pending.remove(reservation)
             for pool, number in freed:
@@ -165,23 +140,24 @@ class ServiceAllocator:
     def _read_ranges(self) -> None:
         """Take up the ranges of ServiceCIDRs, but for those that overlap one taken up before."""
         self._ranges_seen = self._lookup.generation(SERVICE_CIDRS)
-        wanted = {self.network: self._ranges[self.network]}
+        wanted = {network: self._ranges[network] for network in self.networks}
         for each in self._lookup.list(SERVICE_CIDRS):
             if each["metadata"].get("deletionTimestamp"):
                 continue
             for text in (each.get("spec") or {}).get("cidrs") or ():
                 try:
-                    network = ipaddress.IPv4Network(text)
+                    network = ipaddress.ip_network(text)
                 except ValueError:
-                    continue  # of the other family
-                if not any(network.overlaps(known) for known in wanted):
-                    wanted[network] = self._ranges.get(network) or _addresses_of(network)
+                    continue
+                known = family_of(network) in self.families
+                if known and not any(network.overlaps(other) for other in wanted):
+                    wanted[network] = self._ranges.get(network) or addresses_of(network)
         self._ranges = wanted
 
-    def _place_of(self, address: str) -> tuple[_Pool, int] | None:
+    def _place_of(self, address: str) -> tuple[Pool, int] | None:
         """The range that an address is of, and its number there."""
         try:
-            parsed = ipaddress.IPv4Address(address)
+            parsed = ipaddress.ip_address(address)
         except ValueError:
             return None
         for network, pool in self._ranges.items():
@@ -189,9 +165,9 @@ class ServiceAllocator:
                 return pool, int(parsed)
         return None
 
-    def _held(self, service: Object) -> list[tuple[_Pool, int]]:
+    def _held(self, service: Object) -> list[tuple[Pool, int]]:
         spec = service.get("spec") or {}
-        held: list[tuple[_Pool, int]] = []
+        held: list[tuple[Pool, int]] = []
         for address in cluster_ips(spec):
             place = self._place_of(address)
             if place is not None:
@@ -202,31 +178,44 @@ class ServiceAllocator:
         return held
 
     def _assign_addresses(self, service: Object, old: Object | None, reservation: Reservation) -> None:
+        """An address a family for a new service, the second for one that gets a second family.
+
+        What a service has, it keeps; validation refuses other changes.
+        """
         spec = service["spec"]
         if _headless(spec):
-            spec["clusterIP"], spec["clusterIPs"] = NONE, spec.get("clusterIPs") or [NONE]
             return
-        addresses = cluster_ips(spec)
-        if addresses:
-            kept = set(cluster_ips(old["spec"])) if old is not None else set()
-            for address in addresses:
-                if address not in kept:
-                    self._reserve_address(service, address, reservation)
-        else:
-            number = self._next_address(reservation)
-            if number is None:
-                raise errors.InternalError(
-                    "Internal error occurred: failed to allocate a serviceIP: range is full"
-                )
-            addresses = [str(ipaddress.IPv4Address(number))]
+        families = spec["ipFamilies"]
+        have = 0
+        if old is not None and needs_cluster_ip(old):
+            before = old["spec"]
+            if _headless(before) or prefers_what_it_has(service, old):
+                return
+            have = len(before.get("ipFamilies") or ()) or 1
+            if (have, len(families)) != (1, 2):
+                return
+        addresses = spec["clusterIPs"] = list(spec.get("clusterIPs") or ())
+        addresses += [""] * (len(families) - len(addresses))
+        for position in range(have, len(families)):
+            addresses[position] = self._address_for(service, families[position], position, reservation)
         spec["clusterIP"] = addresses[0]
-        spec["clusterIPs"] = addresses
+
+    def _address_for(self, service: Object, family: str, position: int, reservation: Reservation) -> str:
+        """The address that the service names for a family, or the next free one."""
+        wanted = service["spec"]["clusterIPs"][position]
+        if wanted:
+            self._reserve_address(service, wanted, reservation)
+            return str(wanted)
+        number = self._next_address(family, reservation)
+        if number is None:
+            raise errors.InternalError(
+                "Internal error occurred: failed to allocate a serviceIP: range is full"
+            )
+        parsed = ipaddress.IPv6Address(number) if family == "IPv6" else ipaddress.IPv4Address(number)
+        return str(parsed)
 
     def _reserve_address(self, service: Object, address: str, reservation: Reservation) -> None:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return  # validation words that refusal
+        parsed = ipaddress.ip_address(address)
         why = ""
         place = self._place_of(address)
         if place is None and self._lookup.generation(SERVICE_CIDRS) != self._ranges_seen:
@@ -242,12 +231,12 @@ class ServiceAllocator:
         elif not self._reserve(*place, reservation):
             why = ALLOCATED_IP
         if why:
-            addresses = cluster_ips(service["spec"])
+            addresses = list(service["spec"]["clusterIPs"])
             _refuse(service, "spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
 
     def _assign_node_ports(self, service: Object, old: Object | None, reservation: Reservation) -> None:
         spec = service["spec"]
-        if not needs_node_ports(service):
+        if spec.get("type") not in ("NodePort", "LoadBalancer"):
             return
         held = set(_node_ports(old)) if old is not None else set()
         by_port: dict[int, set[int]] = {}
@@ -267,6 +256,8 @@ class ServiceAllocator:
                 )
             if wanted:
                 siblings.add(wanted)
+        if not needs_node_ports(service):
+            return
         for port in ports:
             if not port.get("nodePort"):
                 port["nodePort"] = self._port_for(port, ports, reservation)
@@ -329,7 +320,7 @@ class ServiceAllocator:
                 "provided port is already allocated"
             )
 
-    def _reserve(self, pool: _Pool, number: int, reservation: Reservation) -> bool:
+    def _reserve(self, pool: Pool, number: int, reservation: Reservation) -> bool:
         if number in pool.used:
             self._load()
             if number in pool.used:
@@ -338,11 +329,11 @@ class ServiceAllocator:
         reservation.taken.append((pool, number))
         return True
 
-    def _next_address(self, reservation: Reservation) -> int | None:
-        """A free address of the first range that has one."""
+    def _next_address(self, family: str, reservation: Reservation) -> int | None:
+        """A free address of the first range of a family that has one."""
         for again in (False, True):
-            for pool in self._ranges.values():
-                number = pool.take()
+            for network, pool in self._ranges.items():
+                number = pool.take() if family_of(network) == family else None
                 if number is not None:
                     reservation.taken.append((pool, number))
                     return number
@@ -350,7 +341,7 @@ class ServiceAllocator:
                 self._load()
         return None
 
-    def _next(self, pool: _Pool, reservation: Reservation) -> int | None:
+    def _next(self, pool: Pool, reservation: Reservation) -> int | None:
         number = pool.take()
         if number is None:
             self._load()
@@ -358,13 +349,6 @@ class ServiceAllocator:
         if number is not None:
             reservation.taken.append((pool, number))
         return number
-
-
-def _addresses_of(network: ipaddress.IPv4Network) -> _Pool:
-    """The addresses of a range, without the network's own and the last."""
-    size = network.num_addresses
-    first, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
-    return _Pool(first, last, min(max(16, size // 16), 256) if size > 16 else 0)
 
 
 def needs_cluster_ip(service: Object) -> bool:
@@ -401,71 +385,7 @@ def _node_ports(service: Object) -> list[int]:
 
 
 def _headless(spec: Object) -> bool:
-    return spec.get("clusterIP") == NONE or NONE in (spec.get("clusterIPs") or ())
-
-
-def _complete_families(service: Object) -> None:
-    """``ipFamilies`` and ``ipFamilyPolicy``, as ``initIPFamilyFields`` sets them on a single-stack cluster."""
-    spec = service["spec"]
-    families = list(spec.get("ipFamilies") or ())
-    policy = spec.get("ipFamilyPolicy")
-    if _headless(spec) and not spec.get("selector"):
-        families = families or ["IPv4"]
-        policy = policy or REQUIRE_DUAL_STACK
-        if len(families) < 2 and policy != SINGLE_STACK:
-            families.append("IPv6" if families[0] == "IPv4" else "IPv4")
-    else:
-        policy = policy or (REQUIRE_DUAL_STACK if len(families) > 1 else SINGLE_STACK)
-        _check_families(service, families, policy)
-        families = families or ["IPv4"]
-    spec["ipFamilies"] = families
-    spec["ipFamilyPolicy"] = policy
-
-
-def _check_families(service: Object, families: list[str], policy: str) -> None:
-    problems: fields.Errors = []
-    addresses = cluster_ips(service["spec"])
-    if not families:
-        problems += [
-            fields.invalid(
-                fields.index("spec.clusterIPs", i), addresses, "IPv6 is not configured on this cluster"
-            )
-            for i, address in enumerate(addresses)
-            if ":" in address
-        ]
-    if policy == REQUIRE_DUAL_STACK:
-        why = "this cluster is not configured for dual-stack services"
-        problems.append(fields.invalid("spec.ipFamilyPolicy", policy, why))
-    problems += [
-        fields.invalid(fields.index("spec.ipFamilies", i), family, "not configured on this cluster")
-        for i, family in enumerate(families)
-        if family == "IPv6"
-    ]
-    if problems:
-        raise errors.invalid("", "Service", str(service["metadata"].get("name") or ""), problems)
-
-
-def _keep(service: Object, old: Object) -> None:
-    """Fill an update's gaps with what the service already has (``patchAllocatedValues``)."""
-    spec, before = service["spec"], old.get("spec") or {}
-    if needs_cluster_ip(service) and needs_cluster_ip(old):
-        if not spec.get("clusterIP") and not spec.get("clusterIPs") and before.get("clusterIP"):
-            spec["clusterIP"] = before["clusterIP"]
-            spec["clusterIPs"] = list(before.get("clusterIPs") or [before["clusterIP"]])
-        for field in ("ipFamilies", "ipFamilyPolicy"):
-            if not spec.get(field) and before.get(field):
-                spec[field] = before[field]
-    if needs_node_ports(service) and needs_node_ports(old):
-        used = set(_node_ports(service))
-        known = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            former = known.get((port.get("protocol"), port.get("port")))
-            if not port.get("nodePort") and former and former not in used:
-                port["nodePort"] = former
-                used.add(former)
-    probed = before.get("healthCheckNodePort")
-    if probed and needs_health_check(service) and not spec.get("healthCheckNodePort"):
-        spec["healthCheckNodePort"] = probed
+    return bool((spec.get("clusterIPs") or [""])[0] == NONE)
 
 
 def _refuse(service: Object, path: str, value: object, why: str) -> None:

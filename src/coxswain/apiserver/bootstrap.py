@@ -34,6 +34,7 @@ from coxswain.api.names import (
     Object,
 )
 from coxswain.apiserver.authz.aggregation import aggregate
+from coxswain.apiserver.service_ranges import networks
 from coxswain.base import clock
 
 RBAC = "rbac.authorization.k8s.io"
@@ -50,7 +51,8 @@ AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 class BootstrapConfig:
     """What differs from cluster to cluster."""
 
-    #: The range of cluster addresses; its first address is that of the service ``kubernetes``.
+    #: The ranges of cluster addresses, one or one a family; the first one's first address is that of the service
+    #: ``kubernetes``.
     service_cidr: str = "10.96.0.0/16"
     #: Where pods reach this server. A loopback address is not published (Endpoints may not carry it).
     advertise_address: str = "127.0.0.1"
@@ -166,8 +168,11 @@ def _own_binding(name: str, role: str, user: str) -> Item:
 def reconcile(existing: Object, wanted: Object) -> Object | None:
     """``existing`` with the rules or subjects of ``wanted`` that it lacks; None when it lacks none.
 
-    Also None where the owner switched updates off. Neither argument is changed.
+    Also None where the owner switched updates off. Neither argument is changed. A ServiceCIDR gets the second
+    network when the cluster has become a dual-stack one.
     """
+    if wanted.get("kind") == "ServiceCIDR":
+        return _with_second_network(existing, wanted["spec"]["cidrs"])
     if (existing["metadata"].get("annotations") or {}).get(AUTOUPDATE) != "true":
         return None
     if existing.get("roleRef") != wanted.get("roleRef"):
@@ -179,6 +184,12 @@ def reconcile(existing: Object, wanted: Object) -> Object | None:
         if lacking and not existing.get("aggregationRule"):
             changed[field] = [*have, *lacking]
     return changed if changed != existing else None
+
+
+def _with_second_network(existing: Object, cidrs: list[str]) -> Object | None:
+    if len(cidrs) == 2 and (existing.get("spec") or {}).get("cidrs") == cidrs[:1]:
+        return {**existing, "spec": {**existing["spec"], "cidrs": cidrs}}
+    return None
 
 
 @cache
@@ -283,14 +294,13 @@ def _flow_metadata(name: str) -> Object:
 
 
 def _network(config: BootstrapConfig) -> Iterator[Item]:
-    network = ipaddress.ip_network(config.service_cidr)
-    address = str(network[1])
+    ranges = networks(config.service_cidr)
+    address = str(ranges[0][1])
+    spec = {"cidrs": [str(network) for network in ranges]}
     yield Item(
         SERVICE_CIDRS,
         "",
-        _object(
-            "networking.k8s.io/v1", "ServiceCIDR", {"name": "kubernetes"}, spec={"cidrs": [str(network)]}
-        ),
+        _object("networking.k8s.io/v1", "ServiceCIDR", {"name": "kubernetes"}, spec=spec),
     )
     yield Item(SERVICES, "default", _kubernetes_service(address, config.port))
     if not ipaddress.ip_address(config.advertise_address).is_loopback:
@@ -307,7 +317,7 @@ def _kubernetes_service(address: str, port: int) -> Object:
         "type": "ClusterIP",
         "clusterIP": address,
         "clusterIPs": [address],
-        "ipFamilies": ["IPv4"],
+        "ipFamilies": ["IPv6" if ":" in address else "IPv4"],
         "ipFamilyPolicy": "SingleStack",
         "internalTrafficPolicy": "Cluster",
         "sessionAffinity": "None",

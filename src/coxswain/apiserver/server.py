@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, EVENTS, ROLE_BINDINGS, ROLES
+from coxswain.api.names import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    EVENTS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_CIDRS,
+)
 from coxswain.apiserver import bootstrap, pki
 from coxswain.apiserver.admission.default import default_chain
 from coxswain.apiserver.allocators import ServiceAllocator
@@ -36,6 +43,7 @@ from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.proxying.settings import ProxySettings
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
+from coxswain.apiserver.service_ranges import networks
 from coxswain.apiserver.service_repair import ServiceRepair
 from coxswain.apiserver.settings import ApiServerConfig
 from coxswain.apiserver.storage import Storage
@@ -59,7 +67,7 @@ log = logging.getLogger(__name__)
 #: Who writes the bootstrap objects, and whatever else the server itself keeps in order.
 LOOPBACK_USER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
 
-_RECONCILED = frozenset({CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS})
+_RECONCILED = frozenset({CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS, SERVICE_CIDRS})
 _BOOTSTRAP_BATCH = 64
 
 
@@ -222,7 +230,7 @@ class ApiServer:
 
         assert self.pki is not None and self._customs is not None
         config, serving, customs = self.config, self.config.serving, self._customs
-        pair = self.pki.serving([serving.address, *_service_address(config.service_cidr)])
+        pair = self.pki.serving([serving.address, str(networks(config.service_cidr)[0][1])])
         tls = pki.server_context(pair, self.pki.ca, identity.authorities)
         aggregator = self._aggregator = self._aggregation()
         self.pipeline.elsewhere = aggregator.extensions
@@ -460,15 +468,6 @@ def _port_range(text: str) -> tuple[int, int]:
     if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
         raise ConfigurationError(f"node_port_range {text!r} is not FIRST-LAST")
     return int(first), int(last)
-
-
-def _service_address(cidr: str) -> list[str]:
-    import ipaddress
-
-    try:
-        return [str(ipaddress.ip_network(cidr)[1])]
-    except ValueError:
-        raise ConfigurationError(f"service_cidr {cidr!r} is not a network") from None
 
 
 async def run(config: ApiServerConfig, stop: asyncio.Event) -> None:

@@ -58,7 +58,7 @@ def examine(services: Iterable[Object], addresses: Iterable[Object]) -> Findings
     owners: dict[str, list[Object]] = {}
     for service in services:
         for address in cluster_ips(service.get("spec") or {}):
-            owners.setdefault(address, []).append(service["metadata"])
+            owners.setdefault(_canonical(address), []).append(service["metadata"])
     recorded = {each["metadata"]["name"]: each for each in addresses}
     for address, holders in owners.items():
         if len(holders) > 1:
@@ -72,6 +72,11 @@ def examine(services: Iterable[Object], addresses: Iterable[Object]) -> Findings
             if name in owners:
                 found.missing.append(_record(name, owners[name][0]))
     return found
+
+
+def _canonical(address: str) -> str:
+    """An address as records are named after it, however its service writes it."""
+    return str(ipaddress.ip_address(address))
 
 
 def _record(address: str, owner: Object) -> Object:

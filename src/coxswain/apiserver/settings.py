@@ -101,7 +101,8 @@ class ApiServerConfig:
     token_auth_file: Path | None = None
     """Static bearer tokens as CSV: token,user,uid,"group1,group2"."""
     service_cidr: str = "10.96.0.0/16"
-    """Addresses of Services."""
+    """Addresses of Services: one network, or two of different families with a comma between (dual stack). The first
+    one's family is the default."""
     node_port_range: str = "30000-32767"
     """Node ports of Services."""
     enable_admission_plugins: tuple[str, ...] = ()

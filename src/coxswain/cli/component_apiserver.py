@@ -42,7 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--store", choices=("sqlite", "memory"), default="sqlite", help="memory forgets at the end"
     )
     parser.add_argument("--token-auth-file", type=Path, help='CSV: token,user,uid,"group1,group2"')
-    parser.add_argument("--service-cidr", default="10.96.0.0/16", help="addresses of Services")
+    parser.add_argument(
+        "--service-cluster-ip-range",
+        "--service-cidr",
+        dest="service_cidr",
+        metavar="CIDR[,CIDR]",
+        default="10.96.0.0/16",
+        help="addresses of Services: one network, or one a family, the default family's first",
+    )
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     for concern in _CONCERNS:
         concern.add(parser)

@@ -1,50 +1,18 @@
-"""What the server writes into services before addresses are assigned: families, policies, kept values.
+"""What the server does to services before addresses are given out: fields made to agree, assigned values kept.
 
-The cluster has one stack, IPv4, as ``--service-cluster-ip-range`` says by default.
+Families depend on what the cluster has: the API server's allocator fills them in.
 """
 
 from __future__ import annotations
 
 from coxswain.api.names import Object
 
-#: The families that the cluster serves, the first one by default.
-FAMILIES = ("IPv4",)
-_ALL_FAMILIES = ("IPv4", "IPv6")
-
-
-def is_headless(spec: Object) -> bool:
-    """No cluster address, by choice."""
-    return bool(spec.get("clusterIP") == "None" or (spec.get("clusterIPs") or [""])[0] == "None")
-
 
 def create_service(service: Object) -> None:
-    """Families and policy; ``clusterIP`` and ``clusterIPs`` made to agree."""
+    """``clusterIPs`` follows ``clusterIP``, for clients that know that one alone."""
     spec = service.setdefault("spec", {})
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
-    if spec.get("type") != "ExternalName":
-        _default_families(spec)
-
-
-def _default_families(spec: Object) -> None:
-    families = list(spec.get("ipFamilies") or ())
-    policy = spec.get("ipFamilyPolicy")
-    if is_headless(spec) and not spec.get("selector"):
-        # Its endpoints are somebody else's business: every family is possible.
-        policy = policy or "RequireDualStack"
-        families = families or [FAMILIES[0]]
-        if policy != "SingleStack" and len(families) == 1:
-            families += [family for family in _ALL_FAMILIES if family not in families]
-    else:
-        policy = policy or "SingleStack"
-        families = families or [_family_of(spec)]
-    spec["ipFamilyPolicy"] = policy
-    spec["ipFamilies"] = families
-
-
-def _family_of(spec: Object) -> str:
-    address = (spec.get("clusterIPs") or [""])[0]
-    return "IPv6" if ":" in address else FAMILIES[0]
 
 
 def update_service(new: Object, old: Object) -> None:
@@ -53,12 +21,6 @@ def update_service(new: Object, old: Object) -> None:
     _keep_assigned(spec, before)
     _agree_on_addresses(spec, before)
     _drop_what_type_forbids(spec, before)
-    if spec.get("type") != "ExternalName":
-        if before.get("type") != "ExternalName" and not spec.get("ipFamilyPolicy"):
-            for field in ("ipFamilyPolicy", "ipFamilies"):
-                if before.get(field) and not spec.get(field):
-                    spec[field] = before[field]
-        _default_families(spec)
 
 
 def _needs_address(spec: Object) -> bool:
@@ -78,23 +40,14 @@ def needs_health_check(spec: Object) -> bool:
 
 
 def _keep_assigned(spec: Object, before: Object) -> None:
-    if (
-        _needs_address(before)
-        and _needs_address(spec)
-        and not spec.get("clusterIP")
-        and not spec.get("clusterIPs")
-    ):
-        for field in ("clusterIP", "clusterIPs"):
-            if before.get(field):
-                spec[field] = before[field]
+    kept_address = before.get("clusterIP")
+    if kept_address and _needs_address(before) and _needs_address(spec):
+        spec["clusterIP"] = spec.get("clusterIP") or kept_address
     if _needs_node_port(before) and _needs_node_port(spec):
-        ports = {
-            (each.get("protocol"), each.get("port")): each.get("nodePort")
-            for each in before.get("ports") or ()
-        }
+        ports = {each.get("name") or "": each.get("nodePort") for each in before.get("ports") or ()}
         taken = {each.get("nodePort") for each in spec.get("ports") or ()}
         for port in spec.get("ports") or ():
-            kept = ports.get((port.get("protocol"), port.get("port")))
+            kept = ports.get(port.get("name") or "")
             if not port.get("nodePort") and kept and kept not in taken:
                 port["nodePort"] = kept
     kept_check = before.get("healthCheckNodePort")
@@ -104,15 +57,15 @@ def _keep_assigned(spec: Object, before: Object) -> None:
 
 def _agree_on_addresses(spec: Object, before: Object) -> None:
     """Clients that know only ``clusterIP`` change it alone; ``clusterIPs`` follows."""
-    if spec.get("clusterIP") == before.get("clusterIP"):
-        if not spec.get("clusterIPs") and before.get("clusterIPs") and spec.get("clusterIP"):
-            spec["clusterIPs"] = before["clusterIPs"]
-        return
-    if not spec.get("clusterIP"):
-        if spec.get("clusterIPs") == before.get("clusterIPs"):
+    address, addresses = spec.get("clusterIP"), spec.get("clusterIPs") or []
+    if address == before.get("clusterIP"):
+        if not addresses and before.get("clusterIPs"):
+            spec["clusterIPs"] = list(before["clusterIPs"])
+    elif not addresses or addresses == before.get("clusterIPs"):
+        if address:
+            spec["clusterIPs"] = [address]
+        else:
             spec.pop("clusterIPs", None)
-    elif not spec.get("clusterIPs") or spec.get("clusterIPs") == before.get("clusterIPs"):
-        spec["clusterIPs"] = [spec["clusterIP"], *(spec.get("clusterIPs") or [])[1:]]
 
 
 def _drop_what_type_forbids(spec: Object, before: Object) -> None:

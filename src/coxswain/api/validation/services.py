@@ -57,7 +57,7 @@ def _validate_service(service: Object, errors: Errors) -> None:
         validate_labels(spec["selector"], "spec.selector", errors)
     _validate_affinity(spec, errors)
     if kind != "ExternalName":
-        _validate_addresses(spec, headless, errors)
+        validate_addresses(spec, errors)
     for position, address in enumerate(spec.get("externalIPs") or ()):
         if ip(f"spec.externalIPs[{position}]", address, errors):
             non_special_ip(f"spec.externalIPs[{position}]", address, errors)
@@ -153,7 +153,11 @@ def _validate_affinity(spec: Object, errors: Errors) -> None:
         errors.append(forbidden(path, "must not be set when session affinity is None"))
 
 
-def _validate_addresses(spec: Object, headless: bool, errors: Errors) -> None:
+def validate_addresses(spec: Object, errors: Errors) -> None:
+    """``clusterIP``, ``clusterIPs``, ``ipFamilies`` and ``ipFamilyPolicy`` of a service that has addresses.
+
+    Allocation asks this first, too (Kubernetes: ``ValidateServiceClusterIPsRelatedFields``).
+    """
     address, addresses = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     families = spec.get("ipFamilies") or []
     if address:
@@ -182,7 +186,7 @@ def _validate_addresses(spec: Object, headless: bool, errors: Errors) -> None:
     if len(addresses) > 1 and len(ip_families(addresses)) < 2:
         why = "may specify no more than one IP for each IP family"
         errors.append(invalid("spec.clusterIPs", addresses, why))
-    if not headless:
+    if not _is_headless(spec):
         for position, (each, family) in enumerate(zip(addresses, families, strict=False)):
             actual = "IPv6" if ":" in each else "IPv4"
             if family in ("IPv4", "IPv6") and actual != family:
