@@ -7,6 +7,7 @@ import pytest
 from apiserver.core_support import ADMIN, CONFIGMAPS, PODS, Cluster, cluster, configmap, labelled, pod
 from coxswain.api import errors
 from coxswain.apiserver.verbs.reading import decode_continue, encode_continue
+from coxswain.base import metrics
 from coxswain.client.interface import Call
 
 
@@ -182,3 +183,17 @@ def test_continue_tokens_survive_the_round_trip(namespace: str) -> None:
 def test_malformed_continue_tokens_are_refused(token: str) -> None:
     with pytest.raises(errors.BadRequest, match="continue"):
         decode_continue(token)
+
+
+@pytest.mark.virtual
+async def test_requests_of_components_are_counted_like_those_over_rest() -> None:
+    def counted(code: str) -> float:
+        labels = {"verb": "get", "group": "", "resource": "configmaps", "subresource": "", "code": code}
+        return metrics.REGISTRY.get_sample_value("apiserver_request_total", labels) or 0.0
+
+    async with cluster() as c:
+        before = counted("200"), counted("404")
+        await c.do("create", CONFIGMAPS, body=configmap("a"))
+        for name in ("a", "a", "b"):
+            await c.call("get", CONFIGMAPS, name)
+        assert (counted("200"), counted("404")) == (before[0] + 2, before[1] + 1)

@@ -31,15 +31,20 @@ _durations: dict[tuple[str, str], Any] = {}
 
 def observe(verb: str, group: str, resource: str, subresource: str, code: int, seconds: float) -> None:
     """Count one finished request; looking up labels is the dear part, so children are kept."""
+    count(verb, group, resource, subresource, code)
+    histogram = _durations.get((verb, resource))
+    if histogram is None:
+        histogram = _durations[verb, resource] = DURATION.labels(verb, resource)
+    histogram.observe(seconds)
+
+
+def count(verb: str, group: str, resource: str, subresource: str, code: int) -> None:
+    """Count a finished request of a component: in a batch, it has no duration of its own."""
     key = (verb, group, resource, subresource, code)
     counter = _requests.get(key)
     if counter is None:
         counter = _requests[key] = REQUESTS.labels(verb, group, resource, subresource, str(code))
     counter.inc()
-    histogram = _durations.get((verb, resource))
-    if histogram is None:
-        histogram = _durations[verb, resource] = DURATION.labels(verb, resource)
-    histogram.observe(seconds)
 
 
 def exposition() -> bytes:

@@ -211,12 +211,15 @@ class Pipeline:
 
     async def call(self, call: Call, user: UserInfo) -> Answer:
         """One request of a component in this process."""
+        group, _, resource = call.resource
         try:
             reply = await self.handle(call, user)
         except errors.ApiError as error:
+            metrics.count(call.verb, group, resource, call.subresource, error.code)
             return Answer(error.code, orjson.dumps(error.status()))
         except Exception as error:
             return Answer(500, orjson.dumps(internal(error, call).status()))
+        metrics.count(call.verb, group, resource, call.subresource, reply.code)
         if isinstance(reply, StreamReply):
             return Answer(reply.code, b"".join([chunk async for chunk in reply.body]))
         return Answer(reply.code, reply.body)

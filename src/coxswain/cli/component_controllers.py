@@ -135,6 +135,9 @@ def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:
         if getattr(args, name)
     }
     found: dict[str, dict[str, object]] = {"certificatesigningrequest-signing-controller": signing}
+    if args.service_account_private_key_file:
+        key = {"service_account_private_key_file": args.service_account_private_key_file}
+        found["serviceaccount-token-controller"] = dict(key)
     if args.local_path_directory:
         found["local-path-provisioner-controller"] = {"directory": args.local_path_directory}
     ranges = ("cluster_cidr", *(f"node_cidr_mask_size{family}" for family in ("", "_ipv4", "_ipv6")))
