@@ -202,6 +202,11 @@ class Selector:
         """Whether an object with these labels is selected."""
         return self._match(labels or _NO_LABELS)
 
+    @property
+    def exact(self) -> Mapping[str, str]:
+        """The labels that every match has with one certain value."""
+        return self._exact
+
     def requires_exact(self, name: str) -> str | None:
         """The value that label ``name`` has on every match, or None when it may vary."""
         return self._exact.get(name)

@@ -22,10 +22,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -98,6 +98,9 @@ class Index:
                     del self.keys[value]
 
 
+AnyIndex = TypeVar("AnyIndex", bound=Index)
+
+
 class Informer:
     """See the module's text. Made by ``InformerFactory``; also usable alone with ``run``."""
 
@@ -153,7 +156,7 @@ class Informer:
         objects = self._objects
         return [objects[key] for key in self._indexes[name].keys.get(value, ())]
 
-    def index_values(self, name: str) -> Iterable[str]:
+    def index_values(self, name: str) -> KeysView[str]:
         """The values that some object has in an index; a live view, not to be held across an await."""
         return self._indexes[name].keys.keys()
 
@@ -167,12 +170,17 @@ class Informer:
 
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Index by ``function``; an index of that name that exists already is kept."""
-        if name in self._indexes:
-            return
-        index = Index(function)
+        self.attach_index(name, lambda: Index(function))
+
+    def attach_index(self, name: str, make: Callable[[], AnyIndex]) -> AnyIndex:
+        """An index of one's own kind, kept up to date from now on; one of that name that exists is given instead."""
+        known = self._indexes.get(name)
+        if known is not None:
+            return known  # type: ignore[return-value]
+        index = self._indexes[name] = make()
         for key, obj in self._objects.items():
             index.insert(key, obj)
-        self._indexes[name] = index
+        return index
 
     def add_handler(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from coxswain.api import meta
 from coxswain.api.names import SERVICES, Object
 from coxswain.client.informer import Informer, InformerFactory, key_of
+from coxswain.controllers.labels import Selected, Selecting
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 
@@ -73,8 +74,13 @@ def _endpoint_facts(pod: Object) -> tuple[object, ...]:
     )
 
 
+def selected_labels(service: Object) -> dict[str, str] | None:
+    """What a service selects by; None if it selects nothing."""
+    return service["spec"].get("selector") or None
+
+
 class ServiceEvents:
-    """Wakes services when they, or pods that they select, change."""
+    """Wakes services when they, or pods that they select, change; knows the pods of each."""
 
     def __init__(
         self,
@@ -88,6 +94,8 @@ class ServiceEvents:
         ``touched(key, pod)`` says before which pod it is about; None: the service itself changed.
         """
         self.services = informers.informer(SERVICES)
+        self._selecting = Selecting(self.services, "selector", selected_labels)
+        self._selected = Selected(pods)
         self._wake = wake
         self._touched = touched
         self.services.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
@@ -97,14 +105,17 @@ class ServiceEvents:
         self._touched(key_of(service), None)
         self._wake(key_of(service), 0.0)
 
-    def _selecting(self, pod: Object) -> Sequence[Object]:
-        return [each for each in self.services.in_namespace(meta.namespace(pod)) if selects(each, pod)]
+    def pods_of(self, service: Object) -> list[Object]:
+        """The pods that a service selects."""
+        wanted = selected_labels(service)
+        return self._selected.matching(meta.namespace(service), wanted) if wanted else []
 
     def pod_changed(self, pod: Object) -> None:
         """Wake the services that select ``pod``."""
-        for service in self._selecting(pod):
-            self._touched(key_of(service), pod)
-            self._wake(key_of(service), BATCH_PERIOD)
+        for service in self._selecting.candidates(pod):
+            if selects(service, pod):
+                self._touched(key_of(service), pod)
+                self._wake(key_of(service), BATCH_PERIOD)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if meta.labels(old) != meta.labels(new):

@@ -24,6 +24,7 @@ from coxswain.controllers.disruption.decide import (
     overdue,
 )
 from coxswain.controllers.disruption.stale import StaleDisruptions
+from coxswain.controllers.labels import Selected, Selecting
 from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.served import ServedResources
 from coxswain.controllers.shell import Shell
@@ -46,7 +47,9 @@ class DisruptionController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._budgets = context.informers.informer(BUDGETS)
+        self._selecting = Selecting(self._budgets, "selector", _selected_labels)
         self._pods = pod_informer(context.informers)
+        self._selected = Selected(self._pods)
         self._owners = {gvr: context.informers.informer(gvr) for gvr in _SCALED.values()}
         self._served = ServedResources(context.informers)
         self._shell = Shell(NAME, self.reconcile, context.workers)
@@ -72,7 +75,7 @@ class DisruptionController:
         self._pod_changed(pod)
 
     def _pod_changed(self, pod: Object) -> None:
-        for budget in self._budgets.in_namespace(meta.namespace(pod)):
+        for budget in self._selecting.candidates(pod):
             if _selector(budget).matches(meta.labels(pod)):
                 self._changed(budget)
 
@@ -81,10 +84,9 @@ class DisruptionController:
         budget = self._budgets.get(key)
         if budget is None:
             return None
-        selector = _selector(budget)
-        pods = [
-            p for p in self._pods.in_namespace(meta.namespace(budget)) if selector.matches(meta.labels(p))
-        ]
+        wanted = _selected_labels(budget)
+        matches = _selector(budget).matches
+        pods = [] if wanted is None else self._selected.matching(meta.namespace(budget), wanted, matches)
         if not pods:
             self._recorder.event(budget, "Normal", "NoPods", "No matching pods found")
         try:
@@ -133,6 +135,12 @@ class DisruptionController:
     async def _write(self, budget: Object, status: Object) -> None:
         if status != (budget.get("status") or {}):
             await self._client.update(BUDGETS, {**budget, "status": status}, subresource="status")
+
+
+def _selected_labels(budget: Object) -> dict[str, str] | None:
+    """Labels without which a pod is not selected; None: no pod is."""
+    selector = budget["spec"].get("selector")
+    return None if selector is None else selector.get("matchLabels") or {}
 
 
 def _selector(budget: Object) -> selectors.Selector:

@@ -9,7 +9,7 @@ from coxswain.client.informer import split_key
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.endpoints.decide import desired
 from coxswain.controllers.pods import pod_informer
-from coxswain.controllers.services import ServiceEvents, selects
+from coxswain.controllers.services import ServiceEvents
 from coxswain.controllers.shell import Shell
 
 NAME = "endpoints-controller"
@@ -24,7 +24,8 @@ class EndpointsController:
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._endpoints = context.informers.informer(ENDPOINTS)
         self._pods = pod_informer(context.informers)
-        self._services = ServiceEvents(context.informers, self._pods, self._shell.add_after).services
+        self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after)
+        self._services = self._events.services
         self._endpoints.add_handler(on_delete=self._endpoints_deleted)
 
     def _endpoints_deleted(self, endpoints: Object) -> None:
@@ -45,8 +46,7 @@ class EndpointsController:
         if not service["spec"].get("selector"):
             return None
         current = self._endpoints.get(key)
-        pods = [pod for pod in self._pods.in_namespace(meta.namespace(service)) if selects(service, pod)]
-        wanted = desired(service, pods, current)
+        wanted = desired(service, self._events.pods_of(service), current)
         if current is None:
             try:
                 await self._client.create(ENDPOINTS, wanted)

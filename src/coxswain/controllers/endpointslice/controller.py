@@ -179,8 +179,7 @@ class EndpointSliceController:
             )
             if found is not None:
                 return found
-        present = [pod for pod in self._pods.in_namespace(meta.namespace(service)) if selects(service, pod)]
-        outcome = decide.plan(service, present, slices, around)
+        outcome = decide.plan(service, self._events.pods_of(service), slices, around)
         self._tell(key, service, outcome.hints)
         return outcome.changes
 

@@ -20,6 +20,7 @@ from coxswain.api.names import GVR, PODS, Object, split_api_version
 from coxswain.base import clock, metrics, settings
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.labels import SelectorIndex
 from coxswain.controllers.podautoscaler.decide import (
     ABLE,
     ACTIVE,
@@ -92,6 +93,7 @@ class PodAutoscaler:
         self._histories: dict[str, History] = {}
         #: Which pods each autoscaler is about, as far as known: two must not pull at the same ones.
         self._selectors: dict[str, selectors.Selector] = {}
+        self._selecting = SelectorIndex()
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._autoscalers.add_handler(self._add, self._updated, self._add)
 
@@ -115,6 +117,7 @@ class PodAutoscaler:
         if autoscaler is None:
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
+            self._selecting.discard(key)
             return None
         report, began = Report.on(autoscaler, clock.timestamp()), clock.monotonic()
         action, error = "none", "none"
@@ -223,7 +226,10 @@ class PodAutoscaler:
         except selectors.SelectorError as error:
             why = f"couldn't convert selector into a corresponding internal selector object: {error.message}"
             raise self._useless(report, "InvalidSelector", why, "InvalidSelector", why) from None
-        self._selectors[key] = selector
+        if self._selectors.get(key) is not selector:
+            self._selectors[key] = selector
+            self._selecting.discard(key)
+            self._selecting.put(key, namespace, selector.exact)
         try:
             # Asked for, not watched: informers keep less of a pod than what it requests.
             found = await self._client.list(PODS, namespace, label_selector=text)
@@ -246,12 +252,13 @@ class PodAutoscaler:
 
     def _pulling_at(self, namespace: str, pods: list[Object]) -> list[str]:
         """The names of all autoscalers whose selector matches one of the pods."""
-        found = []
-        for key, selector in self._selectors.items():
-            space, _, name = key.rpartition("/")
-            if space == namespace and any(selector.matches(meta.labels(pod)) for pod in pods):
-                found.append(name)
-        return sorted(found)
+        found = {
+            key
+            for labels in map(meta.labels, pods)
+            for key in self._selecting.candidates(namespace, labels)
+            if self._selectors[key].matches(labels)
+        }
+        return sorted(key.rpartition("/")[2] for key in found)
 
     async def _ask(self, spec: Object, namespace: str, selector: str) -> Answer:
         try:

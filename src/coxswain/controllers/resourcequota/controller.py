@@ -210,7 +210,7 @@ class ResourceQuotaController:
         }
 
     def _is_wanted(self, source: str) -> bool:
-        return bool(self._quotas.by_index(_BY_SOURCE, source)) and self._resource(source) is not None
+        return source in self._quotas.index_values(_BY_SOURCE) and self._resource(source) is not None
 
     def _resource(self, source: str) -> GVR | None:
         for served in self._served.all():

@@ -1,0 +1,142 @@
+"""A controller over so many objects, under virtual time: what its start costs, and what one change costs then.
+
+    fill -> [start, first sync, first writes] -> [nothing happens] -> [CHANGES changes are answered] -> check
+
+The API server is the tests' double without its history. Its own share of the time is counted and left out, so
+what is measured is the controller with its informers, in microseconds of CPU. What looks at everything now and then
+(node health, autoscalers) is told as ``idle`` and taken off the price of a change. Every case says itself whether the
+work was done, and a steady controller must not have written before the changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from coxswain.api.names import EVENTS, GVR, Object
+from coxswain.base import clock, loop
+from coxswain.client.interface import Call, RawList
+from coxswain.controllers import registry
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+
+from controllerbench import running
+from fakeapi import FakeApi
+
+CHANGES = 100
+_READING = ("get", "list", "watch")
+
+
+class Api(FakeApi):
+    """The double, with a quick way in for many objects, and its own CPU time in ``spent`` (seconds)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = 0.0
+
+    def seed(self, resource: GVR, obj: Object) -> Object:
+        """Store a whole object as it is, before anybody watches."""
+        metadata = obj["metadata"]
+        self.revision += 1
+        metadata |= {"uid": f"uid-{self.revision}", "resourceVersion": str(self.revision)}
+        metadata.setdefault("creationTimestamp", clock.timestamp())
+        obj.setdefault("apiVersion", resource.api_version)
+        self._objects[resource][metadata.get("namespace", ""), metadata["name"]] = orjson.dumps(obj)
+        return obj
+
+    def count(self, resource: GVR) -> int:
+        return len(self._objects[resource])
+
+    async def list(self, call: Call) -> RawList:
+        started = time.process_time()
+        items = self._select(call)
+        self.spent += time.process_time() - started
+        return RawList(items, str(self.revision))
+
+    def _perform(self, call: Call) -> Object:
+        started = time.process_time()
+        try:
+            return super()._perform(call)
+        finally:
+            self.spent += time.process_time() - started
+
+    def _select(self, call: Call) -> list[bytes]:
+        narrowed = call.namespace or call.name or {"labelSelector", "fieldSelector"} & call.query.keys()
+        return super()._select(call) if narrowed else list(self._objects[call.resource].values())
+
+    def _record(self, resource: GVR, kind: str, raw: bytes, old: bytes | None) -> None:
+        super()._record(resource, kind, raw, old)
+        self._history[resource].clear()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One controller (or some that work together) at its usual work."""
+
+    controllers: tuple[str, ...]
+    #: Makes so many objects.
+    fill: Callable[[Api, int], Any]
+    #: Changes number so and so, as if somebody else had.
+    change: Callable[[Api, int], Any]
+    #: How many of the first ``CHANGES`` changes were answered as they should.
+    answered: Callable[[Api], int]
+    #: Virtual seconds after which all is done.
+    settle: float = 3.0
+    sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Costs(NamedTuple):
+    """Microseconds of CPU: for each object at the start, while nothing happens, and for each change."""
+
+    start: float
+    idle: float
+    change: float
+
+
+def measure(case: Case, objects: int) -> Costs:
+    """The costs of a case with so many objects. Raises AssertionError if its work was not done."""
+    gc.collect()
+    gc.set_threshold(50_000, 20, 100)  # as every component of ours runs
+    return loop.run(_measure(case, objects))
+
+
+async def _measure(case: Case, objects: int) -> Costs:
+    api = Api()
+    case.fill(api, objects)
+    gc.collect()
+    descriptors = [registry.descriptor(f"{name}-controller") for name in case.controllers]
+    before = _own_time(api)
+    async with running(api, *descriptors, **case.options):
+        await clock.sleep(case.settle)
+        start = (_own_time(api) - before) / objects
+        writes = len(api.calls)
+        before = _own_time(api)
+        await clock.sleep(case.settle)
+        idle = _own_time(api) - before
+        needless = [
+            call for call in api.calls[writes:] if call.verb not in _READING and call.resource != EVENTS
+        ]
+        assert not needless, f"a steady cluster is written: {needless[:3]}"
+        gc.collect()
+        assert case.answered(api) == 0
+        for number in range(CHANGES):
+            case.change(api, number)
+        before = _own_time(api)
+        await clock.sleep(case.settle)
+        change = (_own_time(api) - before - idle) / CHANGES
+        assert case.answered(api) == CHANGES, f"{case.answered(api)} of {CHANGES} changes were answered"
+        await asyncio.sleep(0)
+    return Costs(start * 1e6, idle / objects * 1e6, change * 1e6)
+
+
+def _own_time(api: Api) -> float:
+    return time.process_time() - api.spent

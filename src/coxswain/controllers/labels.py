@@ -1,0 +1,146 @@
+"""Who selects whom by labels, without asking everybody: two indexes for informers.
+
+    LabelIndex      on what is selected:  which objects have these labels?      selector -> pods
+    SelectorIndex   on those who select:  whose selector may match these?       pod -> services, budgets
+
+Objects with the same labels are filed together (the pods of one ReplicaSet are one entry), and a selector is looked
+up under one of its pairs, the one that the fewest share. So a question costs what its answer is long, however many
+objects a namespace has, unless all selectors agree in every pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from coxswain.api import meta
+from coxswain.api.names import Object
+from coxswain.client.informer import Index, Informer
+
+_NAME = "labels"
+Pair = tuple[str, str, str]
+Labels = Mapping[str, str]
+
+
+class LabelIndex(Index):
+    """Keys by namespace and labels."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda obj: ())
+        #: (namespace, all labels) -> (labels, keys of the objects that have just these).
+        self._groups: dict[tuple[str, frozenset[tuple[str, str]]], tuple[Labels, dict[str, None]]] = {}
+        #: (namespace, label, value) -> groups that have it; (namespace, "", "") -> all of the namespace.
+        self._having: dict[Pair, dict[tuple[str, frozenset[tuple[str, str]]], None]] = {}
+
+    def insert(self, key: str, obj: Object) -> None:
+        labels = meta.labels(obj)
+        identity = meta.namespace(obj), frozenset(labels.items())
+        group = self._groups.get(identity)
+        if group is None:
+            group = self._groups[identity] = (labels, {})
+            for pair in _pairs(*identity):
+                self._having.setdefault(pair, {})[identity] = None
+        group[1][key] = None
+
+    def drop(self, key: str, obj: Object) -> None:
+        identity = meta.namespace(obj), frozenset(meta.labels(obj).items())
+        group = self._groups.get(identity)
+        if group is None:
+            return
+        group[1].pop(key, None)
+        if not group[1]:
+            del self._groups[identity]
+            for pair in _pairs(*identity):
+                having = self._having[pair]
+                del having[identity]
+                if not having:
+                    del self._having[pair]
+
+    def matching(self, namespace: str, wanted: Labels, test: Callable[[Labels], bool]) -> Iterator[str]:
+        """Keys of the objects that have all labels ``wanted`` and pass ``test``, which is asked once for equal labels."""
+        pairs = [(namespace, *pair) for pair in wanted.items()] or [(namespace, "", "")]
+        found = [self._having.get(pair) for pair in pairs]
+        fewest = min((each or {} for each in found), key=len)
+        for identity in fewest:
+            labels, keys = self._groups[identity]
+            if wanted.items() <= labels.items() and test(labels):
+                yield from keys
+
+
+class SelectorIndex(Index):
+    """Keys of objects by the labels that they select."""
+
+    def __init__(self, wanted: Callable[[Object], Labels | None] = lambda _: None) -> None:
+        """``wanted(obj)``: labels without which an object is not selected; None selects nothing."""
+        super().__init__(lambda obj: ())
+        self._wanted = wanted
+        self._filed: dict[str, Pair] = {}
+        self._under: dict[Pair, dict[str, None]] = {}
+
+    def insert(self, key: str, obj: Object) -> None:
+        wanted = self._wanted(obj)
+        if wanted is not None:
+            self.put(key, meta.namespace(obj), wanted)
+
+    def drop(self, key: str, obj: Object) -> None:
+        self.discard(key)
+
+    def put(self, key: str, namespace: str, wanted: Labels) -> None:
+        """``key``, which is not there, selects labels that have all of ``wanted``, or some of them."""
+        pairs = [(namespace, *pair) for pair in wanted.items()] or [(namespace, "", "")]
+        pair = min(pairs, key=lambda pair: len(self._under.get(pair, ())))
+        self._filed[key] = pair
+        self._under.setdefault(pair, {})[key] = None
+
+    def discard(self, key: str) -> None:
+        """``key`` selects nothing any more."""
+        pair = self._filed.pop(key, None)
+        if pair is None:
+            return
+        under = self._under[pair]
+        del under[key]
+        if not under:
+            del self._under[pair]
+
+    def candidates(self, namespace: str, labels: Labels) -> Iterator[str]:
+        """Keys of all objects that select ``labels``, and of some that do not: test them. Each comes once."""
+        for name, value in labels.items():
+            yield from self._under.get((namespace, name, value), ())
+        yield from self._under.get((namespace, "", ""), ())
+
+
+def _pairs(namespace: str, labels: frozenset[tuple[str, str]]) -> Iterator[Pair]:
+    yield namespace, "", ""
+    for name, value in labels:
+        yield namespace, name, value
+
+
+def _any(labels: Labels) -> bool:
+    return True
+
+
+class Selected:
+    """The objects of an informer by labels; the index is shared by all who ask for one."""
+
+    def __init__(self, informer: Informer) -> None:
+        self._informer = informer
+        self._index = informer.attach_index(_NAME, LabelIndex)
+
+    def matching(self, namespace: str, wanted: Labels, test: Callable[[Labels], bool] = _any) -> list[Object]:
+        """Objects of ``namespace`` that have all labels ``wanted`` and whose labels pass ``test``."""
+        objects = (self._informer.get(key) for key in self._index.matching(namespace, wanted, test))
+        return [obj for obj in objects if obj is not None]
+
+
+class Selecting:
+    """The objects of an informer by whom they select."""
+
+    def __init__(self, informer: Informer, name: str, wanted: Callable[[Object], Labels | None]) -> None:
+        """``name``: of the index; see ``SelectorIndex`` for ``wanted``."""
+        self._informer = informer
+        self._index = informer.attach_index(name, lambda: SelectorIndex(wanted))
+
+    def candidates(self, obj: Object) -> list[Object]:
+        """Those of ``obj``'s namespace that may select it: test them."""
+        keys = self._index.candidates(meta.namespace(obj), meta.labels(obj))
+        found = (self._informer.get(key) for key in list(keys))
+        return [each for each in found if each is not None]
