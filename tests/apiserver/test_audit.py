@@ -197,14 +197,20 @@ async def test_metadata_says_who_did_what_and_what_came_of_it(tmp_path: Path) ->
             "user": {"username": "admin", "uid": "1", "groups": ["system:masters", "system:authenticated"]},
             "sourceIPs": ["10.0.0.1", "127.0.0.1"],
             "userAgent": "test/1",
-            "objectRef": {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"},
+            "objectRef": {
+                "resource": "configmaps",
+                "namespace": "default",
+                "name": "a",
+                "apiVersion": "v1",
+            },
             "responseStatus": {"metadata": {}, "code": 201},
             "annotations": {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
         }.items()
     )
     assert "requestObject" not in complete
     by_stage = [event for event in events if event["stage"] == "ResponseComplete"]
-    missing, version, forbidden, impersonating, unknown = by_stage[1:]
+    missing, version, forbidden, impersonating = by_stage[1:]
+    (unknown,) = [event for event in events if event["stage"] == "ResponseStarted"]
     assert (
         missing["responseStatus"].items() >= {"code": 404, "reason": "NotFound", "status": "Failure"}.items()
     )
@@ -215,7 +221,10 @@ async def test_metadata_says_who_did_what_and_what_came_of_it(tmp_path: Path) ->
         "jane",
     )
     assert impersonating["annotations"]["authorization.k8s.io/decision"] == "forbid"
-    assert (unknown["user"], unknown["responseStatus"]["code"]) == ({"username": ""}, 401)
+    why = "Authentication failed, attempted: bearer"
+    assert (unknown["user"], unknown["requestURI"]) == ({}, f"{CORE}/secrets")
+    assert unknown["responseStatus"] == {"metadata": {}, "message": why, "code": 401}
+    assert events[-1] is unknown
 
 
 async def test_bodies_are_logged_where_the_policy_says_so(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import unquote
 
 import orjson
 
@@ -34,6 +35,8 @@ from coxswain.client.interface import JSON, Answer, Backend, Call, UserInfo, Ver
 
 if TYPE_CHECKING:
     import grpc.aio
+
+    from coxswain.apiserver.audit.doors import AuditedBackend, Origin
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +81,14 @@ class GrpcDoor:
         client_ca: bytes,
         settings: GrpcSettings | None = None,
         require_client_certificate: bool = True,
+        audited: AuditedBackend | None = None,
     ) -> None:
-        """``client_ca`` is PEM. Without ``require_client_certificate`` only bearer tokens authenticate."""
+        """``client_ca`` is PEM. Without ``require_client_certificate`` only bearer tokens authenticate.
+
+        ``audited`` stands before the backend where requests are audited.
+        """
         self._backend = backend
+        self._audited = audited
         self._authenticator = authenticator
         self._serving = serving
         self._client_ca = client_ca
@@ -144,11 +152,12 @@ class GrpcDoor:
         self, batches: AsyncIterator[messages.CallBatch], context: Any
     ) -> AsyncIterator[messages.AnswerBatch]:
         """Answer batches in their order while later ones are already at work."""
-        user = await self._user(context)
+        user = await self._user(context, "Exchange")
+        backend = self._seen(context)
         running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None] = asyncio.Queue(
             self._settings.in_flight
         )
-        reader = asyncio.create_task(self._read(batches, user, running))
+        reader = asyncio.create_task(self._read(batches, backend, user, running))
         try:
             while (task := await running.get()) is not None:
                 yield await task
@@ -165,17 +174,20 @@ class GrpcDoor:
     async def _read(
         self,
         batches: AsyncIterator[messages.CallBatch],
+        backend: ExchangeBackend,
         user: UserInfo,
         running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None],
     ) -> None:
         async for batch in batches:
-            await running.put(asyncio.create_task(self._answer(batch, user)))
+            await running.put(asyncio.create_task(self._answer(batch, backend, user)))
         await running.put(None)
 
-    async def _answer(self, batch: messages.CallBatch, user: UserInfo) -> messages.AnswerBatch:
+    async def _answer(
+        self, batch: messages.CallBatch, backend: ExchangeBackend, user: UserInfo
+    ) -> messages.AnswerBatch:
         calls, refusals = self._accept(batch)
         try:
-            answers = iter(await self._backend.exchange(calls, user)) if calls else iter(())
+            answers = iter(await backend.exchange(calls, user)) if calls else iter(())
         except errors.ApiError as error:
             answers = iter([_failure(error)] * len(calls))
         except Exception:
@@ -225,9 +237,9 @@ class GrpcDoor:
 
     async def list(self, message: messages.Call, context: Any) -> AsyncIterator[messages.ListChunk]:
         """One list in chunks; a failure is the only chunk."""
-        user = await self._user(context)
+        user = await self._user(context, "List")
         try:
-            found = await self._backend.list_raw(self._call(message), user)
+            found = await self._seen(context).list_raw(self._call(message), user)
         except errors.ApiError as error:
             failure = _failure(error)
             yield messages.ListChunk(failure=messages.Answer(code=failure.code, body=failure.body))
@@ -244,16 +256,20 @@ class GrpcDoor:
 
     async def watch(self, message: messages.Call, context: Any) -> AsyncIterator[messages.WatchBatch]:
         """Events in batches; a failure is an ERROR event and ends the watch."""
-        user = await self._user(context)
+        user = await self._user(context, "Watch")
         try:
-            async with self._backend.watch_events(self._call(message), user) as stream:
+            async with self._seen(context).watch_events(self._call(message), user) as stream:
                 async for events in stream:
                     for chunk in _split(events, _event_size, self._settings.chunk_bytes):
                         yield _batch(chunk)
         except errors.ApiError as error:
             yield _batch([WatchEvent("ERROR", orjson.dumps(error.status()))])
 
-    async def _user(self, context: Any) -> UserInfo:
+    def _seen(self, context: Any) -> ExchangeBackend:
+        """The backend, for requests from a stream's other end."""
+        return self._backend if self._audited is None else self._audited.seen_from(_origin(context))
+
+    async def _user(self, context: Any, method: str) -> UserInfo:
         """Who opened a stream; ends it with UNAUTHENTICATED where that is nobody."""
         import grpc
 
@@ -267,9 +283,27 @@ class GrpcDoor:
         except errors.Unauthorized:
             user = None
         if user is None:
+            if self._audited is not None:
+                ways = ["bearer"] * bool(bearer) + ["x509"] * bool(certificates)
+                path = f"/{messages.SERVICE}/{method}"
+                self._audited.seen_from(_origin(context)).unauthenticated(path, ways)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Unauthorized")
             raise errors.Unauthorized()  # abort has raised already
         return user
+
+
+def _origin(context: Any) -> Origin:
+    from coxswain.apiserver.audit.doors import Origin
+
+    agent = next((v for k, v in context.invocation_metadata() or () if k == "user-agent"), "")
+    return Origin(_addresses(context.peer()), str(agent))
+
+
+def _addresses(peer: str) -> tuple[str, ...]:
+    """The address in ``ipv4:10.0.0.5:4711`` or ``ipv6:%5B::1%5D:4711``."""
+    family, _, rest = peer.partition(":")
+    address = unquote(rest).rpartition(":")[0].strip("[]")
+    return (address,) if family in ("ipv4", "ipv6") and address else ()
 
 
 def _failure(error: errors.ApiError) -> Answer:

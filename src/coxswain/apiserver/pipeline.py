@@ -59,7 +59,7 @@ _CREATES: dict[str, Verb] = {
     "token": token.create_token,
 }
 #: Verbs that selectors narrow, for authorization, too.
-_SELECTIVE = frozenset({"list", "watch", "deletecollection"})
+SELECTIVE = frozenset({"list", "watch", "deletecollection"})
 #: How often a request waits for a webhook that converts what it meets.
 _CONVERSIONS = 16
 #: Verbs that need a namespace where the resource has them.
@@ -168,8 +168,8 @@ class Pipeline:
                 namespace,
                 call.name,
             )
-            if call.verb not in _SELECTIVE or not call.query
-            else _selective(call, user, namespace)
+            if call.verb not in SELECTIVE or not call.query
+            else selective(call, user, namespace)
         )
         entry = self.core.registry.get(gvr)
         if entry is None:
@@ -269,7 +269,7 @@ class Pipeline:
             watching.send_bookmarks(self.core, list(self.core.registry))
 
 
-def _selective(call: Call, user: UserInfo, namespace: str) -> Attributes:
+def selective(call: Call, user: UserInfo, namespace: str) -> Attributes:
     """A request that selectors may narrow; one that fixes metadata.name is for that name."""
     group, version, resource = call.resource
     fields, labels = call.query.get("fieldSelector") or "", call.query.get("labelSelector") or ""

@@ -56,6 +56,7 @@ from coxswain.store.interface import Store
 if TYPE_CHECKING:
     from coxswain.apiserver.aggregation.controller import Aggregator
     from coxswain.apiserver.audit.auditor import Auditor
+    from coxswain.apiserver.audit.doors import AuditedBackend
     from coxswain.apiserver.encryption.reloading import Encryption
     from coxswain.apiserver.fairness.controller import Fairness
     from coxswain.apiserver.grpc_door import GrpcDoor
@@ -88,6 +89,7 @@ class ApiServer:
         self._customs: CustomResources | None = None
         self._aggregator: Aggregator | None = None
         self._auditor: Auditor | None = None
+        self._audited: AuditedBackend | None = None
         self._rest: RestServer | None = None
         self._grpc: GrpcDoor | None = None
         self._tasks: Supervisor | None = None
@@ -98,8 +100,8 @@ class ApiServer:
 
     @property
     def backend(self) -> Backend:
-        """The pipeline, for transports in this process."""
-        return self.pipeline
+        """The pipeline, for transports in this process; behind the auditor where requests are audited."""
+        return self._audited or self.pipeline
 
     @property
     def pipeline(self) -> Pipeline:
@@ -145,6 +147,7 @@ class ApiServer:
         self._pipeline = identity.pipeline(self._core(registry, identity, allocator), kubelets=self._kubelets)
         self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
         self._customs.start()
+        self._open_audit_log(identity)
         if config.serving.port >= 0:
             await self._open_doors(identity)
         await self._bootstrap()
@@ -248,7 +251,7 @@ class ApiServer:
             config.limits,
             tls,
             gate=self._fairness(),
-            auditor=self._open_audit_log(),
+            auditor=self._auditor,
             proxies=self._proxies(aggregator),
         )
         try:
@@ -263,7 +266,11 @@ class ApiServer:
             from coxswain.apiserver.grpc_door import GrpcDoor
 
             self._grpc = GrpcDoor(
-                self.pipeline, identity.authenticator, serving=pair, client_ca=self.pki.ca.certificate
+                self.pipeline,
+                identity.authenticator,
+                serving=pair,
+                client_ca=self.pki.ca.certificate,
+                audited=self._audited,
             )
             self.grpc_port = await self._grpc.start(f"{serving.address}:{serving.grpc_port}")
 
@@ -280,13 +287,14 @@ class ApiServer:
         loopback = self._reaches_loopback()
         return Proxies(self.pipeline, self._kubelets, loopback=loopback, extensions=aggregator.extensions)
 
-    def _open_audit_log(self) -> Auditor | None:
+    def _open_audit_log(self, identity: Identity) -> None:
         """The audit log, where there is to be one."""
         if self.config.audit.enabled:
             from coxswain.apiserver.audit.auditor import Auditor
+            from coxswain.apiserver.audit.doors import AuditedBackend
 
             self._auditor = Auditor.open(self.config.audit)
-        return self._auditor
+            self._audited = AuditedBackend(self.pipeline, identity.authorizer.authorize, self._auditor)
 
     def _fairness(self) -> Fairness | None:
         """Who is served first, where that is switched on."""

@@ -28,6 +28,7 @@ _MEGABYTE = 1 << 20
 _DAY = 86400.0
 #: Of an identifier that a client sends along.
 _LONGEST_ID = 64
+_LONGEST_AGENT = 1024
 _UNKNOWN = UserInfo("")
 
 
@@ -72,29 +73,58 @@ class Auditor:
 
     def receive(self, request: Request, target: Target, user: UserInfo) -> Record | None:
         """A request came from ``user``, as authenticated. None: its policy level is None."""
-        attributes = attributes_of(target, request.method, user)
-        verdict = self._policy.verdict(attributes)
-        metrics.LEVELS.labels(verdict.level).inc()
-        if verdict.level == "None":
-            return None
-        own = request.header(b"audit-id")
+        record = self._record(request, target, user)
+        if record is not None:
+            record.received()
+        return record
+
+    def unauthenticated(self, request: Request, target: Target) -> None:
+        """Nobody we know came: one event, which says in which ways they tried (``WithFailedAuthenticationAudit``)."""
+        record = self._record(request, target, _UNKNOWN)
+        if record is not None:
+            record.unauthenticated(attempted(request, target))
+
+    def unauthenticated_stream(
+        self, path: str, addresses: Sequence[str], agent: str, ways: Sequence[str]
+    ) -> None:
+        """The same at another door than HTTPS."""
+        request = Attributes(_UNKNOWN, "post", path=path, is_resource=False)
+        facts = {"requestURI": path, "sourceIPs": list(addresses), "userAgent": agent}
+        record = self._judged(request, facts, (b"", ""), "")
+        if record is not None:
+            record.unauthenticated(_attempted(ways))
+
+    def receive_call(
+        self, request: Attributes, uri: str, addresses: Sequence[str], agent: str, body: tuple[bytes, str]
+    ) -> Record | None:
+        """A request came through another door than HTTPS. ``body`` comes with its content type."""
+        facts = {"requestURI": uri, "sourceIPs": list(addresses), "userAgent": agent}
+        record = self._judged(request, facts, body, "")
+        if record is not None:
+            record.received()
+        return record
+
+    def _record(self, request: Request, target: Target, user: UserInfo) -> Record | None:
         facts = {
             "requestURI": request.target.decode("utf-8", "replace"),
             "sourceIPs": _addresses(request),
             "userAgent": request.header(b"user-agent"),
         }
         body = (request.body, request.header(b"content-type", "application/json"))
-        audit_id = own if 0 < len(own) <= _LONGEST_ID and own.isprintable() else new_uid()
-        record = Record(verdict, audit_id, attributes, facts, body, self._write)
-        record.received()
-        return record
+        attributes = attributes_of(target, request.method, user)
+        return self._judged(attributes, facts, body, request.header(b"audit-id"))
 
-    def unauthenticated(self, request: Request, target: Target) -> None:
-        """Nobody we know came (apiserver ``WithFailedAuthenticationAudit``)."""
-        record = self.receive(request, target, _UNKNOWN)
-        if record is not None:
-            record.level = "Metadata"
-            record.completed(401)
+    def _judged(
+        self, request: Attributes, facts: Object, body: tuple[bytes, str], own_id: str
+    ) -> Record | None:
+        verdict = self._policy.verdict(request)
+        metrics.LEVELS.labels(verdict.level).inc()
+        if verdict.level == "None":
+            return None
+        if len(facts["userAgent"]) > _LONGEST_AGENT:
+            facts["userAgent"] = facts["userAgent"][:_LONGEST_AGENT] + "...TRUNCATED"
+        audit_id = own_id if 0 < len(own_id) <= _LONGEST_ID and own_id.isprintable() else new_uid()
+        return Record(verdict, audit_id, request, facts, body, self._write)
 
     def _write(self, event: Object) -> None:
         metrics.EVENTS.inc()
@@ -118,6 +148,28 @@ def attributes_of(target: Target, method: str, user: UserInfo) -> Attributes:
         namespace = route.name
     verb = target.verb or method.lower()
     return Attributes(user, verb, group, version, resource, route.subresource, namespace, route.name)
+
+
+def attempted(request: Request, target: Target) -> str:
+    """In which ways somebody tried to say who they are."""
+    scheme, _, rest = request.header(b"authorization").strip().partition(" ")
+    ways = [
+        name
+        for name, tried in (
+            ("basic", scheme.lower() == "basic" and bool(rest)),
+            ("bearer", scheme.lower() == "bearer" and bool(rest)),
+            ("access_token", bool(target.query.get("access_token", "").strip())),
+            ("x509", request.connection.certificate is not None),
+        )
+        if tried
+    ]
+    return _attempted(ways)
+
+
+def _attempted(ways: Sequence[str]) -> str:
+    if ways:
+        return f"Authentication failed, attempted: {', '.join(ways)}"
+    return "Authentication failed, no credentials provided"
 
 
 def _addresses(request: Request) -> list[str]:

@@ -1,6 +1,7 @@
 """The audit events of one request (audit.k8s.io/v1 Event).
 
     RequestReceived -> ResponseStarted (streams and watches) -> ResponseComplete | Panic
+    ResponseStarted                                             of nobody we know
 
 An event is made when its stage is reached; each stage is written once.
 """
@@ -22,6 +23,7 @@ from coxswain.base import clock
 from coxswain.client.interface import UserInfo
 
 _PREFIX = "authorization.k8s.io/"
+_WRITES = ("create", "update")
 _STATUS_FIELDS = ("metadata", "status", "message", "reason", "details", "code")
 
 
@@ -54,7 +56,7 @@ class Record:
             "stage": "",
             "requestURI": facts["requestURI"],
             "verb": request.verb,
-            "user": user_info(request.user),
+            "user": user_info(request.user) if request.user.name else {},
             "sourceIPs": facts["sourceIPs"],
         }
         if facts.get("userAgent"):
@@ -89,6 +91,13 @@ class Record:
             self._event["responseStatus"] = {"metadata": {}, "code": code}
             self._emit("ResponseStarted", clock.micro_timestamp())
 
+    def unauthenticated(self, message: str) -> None:
+        """Authentication failed: that is all there will be."""
+        self._body = (b"", "")
+        self._complete = True
+        self._event["responseStatus"] = {"metadata": {}, "message": message, "code": 401}
+        self._emit("ResponseStarted", clock.micro_timestamp())
+
     def completed(self, code: int, reply: Reply | None = None) -> None:
         """The answer is whole; ``reply`` where it was given at once. Idempotent."""
         if self._complete:
@@ -115,8 +124,8 @@ class Record:
     def _emit(self, stage: str, stamp: str) -> None:
         if stage in self._verdict.omitted_stages:
             return
-        if stage != "RequestReceived" and self.level in ("Request", "RequestResponse"):
-            self._attach("requestObject", *self._body)
+        if stage != "RequestReceived":
+            self._take_up_body()
         event = {
             **self._event,
             "stage": stage,
@@ -126,6 +135,22 @@ class Record:
         if self.annotations:
             event["annotations"] = dict(self.annotations)
         self._write(event)
+
+    def _take_up_body(self) -> None:
+        """What was sent: at the levels that have it, and for the name and revision of what is written."""
+        written = self._request.verb in _WRITES and "objectRef" in self._event
+        if self.level in ("Request", "RequestResponse"):
+            self._attach("requestObject", *self._body)
+        elif not written:
+            return
+        if written and self._body[0]:
+            sent = self._event.get("requestObject") or _object(*self._body)
+            metadata = sent.get("metadata") if isinstance(sent, dict) else None
+            if isinstance(metadata, dict):
+                for field in ("namespace", "name", "uid", "resourceVersion"):
+                    if metadata.get(field):
+                        self._event["objectRef"].setdefault(field, metadata[field])
+        self._body = (b"", "")
 
     def _attach(self, name: str, body: bytes, content_type: str) -> None:
         if body and name not in self._event and self._request.is_resource:
