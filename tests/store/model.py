@@ -13,15 +13,19 @@ KEYS = [f"/registry/pods/{namespace}/{name}" for namespace in "ab" for name in (
 
 @dataclass
 class Model:
-    """What a store should hold: ``states[r]`` is key -> (value, created, modified) at revision r."""
+    """What a store should hold: ``states[r]`` is key -> (value, created, modified) r commits after ``base``."""
 
     states: list[dict[str, tuple[bytes, int, int]]] = field(default_factory=lambda: [{}])
     changes: list[tuple[int, str, bytes | None]] = field(default_factory=list)
+    base: int = 0
     oldest: int = 0
+
+    def __post_init__(self) -> None:
+        self.oldest = self.base
 
     @property
     def revision(self) -> int:
-        return len(self.states) - 1
+        return self.base + len(self.states) - 1
 
     def commit(self, ops: list[Op]) -> int | None:
         """The new revision, or None if a comparison fails."""
@@ -90,7 +94,7 @@ async def play(store: Store, model: Model, history: list[Step]) -> None:
 async def compare(store: Store, model: Model) -> None:
     """Every revision that is kept, every watch that can start: equal to the model's."""
     assert store.revision == model.revision
-    for revision in range(1, model.revision + 1):
+    for revision in range(model.base + 1, model.revision + 1):
         try:
             page = await store.list("/registry/", revision=revision)
         except Compacted:
@@ -98,7 +102,7 @@ async def compare(store: Store, model: Model) -> None:
             continue
         assert revision >= model.oldest
         state = {entry.key: (entry.value, entry.created, entry.modified) for entry in page.entries}
-        assert state == model.states[revision]
+        assert state == model.states[revision - model.base]
         assert list(state) == sorted(state)
     for start in range(model.oldest, model.revision):
         watch = store.watch("/registry/pods/a/", start)

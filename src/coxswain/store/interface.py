@@ -8,7 +8,8 @@ A store maps keys to byte values under one cluster-wide revision counter (etcd's
     watch(prefix, revision)  every change after ``revision``, once, in order
 
 Guarantees that each backend keeps (tests/store/contract.py):
-1. Revisions start at 1, grow by one with each commit, and are never used twice, not even after a crash.
+1. Revisions grow with each commit and are never used twice, not even after a crash. Where nobody else writes they
+   start at 1 and grow by one.
 2. A commit that was acknowledged survives ``kill -9`` and power loss (``memory`` excepted: it says so).
 3. A commit is atomic: other readers and watchers see all of its ops or none; a watcher gets the ops of one
    commit in one batch.
@@ -17,6 +18,9 @@ Guarantees that each backend keeps (tests/store/contract.py):
    raises ``Compacted``; it never skips silently. A watcher that reads too slowly is ended with ``SlowWatcher``.
 6. ``list`` at an uncompacted revision shows exactly the state at that revision.
 7. Backends bound their memory: queued commits wait (back-pressure), watch buffers are limited.
+
+A ``shared`` store (etcd) has other writers. What they acknowledged is behind the revision that ``newest`` returns, and
+a watch also tells of revisions in which nothing happened that it could show: as a change without key or value.
 
 Keys and values follow Kubernetes' layout (``/registry/pods/<namespace>/<name>``, JSON without
 ``metadata.resourceVersion``: the revision of the key is the resource version).
@@ -27,6 +31,8 @@ Keys and values follow Kubernetes' layout (``/registry/pods/<namespace>/<name>``
       SlowWatcher       the watcher's buffer ran over
       StoreClosed       the store is closed or failed for good
       StoreFull         no space left; nothing was changed
+      ValueTooLarge     the store does not take so much in one commit; nothing was changed
+      StoreUnavailable  a shared store does not answer now; .undecided: what was asked for may have been done
 """
 
 from __future__ import annotations
@@ -124,6 +130,23 @@ class StoreFull(StoreError):
     """No space is left where the store lives; nothing was changed."""
 
 
+class ValueTooLarge(StoreError):
+    """A commit is larger than the store takes; nothing was changed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer at present; it may again. ``undecided``: nobody knows whether the commit was done."""
+
+    def __init__(self, message: str, *, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.undecided = undecided
+
+
+def passed(revision: int) -> Change:
+    """What a watch of a shared store says of a revision that changed nothing under its prefix."""
+    return Change("", None, revision, 0, 0)
+
+
 class Watch(Protocol):
     """A running watch: iterate over batches of one or more whole commits; ``close`` it when done."""
 
@@ -147,6 +170,18 @@ class Store(Protocol):
     @property
     def oldest(self) -> int:
         """The oldest revision that ``list`` and ``watch`` still know."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether others write, too: then ``revision`` alone does not say how far the store is."""
+        ...
+
+    async def newest(self) -> int:
+        """A revision not older than any commit that was acknowledged, to whomever, before this was called.
+
+        A watch of everything in the store reaches it. Raises ``StoreUnavailable``.
+        """
         ...
 
     async def get(self, key: str) -> Entry | None:

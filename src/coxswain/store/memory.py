@@ -44,6 +44,13 @@ class MemoryStore:
     def oldest(self) -> int:
         return self._compacted
 
+    @property
+    def shared(self) -> bool:
+        return False
+
+    async def newest(self) -> int:
+        return self.revision
+
     async def get(self, key: str) -> Entry | None:
         self._check_open()
         return self._entry(key)

@@ -105,6 +105,13 @@ class SqliteStore:
     def oldest(self) -> int:
         return self._writer.compacted
 
+    @property
+    def shared(self) -> bool:
+        return False
+
+    async def newest(self) -> int:
+        return self.revision
+
     async def get(self, key: str) -> Entry | None:
         self._check_open()
         while True:

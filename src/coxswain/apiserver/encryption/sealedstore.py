@@ -56,6 +56,14 @@ class EncryptedStore:
         """Those in use."""
         return self._transformers
 
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
+    async def newest(self) -> int:
+        """See ``Store.newest``."""
+        return await self._store.newest()
+
     def is_stale(self, key: str) -> bool:
         """Whether the value of ``key`` is under another key than its next one would be."""
         transformer = self._transformers.of_key(key)
