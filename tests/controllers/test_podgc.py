@@ -31,7 +31,7 @@ async def test_pods_of_a_vanished_node_go_after_the_quarantine() -> None:
         assert left(api) == ["goes", "stays"]
         await clock.sleep(25)
         assert left(api) == ["stays"]
-    assert ("update", "pods/status", "d/goes") in api.writes()
+    assert ("patch", "pods/status", "d/goes") in api.writes()
 
 
 @pytest.mark.virtual

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from coxswain.api import meta
-from coxswain.api.names import PODS, Object
+from coxswain.api.names import Object
 from coxswain.client.informer import Informer, InformerFactory
+from coxswain.controllers.pods import pod_informer
 
 #: The index of the pods' informer by ``namespace/name`` of the claims that they use.
 CLAIM_INDEX = "claims of the pod"
@@ -28,7 +29,7 @@ def claim_keys(pod: Object) -> Iterable[str]:
 
 
 def pods_by_claim(informers: InformerFactory) -> Informer:
-    """The informer of whole pods, with its index by claim."""
-    pods = informers.informer(PODS)
+    """The controllers' pod informer, with its index by claim."""
+    pods = pod_informer(informers)
     pods.add_index(CLAIM_INDEX, claim_keys)
     return pods

@@ -22,6 +22,7 @@ from coxswain.base import clock, settings
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.nodelifecycle.health import ready_status
+from coxswain.controllers.pods import patch_status, pod_informer
 
 log = logging.getLogger(__name__)
 _INDEX, _FINISHED, _UNBOUND = "pod garbage", "finished", "terminating without a node"
@@ -80,7 +81,7 @@ class PodGC:
         self._client = context.client
         self._settings = settings.read(PodGCSettings, context.options)
         self._informers = context.informers
-        self._pods = context.informers.informer(PODS)
+        self._pods = pod_informer(context.informers)
         self._nodes = context.informers.informer(NODES)
         self._missing_since: dict[str, float] = {}
 
@@ -140,15 +141,14 @@ class PodGC:
                 log.info("pod %s/%s: %s; it is tried again", meta["namespace"], meta["name"], error)
 
     async def _mark_failed(self, pod: Object, why: str) -> None:
-        status = {**(pod.get("status") or {}), "phase": "Failed"}
-        status["conditions"] = [dict(entry) for entry in status.get("conditions") or ()]
-        changed = {**pod, "status": status}
-        if is_pod_ready(changed):
+        conditions = [dict(entry) for entry in pod["status"].get("conditions") or ()]
+        changed: Object = {"status": {"phase": "Failed", "conditions": conditions}}
+        if is_pod_ready(pod):
             set_condition(changed, {"type": "Ready", "status": "False", "reason": "PodFailed"})
         if why:
             condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
             set_condition(changed, {**condition, "message": why})
-        await self._client.update(PODS, changed, subresource="status")
+        await patch_status(self._client, pod, changed["status"])
 
 
 async def run(context: ControllerContext) -> None:

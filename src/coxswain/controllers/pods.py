@@ -13,7 +13,7 @@ from coxswain.base import clock
 from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
 from coxswain.client.informer import Informer, InformerFactory
-from coxswain.client.interface import Call, Client
+from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Call, Client
 from coxswain.controllers.expectations import Expectations
 
 _META = (
@@ -33,6 +33,8 @@ _META = (
 _SPEC = ("nodeName", "hostname", "subdomain", "tolerations", "priority")
 _STATUS = ("phase", "reason", "conditions", "podIP", "podIPs", "startTime")
 
+_CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
+
 OWNER_INDEX = "controller"
 
 
@@ -47,7 +49,7 @@ def slim_pod(pod: Object) -> Object:
         {name: container[name] for name in ("name", "ports") if name in container}
         for container in spec.get("containers") or ()
     ]
-    if claimed := [volume for volume in spec.get("volumes") or () if "persistentVolumeClaim" in volume]:
+    if claimed := [volume for volume in spec.get("volumes") or () if not _CLAIMS.isdisjoint(volume)]:
         kept_spec["volumes"] = claimed
     if "nodeName" not in spec and "affinity" in spec and _is_daemon(pod):
         kept_spec["affinity"] = spec["affinity"]  # says which node the pod is meant for
@@ -101,6 +103,22 @@ def owner_index(obj: Object) -> Iterable[str]:
     """The uid of the controlling owner, or ``orphan/<namespace>``."""
     reference = meta.controller_of(obj)
     return (reference["uid"] if reference else f"orphan/{meta.namespace(obj)}",)
+
+
+async def patch_status(client: Client, pod: Object, status: Object) -> Object:
+    """Write ``status`` (of conditions, those that change) to the pod as it was seen; raises ``ApiError``.
+
+    What controllers keep of a pod is not all of it, so its status must not be replaced.
+    """
+    seen = {"uid": meta.uid(pod), "resourceVersion": meta.resource_version(pod)}
+    return await client.patch(
+        PODS,
+        meta.name(pod),
+        {"metadata": seen, "status": status},
+        meta.namespace(pod),
+        kind=STRATEGIC_MERGE_PATCH,
+        subresource="status",
+    )
 
 
 def pod_from_template(template: Object, owner: Object, *, prefix: str | None = None) -> Object:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from coxswain.api import meta
 from coxswain.api.errors import AlreadyExists, ApiError
-from coxswain.api.names import PERSISTENT_VOLUME_CLAIMS, PODS, Object
+from coxswain.api.names import PERSISTENT_VOLUME_CLAIMS, Object
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.ephemeral import decide
+from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.shell import Shell
 
 NAME = "ephemeral-volume-controller"
@@ -21,7 +22,7 @@ class EphemeralVolumes:
         self._client = context.client
         self._informers = context.informers
         self._recorder = context.recorder("ephemeral_volume")
-        self._pods = context.informers.informer(PODS)
+        self._pods = pod_informer(context.informers)
         self._pods.add_index(_INDEX, decide.claim_keys)
         self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._shell = Shell(NAME, self.reconcile, context.workers)

@@ -44,6 +44,7 @@ from coxswain.controllers.garbagecollector.graph import (
     Node,
     names,
 )
+from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.served import Served, ServedResources
 from coxswain.controllers.shell import Shell
 
@@ -132,7 +133,7 @@ class GarbageCollector:
 
     def _start_watching(self, served: Served) -> None:
         if served.gvr in _SHARED:
-            monitor = self._informers.informer(served.gvr)
+            monitor = _shared(self._informers, served.gvr)
         else:
             monitor = self._own.informer(served.gvr, transform=only_metadata)
         self._monitors[served.gvr] = monitor
@@ -322,6 +323,10 @@ class GarbageCollector:
             await self._patch(node, {"ownerReferences": owners})
         except NotFound:
             return
+
+
+def _shared(informers: InformerFactory, resource: GVR) -> Informer:
+    return pod_informer(informers) if resource == PODS else informers.informer(resource)
 
 
 async def run(context: ControllerContext) -> None:

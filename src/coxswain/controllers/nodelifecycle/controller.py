@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 
 from coxswain.api.errors import Conflict, NotFound
-from coxswain.api.names import LEASES, NODES, PODS, Object
+from coxswain.api.names import LEASES, NODES, Object
 from coxswain.base import clock, settings
 from coxswain.base.tasks import Supervisor
 from coxswain.client.informer import Informer
@@ -23,6 +23,7 @@ from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle import health
 from coxswain.controllers.nodelifecycle.health import HealthSettings, Pulse
 from coxswain.controllers.nodelifecycle.zones import Zones, is_excluded, zone_of
+from coxswain.controllers.pods import patch_status, pod_informer
 from coxswain.controllers.shell import Shell
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class NodeLifecycle:
         self._settings = settings.read(HealthSettings, context.options)
         self._informers = context.informers
         self._nodes = context.informers.informer(NODES)
-        self._pods = context.informers.informer(PODS)
+        self._pods = pod_informer(context.informers)
         self._leases = context.informers.informer(LEASES, LEASE_NAMESPACE, transform=renew_time_only)
         self._recorder = context.recorder("node-controller")
         self._pulses: dict[str, Pulse] = {}
@@ -224,12 +225,12 @@ class NodeLifecycle:
 
     async def _make_pods_unready(self, name: str) -> None:
         for pod in self._pods.by_index(NODE_INDEX, name):
-            changed = health.pod_made_unready(pod)
-            if changed is None:
+            status = health.made_unready(pod)
+            if status is None:
                 continue
             self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
             try:
-                await self._client.update(PODS, changed, subresource="status")
+                await patch_status(self._client, pod, status)
             except NotFound:
                 continue
 

@@ -19,6 +19,7 @@ from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.nodelifecycle.tolerance import execute_taints, seconds_tolerated
+from coxswain.controllers.pods import patch_status, pod_informer
 from coxswain.controllers.shell import Shell
 
 
@@ -37,7 +38,7 @@ class TaintEviction:
         self._client = context.client
         self._informers = context.informers
         self._nodes = context.informers.informer(NODES)
-        self._pods = context.informers.informer(PODS)
+        self._pods = pod_informer(context.informers)
         self._recorder = context.recorder("taint-eviction-controller")
         self._sentences: dict[str, Sentence] = {}
         self._shell = Shell("taint-eviction-controller", self.reconcile, context.workers)
@@ -103,8 +104,9 @@ class TaintEviction:
     async def _evict(self, key: str, pod: Object) -> None:
         meta = pod["metadata"]
         self._tell(pod, f"Marking for deletion Pod {key}")
-        changed: Object = {**pod, "status": {**(pod.get("status") or {})}}
-        changed["status"]["conditions"] = list(changed["status"].get("conditions") or ())
+        changed: Object = {
+            "status": {"conditions": [dict(each) for each in pod["status"].get("conditions") or ()]}
+        }
         reason = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -113,7 +115,7 @@ class TaintEviction:
         }
         try:
             if set_condition(changed, reason):
-                await self._client.update(PODS, changed, subresource="status")
+                await patch_status(self._client, pod, changed["status"])
             await self._client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"])
         except NotFound:
             pass

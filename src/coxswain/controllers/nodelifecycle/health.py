@@ -185,14 +185,8 @@ def _is_execute(taint: Object) -> bool:
     return taint["effect"] == "NoExecute" and taint["key"] in (NOT_READY, UNREACHABLE)
 
 
-def pod_made_unready(pod: Object) -> Object | None:
-    """The pod (a copy) with a Ready condition that is False; None when it is not ready anyhow."""
+def made_unready(pod: Object) -> Object | None:
+    """The change of a pod's status that makes it unready; None when it is not ready anyhow."""
     if not meta.is_pod_ready(pod):
         return None
-    conditions = [
-        {**entry, "status": "False", "lastTransitionTime": clock.timestamp()}
-        if entry.get("type") == "Ready"
-        else entry
-        for entry in pod["status"]["conditions"]
-    ]
-    return {**pod, "status": {**pod["status"], "conditions": conditions}}
+    return {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": clock.timestamp()}]}
