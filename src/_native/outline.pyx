@@ -2,6 +2,8 @@
 
 Two objects of equal outline have the same members in the same places, the same lists, and are empty in the same
 fields. Whatever depends on nothing else (who owns which fields of a new object) is worked out once per outline.
+Elements of lists may be known by what they say (a container by its name): members of elements that may be keys
+are told as they are. Lists of scalars are, too: they may be sets.
 """
 
 from cpython.dict cimport PyDict_Next
@@ -23,17 +25,17 @@ cdef enum:
     FALSE = 8
 
 
-def outline(dict obj):
-    """The outline of ``obj`` as a hashable tuple; lists are in it as their JSON.
+def outline(dict obj, set keys):
+    """The outline of ``obj`` as a hashable tuple. ``keys``: names of members that may tell elements apart.
 
     Raises ``TypeError`` where a list holds what JSON cannot.
     """
     cdef list parts = []
-    _object(obj, parts)
+    _object(obj, parts, keys, False)
     return tuple(parts)
 
 
-cdef int _object(dict obj, list parts) except -1:
+cdef int _object(dict obj, list parts, set keys, bint in_list) except -1:
     cdef PyObject* key
     cdef PyObject* found
     cdef Py_ssize_t position = 0
@@ -43,11 +45,28 @@ cdef int _object(dict obj, list parts) except -1:
         value = <object>found
         parts.append(<object>key)
         if type(value) is dict:
-            _object(<dict>value, parts)
+            _object(<dict>value, parts, keys, in_list)
         elif type(value) is list:
+            _list(<list>value, parts, keys)
+        elif in_list and <object>key in keys:
             parts.append(_dumps(value))
         else:
             parts.append(_mark(value))
+    parts.append(CLOSE)
+    return 0
+
+
+cdef int _list(list values, list parts, set keys) except -1:
+    cdef object value
+    if not values or type(values[0]) is not dict:
+        parts.append(_dumps(values))
+        return 0
+    parts.append(OPEN)
+    for value in values:
+        if type(value) is dict:
+            _object(<dict>value, parts, keys, True)
+        else:
+            parts.append(_dumps(value))
     parts.append(CLOSE)
     return 0
 

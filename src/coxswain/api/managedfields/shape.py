@@ -62,6 +62,8 @@ UNKNOWN: Final = Shape(DEDUCED)
 UNKNOWN.element = UNKNOWN
 
 _structs: dict[int, tuple[Type, Shape]] = {}
+#: Names of the fields that tell elements of associative lists apart, in any shape made so far.
+key_names: Final[set[str]] = set()
 #: Types of custom resources come and go; beyond this the compiled shapes are made anew.
 _MAX_STRUCTS: Final = 4096
 
@@ -118,6 +120,7 @@ def _shape_of_field(below: Field) -> Shape:
 def _keyed(below: Field, element: Field) -> Shape:
     target = element.ref.fields if element.kind == "ref" else {}
     keys = tuple((key, target[key].default if key in target else None) for key in sorted(below.list_keys))
+    key_names.update(below.list_keys)
     return Shape(KEYED, element=_shape_of_field(element), keys=keys)
 
 

@@ -18,7 +18,7 @@ from coxswain.api.managedfields.entries import (
     write,
 )
 from coxswain.api.managedfields.fieldset import MEMBER, Node, difference, union
-from coxswain.api.managedfields.shape import DOES_NOT_FIT, compare, shape_of
+from coxswain.api.managedfields.shape import DOES_NOT_FIT, compare, key_names, shape_of
 from coxswain.api.managedfields.versions import Versions, elsewhere
 from coxswain.api.names import Object
 from coxswain.api.schema import Type
@@ -157,7 +157,7 @@ _MAX_OUTLINES: Final = 512
 def created(new: Object, type: Type, subresource: str) -> Node:  # noqa: A002
     """The fields that the creator of ``new`` owns: they depend on its outline alone."""
     shape = shape_of(type)
-    key = outline(new), subresource
+    key = outline(new, key_names), subresource
     fields = shape.outlines.get(key)
     if fields is None:
         fields = changes(None, new, type, subresource)[0]
