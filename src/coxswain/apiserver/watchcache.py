@@ -172,7 +172,8 @@ class ResourceCache:
         self._ring_events = ring_events
         self._index: dict[str, dict[str, Item]] = {}
         self._index_position = spec.field_names.index(spec.indexed) if spec.indexed else -1
-        self._watchers: dict[tuple[str, str], set[Watcher]] = {}
+        # Groups keep the order of arrival, so that a seeded run repeats itself.
+        self._watchers: dict[tuple[str, str], dict[Watcher, None]] = {}
         self._bell = Bell()
 
     def __len__(self) -> int:
@@ -346,13 +347,13 @@ class ResourceCache:
             for event in self._since(revision):
                 watcher.offer(event, self)
         watcher.bell = self._bell
-        self._watchers.setdefault(watcher.bucket, set()).add(watcher)
+        self._watchers.setdefault(watcher.bucket, {})[watcher] = None
 
     def unsubscribe(self, watcher: Watcher) -> None:
         """Forget ``watcher``. Idempotent."""
         group = self._watchers.get(watcher.bucket)
         if group is not None:
-            group.discard(watcher)
+            group.pop(watcher, None)
             if not group:
                 del self._watchers[watcher.bucket]
 
@@ -365,7 +366,7 @@ class ResourceCache:
         return everywhere + len(groups.get(("namespace", namespace), ())) if namespace else everywhere
 
     def watchers(self) -> list[Watcher]:
-        """Everyone who watches, in no order."""
+        """Everyone who watches."""
         return [watcher for group in self._watchers.values() for watcher in group]
 
     def _since(self, revision: int) -> list[Event]:
@@ -381,11 +382,11 @@ class ResourceCache:
         if not self._watchers:
             return
         item, previous = event.item, event.previous
-        buckets = {("", ""), ("name", item.key), ("namespace", item.namespace)}
+        buckets = {("", ""): None, ("name", item.key): None, ("namespace", item.namespace): None}
         if self._index_position >= 0 and item.fields:
-            buckets.add(("field", item.fields[self._index_position]))
+            buckets["field", item.fields[self._index_position]] = None
             if previous is not None:
-                buckets.add(("field", previous.fields[self._index_position]))
+                buckets["field", previous.fields[self._index_position]] = None
         for bucket in buckets:
             for watcher in tuple(self._watchers.get(bucket, ())):
                 watcher.offer(event, self)

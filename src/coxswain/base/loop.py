@@ -48,6 +48,10 @@ class _VirtualClock:
     def monotonic(self) -> float:
         return self._loop.time()
 
+    def set_forward(self, seconds: float) -> None:
+        """Set the wall clock forward (or back), as an administrator might; ``monotonic`` goes on as before."""
+        self._epoch += seconds
+
 
 class _JumpingSelector(selectors.SelectSelector):
     """A selector that never waits: it moves its loop's clock by the time-out instead."""

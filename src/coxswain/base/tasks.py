@@ -38,7 +38,7 @@ class Supervisor:
         self._backoff = backoff
         self._max_backoff = max_backoff
         self._healthy_after = healthy_after
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order: a seeded run repeats itself
         self._owner: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
         self._closing = False
@@ -100,11 +100,11 @@ class Supervisor:
             work.close()
             raise RuntimeError(f"{self.name} is closing; {name} cannot start")
         task = asyncio.get_running_loop().create_task(work, name=f"{self.name}: {name}")
-        self._tasks.add(task)
+        self._tasks[task] = None
         return task
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if self._failure is None and not self._closing:

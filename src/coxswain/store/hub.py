@@ -78,16 +78,16 @@ class WatchHub:
     def __init__(self, max_changes: int) -> None:
         """``max_changes``: how many changes a watcher may lag behind."""
         self._max_changes = max_changes
-        self._watches: set[HubWatch] = set()
+        self._watches: dict[HubWatch, None] = {}
 
     def add(self, prefix: str, replay: Replay | None, after: int) -> HubWatch:
         """A new watcher of changes behind revision ``after``; its live part starts with the next publish."""
         watch = HubWatch(self, prefix, replay, after)
-        self._watches.add(watch)
+        self._watches[watch] = None
         return watch
 
     def remove(self, watch: HubWatch) -> None:
-        self._watches.discard(watch)
+        self._watches.pop(watch, None)
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Hand the changes of one or more commits, oldest first, to whom they concern."""
