@@ -385,11 +385,39 @@ class Checker:
                 if held.node is not None and self._fits(pod, name, held):
                     found.append(f"{_name(pod)} fits on {name}")
                     break
+        return found + self._unplaced_gangs()
+
+    def _unplaced_gangs(self) -> list[str]:
+        """Gangs without a node for which there is room. (Their pods are alike, and ask for room alone.)"""
+        waiting: dict[str, list[Object]] = {}
+        for pod in self.waiting.values():
+            if not sums.ending(pod) and GANG in sums.labels(pod):
+                waiting.setdefault(sums.labels(pod)[GANG], []).append(pod)
+        found = []
+        for name, pods in waiting.items():
+            alike = all(sums.requests(pod) == sums.requests(pods[0]) for pod in pods)
+            if len(pods) < int(pods[0]["metadata"]["annotations"][GANG_MINIMUM]) or not alike:
+                continue
+            self.counts["judged: waiting gangs"] += 1
+            room = 0
+            for node_name, held in self.nodes.items():
+                here = 0
+                while (
+                    held.node is not None
+                    and here < len(pods)
+                    and min(self._fits(pod, node_name, held, here + 1) for pod in pods)
+                ):
+                    here += 1
+                room += here
+            if room >= len(pods):
+                found.append(f"gang {name}: there is room for all {len(pods)}")
         return found
 
-    def _fits(self, pod: Object, name: str, held: Held) -> bool:
+    def _fits(self, pod: Object, name: str, held: Held, times: int = 1) -> bool:
         always = float("inf")
         placed = Placed(pod, always, sums.requests(pod), sums.host_ports(pod))
+        for _ in range(times - 1):
+            placed.asked += sums.requests(pod)
         for other in self.waiting.values():
             expected = (other.get("status") or {}).get("nominatedNodeName") == name
             if expected and other is not pod and sums.priority(other) >= sums.priority(pod):
