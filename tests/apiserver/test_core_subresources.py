@@ -216,6 +216,19 @@ async def test_finalize_refuses_names_that_are_no_finalizers() -> None:
 
 
 @pytest.mark.virtual
+async def test_finalize_takes_labels_and_annotations_too_but_no_status() -> None:
+    async with cluster() as c:
+        namespace = await c.do("create", NAMESPACES, body={"metadata": {"name": "a"}})
+        namespace["spec"]["finalizers"].append("example.com/f")
+        namespace["metadata"]["annotations"] = {"x": "y"}
+        namespace["status"] = {"phase": "Terminating"}
+        found = await c.do("update", NAMESPACES, "a", namespace, subresource="finalize")
+        assert found["spec"]["finalizers"] == ["kubernetes", "example.com/f"]
+        assert found["metadata"]["annotations"] == {"x": "y"}
+        assert found["status"] == {"phase": "Active"}
+
+
+@pytest.mark.virtual
 async def test_a_binding_to_what_cannot_be_a_node_is_refused() -> None:
     async with cluster() as c:
         await c.do("create", PODS, body=pod("a"))

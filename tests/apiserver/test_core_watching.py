@@ -52,6 +52,25 @@ async def test_live_events_arrive_while_the_watch_is_open() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_name_is_watched_in_all_namespaces_or_in_one() -> None:
+    async with cluster() as c:
+        start = str(c.core.storage.revision)
+        await c.do("create", CONFIGMAPS, body=configmap("a"))
+        await c.do("create", CONFIGMAPS, body=configmap("b"))
+        await c.do("delete", CONFIGMAPS, "a")
+        for namespace in ("", "default"):
+            now = str(c.core.storage.revision)
+            chosen = {"resourceVersion": now, "fieldSelector": "metadata.name=a"}
+            async with _watch(c, namespace, **chosen) as batches:
+                await c.do("create", CONFIGMAPS, body=configmap("b2" + namespace))
+                await c.do("create", CONFIGMAPS, body=configmap("a"))
+                await c.do("delete", CONFIGMAPS, "a")
+                assert _short(list(await anext(batches))) == [("ADDED", "a"), ("DELETED", "a")]
+        past = await _all(c, resourceVersion=start, fieldSelector="metadata.name=a")
+        assert len(past) == 6
+
+
+@pytest.mark.virtual
 async def test_without_a_revision_the_present_comes_first() -> None:
     async with cluster() as c:
         await c.do("create", CONFIGMAPS, body=configmap("a"))

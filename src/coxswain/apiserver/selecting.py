@@ -184,9 +184,11 @@ def scope_of(
             parsed = _renamed(parsed, selectable.aliases)
         exact = {term.field: term.value for term in parsed.requirements if term.operator == "="}
         fields = None if parsed.empty else parsed
-        name = name or exact.get("metadata.name", "")
         indexed = exact.get(selectable.indexed) if selectable.indexed else None
         namespace = namespace or (exact.get("metadata.namespace", "") if namespaced else "")
+        if namespace or not namespaced:
+            # Elsewhere a name is one of many objects', in as many namespaces: the selector alone judges.
+            name = name or exact.get("metadata.name", "")
     return Scope(namespace, name, labels, fields, indexed)
 
 

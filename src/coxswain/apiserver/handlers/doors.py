@@ -2,8 +2,8 @@
 
 pods/ephemeralcontainers            spec.ephemeralContainers, which may only grow
 pods/resize                         resources and resize policies of containers
-namespaces/finalize                 spec.finalizers
-certificatesigningrequests/approval status.conditions Approved and Denied
+namespaces/finalize                 spec.finalizers; labels, annotations and metadata.finalizers, as in Kubernetes
+certificatesigningrequests/approval status.conditions Approved and Denied; labels and annotations likewise
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def door_of(entry: Entry, subresource: str) -> Door | None:
     return None
 
 
-def _restore(new: Object, old: Object, *, spec: bool = True, status: bool = True) -> None:
-    """Put back everything that the subresource does not change."""
+def _restore(new: Object, old: Object) -> None:
+    """Put back everything that a subresource of pods does not change."""
     kept = {
         key: value for key, value in old["metadata"].items() if key not in ("managedFields", "generation")
     }
@@ -43,11 +43,14 @@ def _restore(new: Object, old: Object, *, spec: bool = True, status: bool = True
         if key in new["metadata"]:
             kept[key] = new["metadata"][key]
     new["metadata"] = kept
-    if spec:
-        new["spec"] = dict(old.get("spec") or {})
-    if status and "status" in old:
+    new["spec"] = dict(old.get("spec") or {})
+    _restore_status(new, old)
+
+
+def _restore_status(new: Object, old: Object) -> None:
+    if "status" in old:
         new["status"] = old["status"]
-    elif status:
+    else:
         new.pop("status", None)
 
 
@@ -93,17 +96,8 @@ def _resized(present: Object, wanted: Object | None) -> Object:
 
 
 def _prepare_finalize(new: Object, old: Object) -> None:
-    wanted = (new.get("spec") or {}).get("finalizers")
-    finalizers = new["metadata"].get("finalizers")
-    _restore(new, old)
-    if finalizers:
-        new["metadata"]["finalizers"] = finalizers
-    else:
-        new["metadata"].pop("finalizers", None)
-    if wanted:
-        new["spec"]["finalizers"] = wanted
-    else:
-        new["spec"].pop("finalizers", None)
+    new.setdefault("spec", {})
+    _restore_status(new, old)
 
 
 def _check_finalize(new: Object, old: Object) -> Errors:
@@ -114,7 +108,8 @@ def _check_finalize(new: Object, old: Object) -> Errors:
 
 def _prepare_approval(new: Object, old: Object) -> None:
     conditions = (new.get("status") or {}).get("conditions") or []
-    _restore(new, old)
+    new["spec"] = dict(old.get("spec") or {})
+    _restore_status(new, old)
     status = dict(new.get("status") or {})
     present = {one.get("type"): one for one in status.pop("conditions", None) or ()}
     if conditions:
