@@ -1,11 +1,13 @@
 """Many pods of one template in one call: sample, score, choose, assume, again.
 
 The result is what one decision after the other gives, because each decision sees the arrays that the one
-before it left. What a placed pod changes is one row, so a decision costs the sampled nodes only.
+before it left. What a placed pod changes is one row, and one domain of each counter of neighbours, so a decision
+costs the sampled nodes only.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from coxswain._native.chance cimport below
+from coxswain._native.neighbours cimport Neighbours, lets_in
 from coxswain._native.resources cimport allocation_score, balance_gain, fit_code
 
 
@@ -30,6 +32,7 @@ def schedule(
     uint64_t[::1] state,  # IN/OUT tie-break generator
     int32_t[::1] rows,  # scratch, at least `wanted` long
     int32_t[::1] chosen,  # OUT the row of each pod, -1 from the first that fits nowhere
+    Neighbours neighbours=None,  # IN/OUT what pods on other nodes mean; None: nothing
 ) -> tuple[int, int]:
     """(pods placed, where the next search starts). ``chosen[placed]`` failed if ``placed < pods``."""
     cdef Py_ssize_t n = order.shape[0], stride = allocatable.shape[1], count = ids.shape[0]
@@ -39,8 +42,11 @@ def schedule(
     cdef uint64_t chance = state[0]
     cdef int ties
     cdef int32_t row
+    cdef bint minds = neighbours is not None
     if n == 0 or count == 0:
         return 0, start
+    if minds:
+        neighbours.prepare(wanted)
     with nogil:
         while placed < pods:
             seen = found = 0
@@ -51,7 +57,9 @@ def schedule(
                 if at == n:
                     at = 0
                 seen += 1
-                if rejected[row] == 0:
+                if rejected[row] == 0 and (
+                    not minds or lets_in(neighbours.counters, neighbours.filters, neighbours.anybody, row)
+                ):
                     rows[found] = row
                     found += 1
                     if has_taints and taints[row] > top_taint:
@@ -64,9 +72,13 @@ def schedule(
             best = -1
             top = 0
             ties = 0
+            if minds and neighbours.scores and found > 1:
+                neighbours.weigh(&rows[0], found)
             for i in range(found):
                 row = rows[i]
                 total = base[row]
+                if minds and neighbours.scores and found > 1:
+                    total += neighbours.score(i)
                 if top_taint:
                     total += weights[0] * (100 - 100 * taints[row] // top_taint)
                 if top_affinity:
@@ -80,6 +92,8 @@ def schedule(
             row = rows[best]
             chosen[placed] = row
             placed += 1
+            if minds:
+                neighbours.place(row)
             for i in range(count):
                 requested[ids[i], row] += amounts[i]
             nonzero[0, row] += ask[2]

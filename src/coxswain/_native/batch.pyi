@@ -1,6 +1,8 @@
 from numpy import int32, int64, uint8, uint64
 from numpy.typing import NDArray
 
+from coxswain._native.neighbours import Neighbours
+
 def schedule(
     pods: int,
     allocatable: NDArray[int64],
@@ -22,4 +24,5 @@ def schedule(
     state: NDArray[uint64],
     rows: NDArray[int32],
     chosen: NDArray[int32],
+    neighbours: Neighbours | None = None,
 ) -> tuple[int, int]: ...

@@ -7,8 +7,9 @@ Sampling is kube-scheduler's: enough feasible nodes are looked for from where th
 the zone-interleaved order; 0 percent means 50 less one for every 125 nodes, at least 5; never fewer than 100
 nodes. Among nodes of the best total each is as likely.
 
-Pods whose decision depends only on the rows' own state (no host ports, no plugin of scope CLUSTER, the scoring
-plugins that the kernel knows) go through ``_native.batch`` many at a time; the result is that of one at a time.
+Pods whose decision depends only on the rows' own state and on pods counted by topology domain (no host ports, no
+volumes, the scoring plugins that the kernel knows) go through ``_native.batch`` many at a time; the result is that
+of one at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coxswain._native import batch, filters, sampling
+from coxswain._native.neighbours import Neighbours
 from coxswain.scheduler import diagnosis
 from coxswain.scheduler.diagnosis import Diagnosis, Unfit
 from coxswain.scheduler.disruption import Budgets
@@ -144,9 +146,14 @@ class Cycle:
         # A template's first pod is scored on its sample; from the second on, arrays over all rows pay.
         verdict.uses += 1
         if (len(pods) > 1 or verdict.uses > 1) and self._batchable(verdict):
+            narrowed = verdict.narrow()
+            neighbours = verdict.neighbours()
             if not len(self.nominator):
-                return self._schedule_batch(pods, verdict)
-            if not self.nominator.node_of(pods[0].uid):
+                if narrowed is None:
+                    return self._schedule_batch(pods, verdict, neighbours)
+                if not isinstance(narrowed.result, Rejection):
+                    return self._schedule_batch(pods, verdict, neighbours, self._rows_of(narrowed.result))
+            elif narrowed is None and neighbours is None and not self.nominator.node_of(pods[0].uid):
                 return self._schedule_around(pods, verdict)
         placed = []
         for pod in pods:
@@ -276,24 +283,34 @@ class Cycle:
     def _batchable(self, verdict: Verdict) -> bool:
         return (
             not verdict.template.host_ports
-            and not verdict.has_cluster_plugins
+            and not verdict.has_uncounted_plugins
             and verdict.fit_number > 0
             and all(
                 type(w.plugin) in BATCHED_SCORES and getattr(w.plugin, "batchable", True)
                 for w in verdict.scores
                 if w.plugin.SCOPE is not Scope.CLUSTER
             )
-            and verdict.narrow() is None
         )
 
-    def _schedule_batch(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
+    def _schedule_batch(
+        self,
+        pods: Sequence[Pod],
+        verdict: Verdict,
+        neighbours: Neighbours | None = None,
+        named: Rows | None = None,
+    ) -> list[Placement]:
+        """``named``: the only rows worth looking at; all of them are, and the next search starts where it would."""
         table, template = self.table, verdict.template
         verdict.refresh()
-        order = table.order
-        wanted = feasible_nodes_to_find(len(order), verdict.profile.percentage_of_nodes_to_score)
+        if named is None:
+            order = table.order
+            start = self._start % len(order)
+            wanted = feasible_nodes_to_find(len(order), verdict.profile.percentage_of_nodes_to_score)
+        else:
+            order, start, wanted = named, 0, len(named)
         plan = verdict.plan()
         chosen = np.empty(len(pods), np.int32)
-        placed, self._start = batch.schedule(
+        placed, ended = batch.schedule(
             len(pods),
             table.allocatable,
             table.requested,
@@ -309,12 +326,15 @@ class Cycle:
             plan.weights,
             plan.most,
             order,
-            self._start % len(order),
+            start,
             wanted,
             self._chance,
             self._room(wanted),
             chosen,
+            neighbours,
         )
+        if named is None:
+            self._start = ended
         rows = chosen[:placed]
         table.place_counted(zip(pods, rows.tolist(), strict=False))
         self._settle(verdict, rows)

@@ -66,7 +66,7 @@ class Nominator:
 @contextmanager
 def added(table: NodeTable, pods: list[Pod], node_name: str) -> Iterator[None]:
     """The table with ``pods`` on a node, for a while; who keeps arrays by the change logs sees nothing of it."""
-    end = table.pod_log.end
+    end, placed_end = table.pod_log.end, table.placed.log.end
     for pod in pods:
         table.add_pod(pod, node_name)
     try:
@@ -75,12 +75,13 @@ def added(table: NodeTable, pods: list[Pod], node_name: str) -> Iterator[None]:
         for pod in pods:
             table.remove_pod(pod, node_name)
         table.pod_log.rewind(end)
+        table.placed.log.rewind(placed_end)
 
 
 @contextmanager
 def removed(table: NodeTable, pods: list[Pod], node_name: str) -> Iterator[None]:
     """The table without ``pods`` on a node, for a while."""
-    end = table.pod_log.end
+    end, placed_end = table.pod_log.end, table.placed.log.end
     for pod in pods:
         table.remove_pod(pod, node_name)
     try:
@@ -89,3 +90,4 @@ def removed(table: NodeTable, pods: list[Pod], node_name: str) -> Iterator[None]
         for pod in pods:
             table.add_pod(pod, node_name)
         table.pod_log.rewind(end)
+        table.placed.log.rewind(placed_end)

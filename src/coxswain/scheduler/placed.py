@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from coxswain.scheduler.template import Template
 
 _DENSE_FROM: Final = 64
+#: Changes that are remembered; who lags further behind counts afresh, which costs about as much.
+_LOGGED: Final = 4096
 
 
 @dataclass(slots=True)
@@ -51,16 +53,52 @@ class Group:
         counts += self.dense if weight == 1 else weight * self.dense
 
 
+class Placed(NamedTuple):
+    """Pods of one template came to ``rows`` (``sign`` 1), or left them (-1)."""
+
+    template: Template
+    deleting: bool
+    rows: Sequence[int]
+    sign: int
+
+
+class PlacedLog:
+    """What happened since a position. Bounded: who lags too far behind is told "everything" (None)."""
+
+    def __init__(self) -> None:
+        self._entries: list[Placed] = []
+        self._start = 0
+
+    @property
+    def end(self) -> int:
+        return self._start + len(self._entries)
+
+    def add(self, entry: Placed) -> None:
+        self._entries.append(entry)
+        if len(self._entries) > 2 * _LOGGED:
+            del self._entries[:_LOGGED]
+            self._start += _LOGGED
+
+    def rewind(self, position: int) -> None:
+        """Forget what was logged since: it was taken back. (Nobody may have read meanwhile.)"""
+        del self._entries[max(position - self._start, 0) :]
+
+    def since(self, position: int) -> Sequence[Placed] | None:
+        return None if position < self._start else self._entries[position - self._start :]
+
+
 class PlacedPods:
     """Groups of placed pods."""
 
     def __init__(self) -> None:
+        self.log = PlacedLog()
         self._groups: dict[tuple[Template, bool], Group] = {}
         #: Those whose own pods state affinity or anti-affinity to others.
         self._opinionated: dict[tuple[Template, bool], Group] = {}
 
     def add(self, template: Template, deleting: bool, row: int, sign: int) -> None:
         """Count a pod (or, with -1, one less) on a row."""
+        self.log.add(Placed(template, deleting, (row,), sign))
         group = self._group(template, deleting)
         group.add(row, sign)
         if not group.rows:
@@ -70,6 +108,7 @@ class PlacedPods:
 
     def add_many(self, template: Template, rows: Sequence[int]) -> None:
         """Count a pod, not being deleted, on each of ``rows``."""
+        self.log.add(Placed(template, False, rows, 1))
         group = self._group(template, False)
         counts = group.rows
         for row in rows:

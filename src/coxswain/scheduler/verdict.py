@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coxswain._native import filters
 from coxswain._native import scores as score_kernels
+from coxswain._native.neighbours import Neighbours
 from coxswain.scheduler.framework import (
     ClusterPlugin,
     Codes,
@@ -28,6 +29,7 @@ from coxswain.scheduler.framework import (
     Weighted,
     offers,
 )
+from coxswain.scheduler.neighbourhood import COUNTED, Neighbourhood
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plan import Plan
 from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
@@ -93,11 +95,21 @@ class Verdict:
         self.rejected_by: Codes = np.empty(0, np.uint8)
         self.code: Codes = np.empty(0, np.uint8)
         self._plan: Plan | None = None
+        self._neighbourhood: Neighbourhood | None = None
 
     @property
-    def has_cluster_plugins(self) -> bool:
-        """Whether a decision depends, now, on more than the rows' own state."""
-        return any(self._is_relevant(plugin) for plugin in self._cluster_plugins)
+    def has_uncounted_plugins(self) -> bool:
+        """Whether a decision depends, now, on more than the rows' own state and what can be counted by domain."""
+        return any(
+            type(plugin) not in COUNTED and self._is_relevant(plugin) for plugin in self._cluster_plugins
+        )
+
+    def neighbours(self) -> Neighbours | None:
+        """What pods elsewhere mean, as the batch kernel reads it, up to date; None: nothing."""
+        if self._neighbourhood is None:
+            filters = [plugin for _, plugin in self._cluster_filters]
+            self._neighbourhood = Neighbourhood(self.template, self.table, filters, self.scores)
+        return self._neighbourhood.refresh()
 
     def _is_relevant(self, plugin: object) -> bool:
         return not offers(plugin, ClusterPlugin) or plugin.relevant(self.template, self.table)  # type: ignore[type-abstract]
@@ -161,6 +173,8 @@ class Verdict:
         self._pod_position = self.table.pod_log.end
         if self._plan is not None:
             self._plan.mark_current()
+        if self._neighbourhood is not None:
+            self._neighbourhood.mark_current()
 
     def _refresh_static(self) -> bool:
         """Refresh what depends on nodes alone; True when all rows were."""

@@ -28,6 +28,7 @@ from coxswain.scheduler.framework import (
 )
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.placed import ClusterFacts
+from coxswain.scheduler.tally import APART, NEAR, PULL, Slot, Tally
 from coxswain.scheduler.template import Template
 
 REASON_AFFINITY = "node(s) didn't match pod affinity rules"
@@ -290,3 +291,40 @@ class InterPodAffinity:
             return np.zeros(len(rows), np.int64)
         result: Scores = (100.0 * ((scores - least) / float(most - least))).astype(np.int64)
         return result
+
+    # -- the same as tallies, for the batch kernel -----------------------------------------------
+
+    def slots(self, template: Template, table: NodeTable) -> list[Slot]:
+        terms = terms_of(template)
+        return [
+            *(Slot(NEAR, i) for i in range(len(terms.affinity))),
+            *dict.fromkeys(Slot(APART, term.key) for term in terms.anti),
+            *dict.fromkeys(Slot(PULL, term.key) for term in terms.preferred),
+        ]
+
+    def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:
+        facts, mine, theirs = table.facts, terms_of(template), terms_of(other)
+        found: dict[Slot, int] = {}
+        if mine.affinity and all(term.matches(other, facts) for term in mine.affinity):
+            found |= {Slot(NEAR, i): 1 for i in range(len(mine.affinity))}
+        away = [(term, other) for term in mine.anti] + [(term, template) for term in theirs.anti]
+        for term, meant in away:
+            if term.matches(meant, facts):
+                slot = Slot(APART, term.key)
+                found[slot] = found.get(slot, 0) + 1
+        pulls = [(term, term.weight, other) for term in mine.preferred]
+        pulls += [(term, weight, template) for term, weight in self._pulls(template)(theirs)]
+        for term, weight, meant in pulls:
+            if term.matches(meant, facts):
+                slot = Slot(PULL, term.key)
+                found[slot] = found.get(slot, 0) + weight
+        return found
+
+    def tally(self, slot: Slot, template: Template, table: NodeTable) -> Tally:
+        key = terms_of(template).affinity[slot.name].key if isinstance(slot.name, int) else slot.name
+        column = table.column(key)
+        return Tally(column.ids, column.ids, len(column.values))
+
+    def means_itself(self, template: Template, table: NodeTable) -> bool:
+        """Whether the pod passes all its required affinity terms: the first of its kind may go anywhere."""
+        return all(term.matches(template, table.facts) for term in terms_of(template).affinity)

@@ -31,6 +31,7 @@ from coxswain.scheduler.framework import (
 )
 from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
 from coxswain.scheduler.selection import by_taint_set, match_node_selector, untolerated
+from coxswain.scheduler.tally import SKEW, SPREAD, Slot, Tally
 from coxswain.scheduler.template import Template
 
 REASON = "node(s) didn't match pod topology spread constraints"
@@ -257,7 +258,7 @@ class PodTopologySpread:
         constraints = self._soft(template, table)
         if not constraints:
             return np.zeros(len(rows), np.int64)
-        every_key = "topologySpreadConstraints" in template.spec or not self._system
+        every_key = self.wants_every_key(template)
         scored = np.ones(len(rows), np.bool_)
         counted = np.ones(len(table), np.bool_)
         if every_key:
@@ -309,3 +310,53 @@ class PodTopologySpread:
         if most == 0:
             return np.where(valid, MAX_SCORE, 0).astype(np.int64)
         return np.where(valid, MAX_SCORE * (most + least - scores) // most, 0).astype(np.int64)
+
+    # -- the same as tallies, for the batch kernel -----------------------------------------------
+
+    def slots(self, template: Template, table: NodeTable) -> list[Slot]:
+        hard, soft = self._hard(template, table), self._soft(template, table)
+        return [Slot(SKEW, i) for i in range(len(hard))] + [Slot(SPREAD, i) for i in range(len(soft))]
+
+    def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:
+        if deleting or other.namespace != template.namespace:
+            return {}
+        return {
+            Slot(kind, i): 1
+            for kind, constraints in (
+                (SKEW, self._hard(template, table)),
+                (SPREAD, self._soft(template, table)),
+            )
+            for i, constraint in enumerate(constraints)
+            if not constraint.everything and constraint.selector.matches(other.labels)
+        }
+
+    def tally(self, slot: Slot, template: Template, table: NodeTable) -> Tally:
+        hard = slot.kind == SKEW
+        constraints = self._hard(template, table) if hard else self._soft(template, table)
+        constraint = constraints[int(slot.name)]
+        column = table.column(constraint.key)
+        if hard:
+            counts, present = self._domains(constraint, constraints, template, table)
+            return Tally(
+                column.ids,
+                np.where(counts, column.ids, np.int32(-1)),
+                len(column.values),
+                present.view(np.uint8),
+                skew=constraint.max_skew,
+                itself=int(constraint.selector.matches(template.labels)),
+                at_least=constraint.min_domains,
+            )
+        if constraint.key == HOSTNAME:
+            every_row = np.arange(table.capacity, dtype=np.int32)
+            return Tally(column.ids, every_row, table.capacity, skew=constraint.max_skew, by_node=True)
+        rows = table.order
+        counted = self._included(constraint, template, table)
+        if self.wants_every_key(template):
+            counted &= self._labelled(constraints, table)
+        hold = np.full(table.capacity, -1, np.int32)
+        hold[rows[counted]] = column.ids[rows[counted]]
+        return Tally(column.ids, hold, len(column.values), skew=constraint.max_skew)
+
+    def wants_every_key(self, template: Template) -> bool:
+        """Whether nodes that lack a key are left out of scoring (system defaults are lenient)."""
+        return "topologySpreadConstraints" in template.spec or not self._system
