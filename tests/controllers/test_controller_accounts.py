@@ -14,6 +14,7 @@ from coxswain.base.tasks import cancel_and_wait
 from coxswain.cli.cluster import service_account
 from coxswain.client.interface import Client
 from coxswain.controllers import registry
+from coxswain.controllers.accounttokens.cleaner import TRACKING
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.manager import Manager
 from fakeapi import FakeApi
@@ -26,6 +27,14 @@ _SLICES = [
     (verb, "discovery.k8s.io", "endpointslices", "", "d", "a") for verb in ("create", "update", "delete")
 ]
 _CLAIMS, _VOLUMES = ("", "persistentvolumeclaims"), ("", "persistentvolumes")
+_SETS, _REVISIONS, _JOBS = ("apps", "replicasets"), ("apps", "controllerrevisions"), ("batch", "jobs")
+
+
+def _pods(*verbs: str) -> list[tuple[str, ...]]:
+    return [(verb, "", "pods", "", "d", "" if verb == "create" else "a") for verb in verbs]
+
+
+_HISTORY = [(verb, *_REVISIONS, "", "d", "a") for verb in ("create", "get", "update", "delete", "patch")]
 ASKED = {
     "persistentvolume-attach-detach-controller": [
         ("create", _STORAGE, "volumeattachments", "", "", ""),
@@ -85,6 +94,75 @@ ASKED = {
     "clusterrole-aggregation-controller": [
         ("update", "rbac.authorization.k8s.io", "clusterroles", "", "", "a"),
         ("escalate", "rbac.authorization.k8s.io", "clusterroles", "", "", "a"),
+    ],
+    "replicaset-controller": [
+        *_pods("create", "delete", "patch"),
+        ("get", *_SETS, "", "d", "a"),
+        ("update", *_SETS, "status", "d", "a"),
+    ],
+    "replicationcontroller-controller": [
+        *_pods("create", "delete", "patch"),
+        ("get", "", "replicationcontrollers", "", "d", "a"),
+        ("update", "", "replicationcontrollers", "status", "d", "a"),
+    ],
+    "deployment-controller": [
+        *[(verb, *_SETS, "", "d", "a") for verb in ("create", "get", "update", "patch", "delete")],
+        ("get", "apps", "deployments", "", "d", "a"),
+        ("update", "apps", "deployments", "status", "d", "a"),
+    ],
+    "statefulset-controller": [
+        *_pods("create", "get", "update", "patch", "delete"),
+        *_HISTORY,
+        *[(verb, *_CLAIMS, "", "d", "a") for verb in ("create", "get", "update", "delete")],
+        ("get", "apps", "statefulsets", "", "d", "a"),
+        ("update", "apps", "statefulsets", "status", "d", "a"),
+    ],
+    "daemonset-controller": [
+        *_pods("create", "patch", "delete"),
+        *_HISTORY,
+        ("get", "apps", "daemonsets", "", "d", "a"),
+        ("update", "apps", "daemonsets", "status", "d", "a"),
+    ],
+    "job-controller": [
+        *_pods("create", "patch", "delete"),
+        ("get", *_JOBS, "", "d", "a"),
+        ("update", *_JOBS, "status", "d", "a"),
+    ],
+    "cronjob-controller": [
+        *[(verb, *_JOBS, "", "d", "a") for verb in ("create", "get", "delete")],
+        ("update", "batch", "cronjobs", "status", "d", "a"),
+    ],
+    "namespace-controller": [
+        *[("update", "", "namespaces", subresource, "", "d") for subresource in ("status", "finalize")],
+        *[(verb, "example.com", "boats", "", "d", "") for verb in ("list", "delete", "deletecollection")],
+    ],
+    "garbage-collector-controller": [
+        (verb, "example.com", "boats", "", "d", "a") for verb in ("get", "patch", "delete")
+    ],
+    "resourcequota-controller": [("update", "", "resourcequotas", "status", "d", "a")],
+    "node-lifecycle-controller": [
+        ("update", "", "nodes", "status", "", "a"),
+        ("patch", "", "nodes", "", "", "a"),
+        ("patch", "", "pods", "status", "d", "a"),
+    ],
+    "taint-eviction-controller": [*_pods("delete"), ("patch", "", "pods", "status", "d", "a")],
+    "pod-garbage-collector-controller": [
+        *_pods("delete"),
+        ("patch", "", "pods", "status", "d", "a"),
+        ("get", "", "nodes", "", "", "a"),
+    ],
+    "root-ca-certificate-publisher-controller": [
+        (verb, "", "configmaps", "", "d", "a") for verb in ("create", "update")
+    ],
+    "persistentvolumeclaim-protection-controller": [
+        ("update", *_CLAIMS, "", "d", "a"),
+        ("list", "", "pods", "", "d", ""),
+    ],
+    "persistentvolume-protection-controller": [("update", *_VOLUMES, "", "", "a")],
+    "persistentvolume-expander-controller": [("create", "", "events", "", "d", "")],
+    "legacy-serviceaccount-token-cleaner-controller": [
+        ("get", "", "configmaps", "", "kube-system", TRACKING),
+        *[(verb, "", "secrets", "", "d", "a") for verb in ("patch", "delete")],
     ],
     "ttl-after-finished-controller": [
         ("get", "batch", "jobs", "", "d", "a"),

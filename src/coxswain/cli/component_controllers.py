@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--service-account-private-key-file",
         default="",
         help="PEM of the key that signs service account tokens",
+    )
+    parser.add_argument(
+        "--use-service-account-credentials",
+        action="store_true",
+        help="each controller acts as its own service account in kube-system",
     )
     _configure_election(parser)
     _configure_serving(parser)
@@ -96,11 +102,16 @@ def run(args: argparse.Namespace) -> int:
 async def _control(args: argparse.Namespace) -> None:
     from coxswain.cli import runner
     from coxswain.cli.health import HealthServer
-    from coxswain.client.connect import connect
+    from coxswain.client.accounts import AccountClients
+    from coxswain.client.connect import connect, settings_of
     from coxswain.controllers.manager import Manager
 
-    async with await connect(args.kubeconfig) as client:
+    async with await connect(args.kubeconfig) as client, AsyncExitStack() as closing:
         manager = Manager(client, args.controllers, _options(args))
+        if args.use_service_account_credentials:
+            accounts = AccountClients(client, settings_of(args.kubeconfig))
+            closing.push_async_callback(accounts.close)
+            manager.acting_as = accounts
         server = HealthServer(manager.live(), {"informer-sync": manager.unsynced})
         if args.secure_port >= 0:
             await server.start(

@@ -97,6 +97,7 @@ class Processes:
                 "controller-manager",
                 f"--kubeconfig={place / 'controller-manager.kubeconfig'}",
                 f"--controllers={options.controllers}",
+                "--use-service-account-credentials",
                 f"--cluster-cidr={options.pod_network}",
                 f"--local-path-directory={options.local_paths}",
                 f"--cluster-signing-cert-file={options.signing_files[0]}",

@@ -22,8 +22,12 @@ async def connect(
 
     Nothing is sent yet: a server that is down shows with the first call. Raises ``ConfigurationError``.
     """
-    config = kubeconfig.load(path, context) if path else _ambient(context)
-    return ApiClient(transport(config, wire))
+    return ApiClient(transport(settings_of(path, context), wire))
+
+
+def settings_of(path: str | os.PathLike[str] = "", context: str = "") -> Config:
+    """What ``connect`` goes by. Raises ``ConfigurationError``."""
+    return kubeconfig.load(path, context) if path else _ambient(context)
 
 
 def transport(config: Config, wire: Literal["auto", "grpc", "rest"] = "auto") -> Transport:

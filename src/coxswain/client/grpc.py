@@ -20,6 +20,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -53,6 +54,22 @@ class GrpcTransport:
         self._exchange: _Exchange | None = None
         self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._rest: RestTransport | None = None
+        self._elder: GrpcTransport | None = None
+
+    def sibling(self) -> GrpcTransport:
+        """A transport over the same connection that has a token of its own (``use_token``); it ends with this one."""
+        found = GrpcTransport(replace(self._config, token="", token_file=""), timeout=self._timeout)
+        found._elder = self
+        return found
+
+    def use_token(self, token: str) -> None:
+        """Carry ``token`` from the next call on; calls under way and watches end as they began."""
+        self._config = replace(self._config, token=token, token_file="")
+        if self._exchange is not None:
+            self._exchange.retire()
+            self._exchange = None
+        if self._rest is not None:
+            self._rest.use_token(token)
 
     # ---- Transport
 
@@ -103,7 +120,10 @@ class GrpcTransport:
         if self._rest is None:
             from coxswain.client.rest import RestTransport
 
-            self._rest = RestTransport(self._config)
+            config = self._config
+            if self._elder is not None:  # the token says who asks; over REST a certificate would
+                config = replace(config, certificate=b"", key=b"")
+            self._rest = RestTransport(config)
         return await self._rest.stream(call)
 
     async def close(self) -> None:
@@ -152,6 +172,8 @@ class GrpcTransport:
         )
 
     def _connected(self) -> Any:
+        if self._elder is not None:
+            return self._elder._connected()
         if self._channel is None:
             import grpc
             import grpc.aio
@@ -213,6 +235,7 @@ class _Exchange:
         self._pending: dict[int, tuple[list[asyncio.Future[Answer]], asyncio.TimerHandle]] = {}
         self._outgoing: asyncio.Queue[messages.CallBatch] = asyncio.Queue()
         self.broken = False
+        self._retired = False
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._run(self._write()), name="grpc exchange writer"),
@@ -229,6 +252,15 @@ class _Exchange:
         self._pending[number] = (futures, timer)
         calls = [_message(call) for call, _ in part]
         self._outgoing.put_nowait(messages.CallBatch(id=number, calls=calls))
+
+    def retire(self) -> None:
+        """End the stream as soon as everything is answered; nothing more is sent."""
+        self._retired = True
+        self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        if self._retired and not self._pending:
+            self._break(errors.ServiceUnavailable("the stream was replaced"))
 
     async def close(self) -> None:
         """End the stream; what is unanswered fails."""
@@ -257,6 +289,7 @@ class _Exchange:
                 if not future.done():
                     future.set_result(Answer(answer.code, answer.body))
             _fail(futures, errors.InternalError(f"{self._address} left calls of a batch unanswered"))
+            self._end_if_retired()
 
     def _late(self, number: int) -> None:
         futures, _ = self._pending.pop(number)

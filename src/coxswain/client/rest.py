@@ -17,6 +17,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import GVR
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.base.errors import ConfigurationError
 from coxswain.client.interface import JSON, NOTHING, Answer, Answers, Call, EventType, RawList, WatchEvent
 from coxswain.client.kubeconfig import Config
@@ -42,6 +43,16 @@ _METHODS = {
     "delete": "DELETE",
     "deletecollection": "DELETE",
 }
+_REQUESTS = metrics.counter(
+    "rest_client_requests",
+    "Requests to API servers, by HTTP code, method and host.",
+    ("code", "method", "host"),
+)
+_SECONDS = metrics.histogram(
+    "rest_client_request_duration_seconds",
+    "How long API servers took to begin their answers, by method and host.",
+    ("verb", "host"),
+)
 _TOKEN_SECONDS = 60.0
 _READ_BUFFER = 1 << 20
 
@@ -65,6 +76,7 @@ class RestTransport:
 
     def __init__(self, config: Config, *, timeout: float = 60.0, connections: int = 64) -> None:
         self._config = config
+        self._host = config.server.partition("://")[2].partition("/")[0]
         self._timeout = timeout
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -72,6 +84,10 @@ class RestTransport:
         self._token_read = float("-inf")
         #: Gets the text of every warning that the server sends beside an answer.
         self.on_warning: Callable[[str], None] | None = None
+
+    def use_token(self, token: str) -> None:
+        """Carry ``token`` from the next request on."""
+        self._config = replace(self._config, token=token, token_file="")
 
     # ---- Transport
 
@@ -155,9 +171,12 @@ class RestTransport:
         headers = {"Accept": accept, **await self._authorization()}
         if call.body:
             headers["Content-Type"] = call.content_type
+        method, server = _METHODS[call.verb], self._host
+        loop = asyncio.get_running_loop()
+        started, code = loop.time(), "<error>"
         try:
             async with session.request(
-                _METHODS[call.verb],
+                method,
                 self._config.server + (path or path_of(call)),
                 params=_query(call),
                 data=call.body or None,
@@ -166,6 +185,8 @@ class RestTransport:
                 server_hostname=self._config.server_name or None,
                 allow_redirects=False,
             ) as response:
+                code = str(response.status)
+                _SECONDS.labels(method, server).observe(loop.time() - started)
                 if self.on_warning is not None:
                     for warning in response.headers.getall("Warning", ()):
                         self.on_warning(_warning_text(warning))
@@ -174,6 +195,8 @@ class RestTransport:
             raise errors.Timeout(f"{self._config.server} did not answer within {self._timeout:g} s") from None
         except aiohttp.ClientError as error:
             raise errors.ServiceUnavailable(f"{self._config.server}: {_words(error)}") from error
+        finally:
+            _REQUESTS.labels(code, method, server).inc()
 
     async def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:

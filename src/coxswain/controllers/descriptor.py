@@ -32,8 +32,8 @@ class Descriptor:
 
     ``run`` returns only when all of its tasks have ended (on cancellation). ``account`` is its service account in
     kube-system: its writes are that user's where the manager can act for it, so the account's bootstrap role must
-    allow everything that it asks of ``context.client`` (informers are shared, and the manager's own). Without one,
-    the controller acts as the manager.
+    allow everything that it asks of ``context.client``. Informers are shared, and the manager's own, as is their
+    ``client``. Without an account, the controller acts as the manager.
     """
 
     name: str

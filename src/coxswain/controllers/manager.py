@@ -62,13 +62,14 @@ class Manager:
     def __post_init__(self) -> None:
         self.names = registry.select(self.selection)
         self.informers = InformerFactory(self.client, "controllers' informers")
-        self._recorders: dict[str, EventRecorder] = {}
+        self._recorders: dict[tuple[str, str], EventRecorder] = {}
 
-    def recorder(self, component: str) -> EventRecorder:
-        """The recorder of ``component``, shared by all who ask for it."""
-        if component not in self._recorders:
-            self._recorders[component] = EventRecorder(self.client, component)
-        return self._recorders[component]
+    def recorder(self, component: str, account: str = "") -> EventRecorder:
+        """The recorder of ``component``, which writes as ``account``; shared by all who ask for it."""
+        key = component, account
+        if key not in self._recorders:
+            self._recorders[key] = EventRecorder(self._client_of(account), component)
+        return self._recorders[key]
 
     def live(self) -> dict[str, Callable[[], str | None]]:
         """Health checks: the election's, and one a controller under its name (None: well)."""
@@ -115,9 +116,9 @@ class Manager:
         health = self.health[name]
         descriptor = self.lookup(name)
         context = ControllerContext(
-            client=self._client_of(descriptor),
+            client=self._client_of(descriptor.account),
             informers=self.informers,
-            recorder=self.recorder,
+            recorder=partial(self.recorder, account=descriptor.account),
             workers=self.workers.get(name, 5),
             options=self.options.get(name, {}),
         )
@@ -131,10 +132,8 @@ class Manager:
         finally:
             health.running = False
 
-    def _client_of(self, descriptor: Descriptor) -> Client:
-        if descriptor.account and self.acting_as is not None:
-            return self.acting_as(descriptor.account)
-        return self.client
+    def _client_of(self, account: str) -> Client:
+        return self.acting_as(account) if account and self.acting_as is not None else self.client
 
 
 async def run(

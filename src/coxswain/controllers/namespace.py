@@ -235,4 +235,4 @@ async def run(context: ControllerContext) -> None:
     await NamespaceController(context).run()
 
 
-DESCRIPTOR = Descriptor("namespace-controller", run)
+DESCRIPTOR = Descriptor("namespace-controller", run, account="namespace-controller")

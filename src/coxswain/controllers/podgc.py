@@ -156,4 +156,4 @@ async def run(context: ControllerContext) -> None:
     await PodGC(context).run()
 
 
-DESCRIPTOR = Descriptor("pod-garbage-collector-controller", run)
+DESCRIPTOR = Descriptor("pod-garbage-collector-controller", run, account="pod-garbage-collector")

@@ -66,8 +66,10 @@ async def root_certificate(context: ControllerContext) -> str:
     """The certificate (PEM) that pods should trust: the option's, else that of the cluster."""
     if context.options.get("root_ca"):
         return str(context.options["root_ca"])
-    source = await context.client.get(CONFIGMAPS, "extension-apiserver-authentication", "kube-system")
+    source = await context.informers.client.get(
+        CONFIGMAPS, "extension-apiserver-authentication", "kube-system"
+    )
     return str((source.get("data") or {}).get("client-ca-file") or "")
 
 
-DESCRIPTOR = Descriptor("root-ca-certificate-publisher-controller", run)
+DESCRIPTOR = Descriptor("root-ca-certificate-publisher-controller", run, account="root-ca-cert-publisher")

@@ -102,18 +102,18 @@ async def run(context: ControllerContext) -> None:
 
 
 async def _look(context: ControllerContext, limit: float) -> None:
-    client, before = context.client, clock.now() - limit
+    reader, before = context.informers.client, clock.now() - limit
     try:
-        tracking = await client.get(CONFIGMAPS, TRACKING, "kube-system")
+        tracking = await context.client.get(CONFIGMAPS, TRACKING, "kube-system")
     except NotFound:
         return
     since = _day((tracking.get("data") or {}).get("since", ""))
     if since is None or since > before:
         return
-    secrets = await client.list(SECRETS, field_selector=f"type={SECRET_TYPE}")
+    secrets = await reader.list(SECRETS, field_selector=f"type={SECRET_TYPE}")
     if not secrets.items:
         return
-    used = mounted(orjson.loads(raw) for raw in (await client.list(PODS)).items)
+    used = mounted(orjson.loads(raw) for raw in (await reader.list(PODS)).items)
     for raw in secrets.items:
         await _clean(context, orjson.loads(raw), used, before)
 
@@ -121,7 +121,7 @@ async def _look(context: ControllerContext, limit: float) -> None:
 async def _clean(context: ControllerContext, secret: Object, used: frozenset[str], before: float) -> None:
     client, namespace, name = context.client, meta.namespace(secret), meta.name(secret)
     try:
-        account = await client.get(SERVICE_ACCOUNTS, account_of(secret), namespace)
+        account = await context.informers.client.get(SERVICE_ACCOUNTS, account_of(secret), namespace)
         mine = frozenset(key.partition("/")[2] for key in used if key.startswith(f"{namespace}/"))
         action = due(secret, account, mine, before)
         version = meta.resource_version(secret)
@@ -135,4 +135,4 @@ async def _clean(context: ControllerContext, secret: Object, used: frozenset[str
         return  # it changed meanwhile: tomorrow
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="legacy-service-account-token-cleaner")

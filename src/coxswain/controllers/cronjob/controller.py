@@ -203,4 +203,4 @@ async def run(context: ControllerContext) -> None:
     await CronJobController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="cronjob-controller")

@@ -248,4 +248,4 @@ async def run(context: ControllerContext) -> None:
     await DaemonSetController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="daemon-set-controller")

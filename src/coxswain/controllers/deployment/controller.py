@@ -168,4 +168,4 @@ async def run(context: ControllerContext) -> None:
     await DeploymentController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="deployment-controller")

@@ -66,4 +66,4 @@ async def run(context: ControllerContext) -> None:
     await Expander(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="expand-controller")

@@ -78,7 +78,7 @@ class GarbageCollector:
     def __init__(self, context: ControllerContext) -> None:
         self._client = context.client
         self._informers = context.informers
-        self._own = InformerFactory(context.client, "garbage collector's informers")
+        self._own = InformerFactory(context.informers.client, "garbage collector's informers")
         self._served = ServedResources(context.informers)
         self._recorder = context.recorder("garbage-collector-controller")
         self._monitors: dict[GVR, Informer] = {}
@@ -334,4 +334,4 @@ async def run(context: ControllerContext) -> None:
     await GarbageCollector(context).run()
 
 
-DESCRIPTOR = Descriptor("garbage-collector-controller", run)
+DESCRIPTOR = Descriptor("garbage-collector-controller", run, account="generic-garbage-collector")

@@ -281,4 +281,4 @@ async def run(context: ControllerContext) -> None:
     await JobController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="job-controller")

@@ -240,4 +240,4 @@ async def run(context: ControllerContext) -> None:
     await NodeLifecycle(context).run()
 
 
-DESCRIPTOR = Descriptor("node-lifecycle-controller", run)
+DESCRIPTOR = Descriptor("node-lifecycle-controller", run, account="node-controller")

@@ -132,4 +132,4 @@ async def run(context: ControllerContext) -> None:
     await TaintEviction(context).run()
 
 
-DESCRIPTOR = Descriptor("taint-eviction-controller", run)
+DESCRIPTOR = Descriptor("taint-eviction-controller", run, account="node-controller")

@@ -20,7 +20,7 @@ from coxswain.controllers.claim import decide_claims, perform_claims
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.expectations import Expectations
 from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_from_template, pod_informer
-from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status
+from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status, until_available
 from coxswain.controllers.shell import Shell
 
 NAME = "replicaset-controller"
@@ -109,10 +109,6 @@ class ReplicaSetController:
             self._shell.add(old_key)
         if key:
             self._shell.add(key)
-            owner = self._sets.get(key)
-            min_ready = owner["spec"].get("minReadySeconds", 0) if owner else 0
-            if min_ready and meta.is_pod_ready(pod) and not meta.is_pod_ready(old):
-                self._shell.add_after(key, min_ready + 1)  # then it is available, and no event says so
         elif meta.controller_of(pod) is None and (old_key or meta.labels(old) != meta.labels(pod)):
             self._wake_adopters(pod)
 
@@ -129,7 +125,7 @@ class ReplicaSetController:
     # -- reconcile -----------------------------------------------------------------------------------------
 
     async def reconcile(self, key: str) -> float | None:
-        """Make the pods of the replica set ``key`` what it asks for, and its status what is."""
+        """Make the pods of the set ``key`` what it asks for, its status what is; seconds until the next look."""
         owner = self._sets.get(key)
         if owner is None:
             self._expectations.forget(key)
@@ -151,7 +147,7 @@ class ReplicaSetController:
         await self._write_status(owner, pods, active, (reason, failure.message) if failure else None)
         if failure is not None:
             raise failure
-        return None
+        return until_available(owner, active, clock.now())
 
     async def _claimed(self, owner: Object) -> list[Object]:
         selector = self._flavor.selector(owner)
@@ -193,4 +189,4 @@ async def run(context: ControllerContext) -> None:
     await ReplicaSetController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="replicaset-controller")

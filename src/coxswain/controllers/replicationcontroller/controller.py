@@ -35,4 +35,4 @@ async def run(context: ControllerContext) -> None:
     await ReplicaSetController(context, REPLICATION_CONTROLLER).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="replication-controller")

@@ -47,7 +47,7 @@ class Monitors:
     """
 
     def __init__(self, context: ControllerContext, changed: Callable[[str, str, bool], None]) -> None:
-        self._own = InformerFactory(context.client, "resource quota controller's informers")
+        self._own = InformerFactory(context.informers.client, "resource quota controller's informers")
         self._changed = changed
         self._informers: dict[str, Informer] = {}
 
@@ -228,4 +228,4 @@ async def run(context: ControllerContext) -> None:
     await ResourceQuotaController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="resourcequota-controller")

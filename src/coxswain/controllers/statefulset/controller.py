@@ -271,4 +271,4 @@ async def run(context: ControllerContext) -> None:
     await StatefulSetController(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="statefulset-controller")

@@ -133,4 +133,4 @@ async def run(context: ControllerContext) -> None:
     await ClaimProtection(context).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, account="pvc-protection-controller")
