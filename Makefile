@@ -6,7 +6,7 @@ NATIVE := $(wildcard src/_native/*.pyx src/coxswain/_native/*.pxd)
 STAMP  := $(VENV)/.ready
 BUILT  := build/.native
 
-.PHONY: up down status test test-heavy bench lint format proto coverage sdist clean
+.PHONY: up down status test test-heavy bench bench-publish lint format proto coverage sdist clean
 
 up: $(BUILT)
 	@$(BIN)/cox up --detach $(ARGS)
@@ -30,6 +30,11 @@ coverage: $(BUILT)
 bench: $(BUILT)
 	$(BIN)/asv machine --yes
 	$(BIN)/asv run --python=same --quick --show-stderr --set-commit-hash $$(git rev-parse HEAD) $(ARGS)
+
+# A site that opens without a network: build/asv/html/index.html.
+bench-publish: $(BUILT)
+	$(BIN)/asv publish
+	$(BIN)/python -m benchmarks.publish
 
 lint: $(BUILT)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.controllers.networking import NAMESPACE, pod, unready
 from benchmarks.controllers.workloads import owner
-from benchmarks.controllers.world import CHANGES, Api, Case
+from benchmarks.controllers.world import Api, Case
 from coxswain.api import meta
 from coxswain.api.names import (
     CONFIGMAPS,
@@ -73,8 +73,8 @@ def _delete_namespace(api: Api, number: int) -> None:
 
 
 def _namespaces_gone(api: Api) -> int:
-    gone = sum(not api.exists(NAMESPACES, f"w{number}") for number in range(CHANGES))
-    assert gone == sum(not api.exists(CONFIGMAPS, "c", f"w{number}") for number in range(CHANGES))
+    gone = sum(not api.exists(NAMESPACES, f"w{number}") for number in range(api.changes))
+    assert gone == sum(not api.exists(CONFIGMAPS, "c", f"w{number}") for number in range(api.changes))
     return gone
 
 
@@ -90,7 +90,7 @@ def _families(api: Api, count: int) -> None:
 
 
 def _collected(api: Api) -> int:
-    return sum(not api.exists(SECRETS, f"w{number}", NAMESPACE) for number in range(CHANGES))
+    return sum(not api.exists(SECRETS, f"w{number}", NAMESPACE) for number in range(api.changes))
 
 
 def _quotas(api: Api, count: int) -> None:
@@ -109,7 +109,7 @@ def _finish(api: Api, number: int) -> None:
 
 
 def _replenished(api: Api) -> int:
-    found = (api.object(QUOTAS, "q", f"w{number}") for number in range(CHANGES))
+    found = (api.object(QUOTAS, "q", f"w{number}") for number in range(api.changes))
     return sum(one["status"]["used"]["pods"] == "0" for one in found)
 
 
@@ -153,7 +153,8 @@ def _too_many_replicas(api: Api, number: int) -> None:
 
 
 def _cut_back(api: Api) -> int:
-    return sum(("update", "deployments/scale", f"d/w{n}") in set(api.writes()) for n in range(CHANGES))
+    writes = set(api.writes())
+    return sum(("update", "deployments/scale", f"d/w{number}") in writes for number in range(api.changes))
 
 
 # -- nodes ----------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _leaving(api: Api) -> int:
     return sum(
         not api.exists(PODS, f"w{n}-0", NAMESPACE)
         or meta.is_terminating(api.object(PODS, f"w{n}-0", NAMESPACE))
-        for n in range(CHANGES)
+        for n in range(api.changes)
     )
 
 
@@ -217,7 +218,7 @@ def _node_goes(api: Api, number: int) -> None:
 
 
 def _pods_gone(api: Api) -> int:
-    return sum(not api.exists(PODS, f"w{number}-0", NAMESPACE) for number in range(CHANGES))
+    return sum(not api.exists(PODS, f"w{number}-0", NAMESPACE) for number in range(api.changes))
 
 
 # -- jobs and volumes -----------------------------------------------------------------------------------------
@@ -237,8 +238,8 @@ def _complete(api: Api, number: int) -> None:
 
 
 def _jobs_gone(api: Api) -> int:
-    found = (n for n in range(CHANGES) if api.exists(JOBS, f"w{n}", NAMESPACE))
-    return CHANGES - sum(not meta.is_terminating(api.object(JOBS, f"w{n}", NAMESPACE)) for n in found)
+    found = (n for n in range(api.changes) if api.exists(JOBS, f"w{n}", NAMESPACE))
+    return api.changes - sum(not meta.is_terminating(api.object(JOBS, f"w{n}", NAMESPACE)) for n in found)
 
 
 def volume(name: str, **spec: object) -> Object:
@@ -263,7 +264,7 @@ def _bound(api: Api, count: int) -> None:
         reference = {"namespace": NAMESPACE, "name": f"w{number}", "uid": meta.uid(kept)}
         one = volume(f"v{number}", claimRef=reference)
         api.seed(PERSISTENT_VOLUMES, {**one, "status": {"phase": "Bound"}})
-    for number in range(CHANGES):
+    for number in range(api.changes):
         api.seed(PERSISTENT_VOLUMES, {**volume(f"free{number}"), "status": {"phase": "Available"}})
 
 
@@ -303,12 +304,12 @@ def _claim_and_pod_go(api: Api, number: int) -> None:
 
 
 def _claims_gone(api: Api) -> int:
-    return sum(not api.exists(PERSISTENT_VOLUME_CLAIMS, f"w{n}", NAMESPACE) for n in range(CHANGES))
+    return sum(not api.exists(PERSISTENT_VOLUME_CLAIMS, f"w{n}", NAMESPACE) for n in range(api.changes))
 
 
 def _attached(api: Api, count: int) -> None:
-    """Pods on a few hundred nodes, each with a volume; those of the changes wait for their node."""
-    for number in range(200):
+    """Ten pods with a volume each on every node; those of the changes wait for their node."""
+    for number in range(count // 10):
         one = _node(f"n{number}")
         one["metadata"]["annotations"] = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
         api.seed(NODES, one)
@@ -320,18 +321,18 @@ def _attached(api: Api, count: int) -> None:
         reference = {"namespace": NAMESPACE, "name": f"w{number}", "uid": meta.uid(claim)}
         api.seed(PERSISTENT_VOLUMES, volume(f"v{number}", csi=csi, claimRef=reference))
         uses = [{"name": "v", "persistentVolumeClaim": {"claimName": f"w{number}"}}]
-        one = pod(f"w{number}-0", number, {}, volumes=uses, nodeName=f"n{number % 200}")
-        if number < CHANGES:
+        one = pod(f"w{number}-0", number, {}, volumes=uses, nodeName=f"n{number // 10}")
+        if number < api.changes:
             del one["spec"]["nodeName"]
         api.seed(PODS, one)
 
 
 def _placed(api: Api, number: int) -> None:
-    api.change(PODS, f"w{number}-0", NAMESPACE, lambda obj: obj["spec"].update(nodeName=f"n{number % 200}"))
+    api.change(PODS, f"w{number}-0", NAMESPACE, lambda obj: obj["spec"].update(nodeName=f"n{number // 10}"))
 
 
 def _newly_attached(api: Api) -> int:
-    wanted = {f"v{number}" for number in range(CHANGES)}
+    wanted = {f"v{number}" for number in range(api.changes)}
     return sum(one["spec"]["source"]["persistentVolumeName"] in wanted for one in api.objects(ATTACHMENTS))
 
 
@@ -357,7 +358,12 @@ CASES = {
     "resourcequota": Case(("resourcequota",), _quotas, _finish, _replenished, settle=10.0),
     "disruption": Case(("disruption",), _budgets, unready, _nothing_allowed),
     "horizontal-pod-autoscaler": Case(
-        ("horizontal-pod-autoscaler",), _autoscalers, _too_many_replicas, _cut_back, settle=16.0
+        ("horizontal-pod-autoscaler",),
+        _autoscalers,
+        _too_many_replicas,
+        _cut_back,
+        settle=15.0,
+        periodic=True,
     ),
     "node-lifecycle": Case(("node-lifecycle",), _nodes, _not_ready, _tainted, settle=6.0),
     "taint-eviction": Case(("taint-eviction",), _used_nodes, _taint, _leaving),
@@ -369,7 +375,7 @@ CASES = {
         options={"cluster_cidr": "10.0.0.0/7", "node_cidr_mask_size": 25},
     ),
     "pod-garbage-collector": Case(
-        ("pod-garbage-collector",), _used_nodes, _node_goes, _pods_gone, settle=100.0
+        ("pod-garbage-collector",), _used_nodes, _node_goes, _pods_gone, settle=100.0, periodic=True
     ),
     "ttl-after-finished": Case(("ttl-after-finished",), _running_jobs, _complete, _jobs_gone),
     "persistentvolume-binder": Case(("persistentvolume-binder",), _bound, _claim_comes, _claims_bound),

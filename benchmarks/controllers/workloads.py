@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.controllers.world import CHANGES, Api, Case
+from benchmarks.controllers.world import Api, Case
 from coxswain.api import meta
 from coxswain.api.names import (
     CRON_JOBS,
@@ -64,7 +64,7 @@ def _scale_up(resource: GVR) -> Any:
 
 def _with_two_pods(api: Api) -> int:
     owners = [meta.controller_of(pod)["name"] for pod in api.objects(PODS)]  # type: ignore[index]
-    return sum(owners.count(f"w{number}") == 2 for number in range(CHANGES))
+    return sum(owners.count(f"w{number}") == 2 for number in range(api.changes))
 
 
 def _deployments(api: Api, count: int) -> None:
