@@ -11,7 +11,7 @@ subjects that a bootstrap role or binding lost, unless its annotation ``autoupda
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources as package_files
@@ -54,7 +54,8 @@ class BootstrapConfig:
     #: The ranges of cluster addresses, one or one a family; the first one's first address is that of the service
     #: ``kubernetes``.
     service_cidr: str = "10.96.0.0/16"
-    #: Where pods reach this server. A loopback address is not published (Endpoints may not carry it).
+    #: Where pods reach this server. A loopback address is not published (Endpoints may not carry it), and neither is
+    #: any where several servers keep the list of themselves (empty).
     advertise_address: str = "127.0.0.1"
     port: int = 6443
     #: PEM of the authority of client certificates, for extension API servers.
@@ -303,8 +304,9 @@ def _network(config: BootstrapConfig) -> Iterator[Item]:
         _object("networking.k8s.io/v1", "ServiceCIDR", {"name": "kubernetes"}, spec=spec),
     )
     yield Item(SERVICES, "default", _kubernetes_service(address, config.port))
-    if not ipaddress.ip_address(config.advertise_address).is_loopback:
-        yield from _kubernetes_endpoints(config.advertise_address, config.port)
+    address = config.advertise_address
+    if address and not ipaddress.ip_address(address).is_loopback:
+        yield from kubernetes_endpoints([address], config.port)
 
 
 def _kubernetes_service(address: str, port: int) -> Object:
@@ -326,11 +328,12 @@ def _kubernetes_service(address: str, port: int) -> Object:
     return _object("v1", "Service", meta, spec=spec)
 
 
-def _kubernetes_endpoints(address: str, port: int) -> Iterator[Item]:
+def kubernetes_endpoints(addresses: Sequence[str], port: int) -> Iterator[Item]:
+    """Where the service ``kubernetes`` leads: the Endpoints, then the EndpointSlice."""
     ports = [{"name": "https", "port": port, "protocol": "TCP"}]
     meta = {"name": "kubernetes", "namespace": "default"}
     labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    subsets = [{"addresses": [{"ip": address}], "ports": ports}]
+    subsets = [{"addresses": [{"ip": address} for address in addresses], "ports": ports}]
     endpoints = _object("v1", "Endpoints", {**meta, "labels": labels}, subsets=subsets)
     yield Item(ENDPOINTS, "default", endpoints)
     yield Item(
@@ -340,8 +343,8 @@ def _kubernetes_endpoints(address: str, port: int) -> Iterator[Item]:
             "discovery.k8s.io/v1",
             "EndpointSlice",
             {**meta, "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            addressType="IPv4",
-            endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+            addressType="IPv6" if any(":" in address for address in addresses) else "IPv4",
+            endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
             ports=ports,
         ),
     )

@@ -65,9 +65,16 @@ class Identity:
 
     def pipeline(self, core: Core, *, kubelets: KubeletClient | None = None) -> Pipeline:
         """The server's pipeline."""
-        pipeline = (WaitingPipeline if self.asks else Pipeline)(core, kubelets=kubelets)
+        pipeline = self._kind_of_pipeline(core)(core, kubelets=kubelets)
         self.legacy_use.write_through(pipeline)
         return pipeline
+
+    def _kind_of_pipeline(self, core: Core) -> type[Pipeline]:
+        if core.storage.store.shared:
+            from coxswain.apiserver.shared.pipeline import SharedPipeline
+
+            return SharedPipeline
+        return WaitingPipeline if self.asks else Pipeline
 
     async def close(self) -> None:
         """Close connections to those who are asked. Idempotent."""

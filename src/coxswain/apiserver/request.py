@@ -80,6 +80,8 @@ class Allocator(Protocol):
 
     def release(self, service: Object) -> None: ...
 
+    def repair(self) -> tuple[int, int]: ...
+
 
 class Admission(Protocol):
     """The admission chain. What it returns has to be awaited, where that is not None."""

@@ -32,6 +32,7 @@ from coxswain.api.names import (
 )
 from coxswain.apiserver import bootstrap, pki
 from coxswain.apiserver.admission.default import default_chain
+from coxswain.apiserver.advertising import advertised
 from coxswain.apiserver.allocators import ServiceAllocator
 from coxswain.apiserver.bootstrap import BootstrapConfig, Item
 from coxswain.apiserver.customresources.controller import Controller as CustomResources
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from coxswain.apiserver.grpc_door import GrpcDoor
     from coxswain.apiserver.proxying.passages import Proxies
     from coxswain.apiserver.rest import RestServer
+    from coxswain.apiserver.shared.masterleases import MasterLeases
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class ApiServer:
         self._rest: RestServer | None = None
         self._grpc: GrpcDoor | None = None
         self._tasks: Supervisor | None = None
+        self._leases: MasterLeases | None = None
+        self._advertised = advertised(config.serving.address, config.serving.advertise_address)
         self._ready = False
         self._leaving = False
 
@@ -166,7 +170,12 @@ class ApiServer:
 
             self._encryption = await Encryption.open(self._store, config.encryption)
             self._store = sealing = self._encryption.store
-        self._storage = Storage(self._store, ring_events=config.watch.ring_events, sealing=sealing)
+        if self._store.shared:
+            from coxswain.apiserver.shared import joining
+
+            self._storage = joining.storage(self._store, config.watch.ring_events, sealing)
+        else:
+            self._storage = Storage(self._store, ring_events=config.watch.ring_events, sealing=sealing)
         registry = Registry(self._storage)
         registry.add_built_in()
         try:
@@ -207,7 +216,10 @@ class ApiServer:
         config, pipeline = self.config, self.pipeline
         tasks = self._tasks = Supervisor("apiserver")
         tasks.supervise("bookmarks", pipeline.send_bookmarks)
-        tasks.supervise("compaction", self._compact)
+        if self._storage.store.shared:
+            self._join(tasks)
+        else:
+            tasks.supervise("compaction", self._compact)
         repair = ServiceRepair(pipeline, registry.lookup, allocator, LOOPBACK_USER)
         tasks.supervise("service addresses", repair.run)
         if self._encryption is not None and config.encryption.automatic_reload:
@@ -223,6 +235,15 @@ class ApiServer:
 
             tasks.supervise("flow control", Upkeep(pipeline, registry.lookup, LOOPBACK_USER).run)
 
+    def _join(self, tasks: Supervisor) -> None:
+        """Take a place among the servers that share the store; who compacts it is settled there."""
+        from coxswain.apiserver.shared.joining import join
+
+        assert self._store is not None
+        if self.port > 0:
+            place = (self._advertised, self.port)
+            self._leases = join(tasks, self._store, self.pipeline, LOOPBACK_USER, *place)
+
     async def _compact(self) -> None:
         assert self._storage is not None
         await self._storage.compact_regularly(self.config.storage.compaction_interval)
@@ -233,14 +254,15 @@ class ApiServer:
 
         assert self.pki is not None and self._customs is not None
         config, serving, customs = self.config, self.config.serving, self._customs
-        pair = self.pki.serving([serving.address, str(networks(config.service_cidr)[0][1])])
+        names = (serving.address, self._advertised, str(networks(config.service_cidr)[0][1]))
+        pair = self.pki.serving(names)
         tls = pki.server_context(pair, self.pki.ca, identity.authorities)
         aggregator = self._aggregator = self._aggregation()
         self.pipeline.elsewhere = aggregator.extensions
         endpoints = Endpoints(
             self._health(),
             published=lambda: aggregator.published(customs.published),
-            address=f"{serving.address}:{serving.port}",
+            address=f"{self._advertised}:{serving.port}",
             issuer=identity.issuer,
         )
         rest = RestServer(
@@ -328,7 +350,9 @@ class ApiServer:
         return health
 
     def _store_problem(self) -> str | None:
-        return None if self._storage is not None and self._storage.healthy else "the store does not answer"
+        if self._storage is None or not self._storage.healthy:
+            return "the store does not answer"
+        return self._storage.store.problem or None
 
     def _cache_problem(self) -> str | None:
         assert self._storage is not None
@@ -344,12 +368,11 @@ class ApiServer:
 
     async def _bootstrap(self) -> None:
         """Make sure that a cluster's first objects exist."""
-        assert self.pki is not None
-        serving = self.config.serving
+        assert self.pki is not None and self._storage is not None
         wanted = bootstrap.items(
             BootstrapConfig(
                 service_cidr=self.config.service_cidr,
-                advertise_address=serving.address,
+                advertise_address="" if self._storage.store.shared else self._advertised,
                 port=self.port if self.port > 0 else 6443,
                 client_ca=self.pki.ca.certificate,
             )
@@ -415,6 +438,9 @@ class ApiServer:
         if self._tasks is not None:
             await self._tasks.close()
             self._tasks = None
+        if self._leases is not None:
+            await self._leases.leave()
+            self._leases = None
         if self._grpc is not None:
             await self._grpc.stop()
             self._grpc = None
@@ -446,6 +472,10 @@ async def _open_store(config: ApiServerConfig) -> Store:
         from coxswain.store.memory import MemoryStore
 
         return MemoryStore()
+    if config.storage.backend == "etcd":
+        from coxswain.store.etcd import EtcdStore
+
+        return await EtcdStore.open(config.storage.etcd)
     from coxswain.store.sqlite import SqliteStore
 
     return await SqliteStore.open(config.data_dir / "store.db")

@@ -65,12 +65,12 @@ def examine(services: Iterable[Object], addresses: Iterable[Object]) -> Findings
             names = sorted(f"{one.get('namespace', '')}/{one['name']}" for one in holders)
             found.shared.append((address, names))
         if address not in recorded:
-            found.missing.append(_record(address, holders[0]))
+            found.missing.append(address_record(address, holders[0]))
     for name, record in recorded.items():
         if _is_ours(record) and not any(_names(record, one) for one in owners.get(name, ())):
             found.orphaned.append((name, record["metadata"].get("uid") or ""))
             if name in owners:
-                found.missing.append(_record(name, owners[name][0]))
+                found.missing.append(address_record(name, owners[name][0]))
     return found
 
 
@@ -79,7 +79,8 @@ def _canonical(address: str) -> str:
     return str(ipaddress.ip_address(address))
 
 
-def _record(address: str, owner: Object) -> Object:
+def address_record(address: str, owner: Object) -> Object:
+    """The IPAddress of a service's address; ``owner`` is the service's metadata."""
     family = f"IPv{ipaddress.ip_address(address).version}"
     labels = {_FAMILY: family, _MANAGED_BY: _MANAGER}
     parent = {"resource": "services", "namespace": owner.get("namespace") or "", "name": owner["name"]}

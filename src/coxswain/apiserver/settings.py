@@ -12,6 +12,7 @@ from coxswain.apiserver.authn.settings import IdentitySettings
 from coxswain.apiserver.encryption.settings import EncryptionSettings
 from coxswain.apiserver.fairness.settings import FairnessSettings
 from coxswain.apiserver.proxying.settings import ProxySettings
+from coxswain.store.etcd_client import EtcdSettings as EtcdSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,9 @@ class ServingSettings:
 
     address: str = "127.0.0.1"
     """Address to listen on; loopback unless asked otherwise: nothing is exposed by default."""
+    advertise_address: str = ""
+    """Where the rest of the cluster reaches this server: the address of the service ``kubernetes``; empty: the one
+    that it listens on, or this machine's own when it listens on all."""
     port: int = 6443
     """TCP port of HTTPS; 0 takes a free one, -1 opens no door at all: clients in this process only."""
     grpc_port: int = -1
@@ -58,8 +62,11 @@ class ServingSettings:
 class StorageSettings:
     """What keeps the cluster."""
 
-    backend: Literal["sqlite", "memory"] = "sqlite"
-    """``sqlite`` is durable (data_dir/store.db); ``memory`` forgets when the process ends."""
+    backend: Literal["sqlite", "memory", "etcd"] = "sqlite"
+    """``sqlite`` is durable (data_dir/store.db); ``memory`` forgets when the process ends; several servers share
+    ``etcd``."""
+    etcd: EtcdSettings = field(default_factory=EtcdSettings)
+    """Where etcd is, for that backend, and how it is asked; it has a compaction interval of its own."""
     compaction_interval: float = 300.0
     """Seconds between compactions; revisions of the last one to two intervals are kept, as in Kubernetes."""
 

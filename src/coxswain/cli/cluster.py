@@ -13,7 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
@@ -50,7 +50,8 @@ class ClusterOptions:
     data_dir: Path
     port: int = 6443
     grpc_port: int = -1
-    store: str = "sqlite"
+    store: Literal["sqlite", "memory", "etcd"] = "sqlite"
+    etcd_servers: tuple[str, ...] = ()
     hollow_nodes: int = 0
     local_node: bool = True
     runtime: str = "process"
@@ -127,14 +128,19 @@ class Cluster:
 
     def _api_server(self) -> ApiServer:
         from coxswain.apiserver.server import ApiServer
-        from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
+        from coxswain.apiserver.settings import (
+            ApiServerConfig,
+            EtcdSettings,
+            ServingSettings,
+            StorageSettings,
+        )
 
         options = self.options
         return ApiServer(
             ApiServerConfig(
                 data_dir=options.data_dir,
                 serving=ServingSettings(port=options.port, grpc_port=options.grpc_port),
-                storage=StorageSettings(backend="memory" if options.store == "memory" else "sqlite"),
+                storage=StorageSettings(options.store, EtcdSettings(options.etcd_servers)),
             )
         )
 

@@ -19,10 +19,11 @@ from coxswain.cli.apiserver_flags import (
     fairness,
     identity,
     proxying,
+    storage,
 )
 
 #: The flags of each concern, in the order of the help.
-_CONCERNS = (identity, admission, audit, encryption, fairness, proxying, aggregation)
+_CONCERNS = (storage, identity, admission, audit, encryption, fairness, proxying, aggregation)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--grpc-port", type=int, default=0, help="port for components; 0: any free, -1: none")
     parser.add_argument(
-        "--store", choices=("sqlite", "memory"), default="sqlite", help="memory forgets at the end"
+        "--advertise-address",
+        default="",
+        metavar="IP",
+        help="where the rest of the cluster reaches this server (default: the address it listens on)",
     )
     parser.add_argument("--token-auth-file", type=Path, help='CSV: token,user,uid,"group1,group2"')
     parser.add_argument(
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(args: argparse.Namespace) -> None:
     from coxswain.apiserver.server import ApiServer
-    from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
+    from coxswain.apiserver.settings import ApiServerConfig, ServingSettings
     from coxswain.cli import runner
 
     data_dir = args.data_dir.expanduser().absolute()
@@ -80,11 +84,12 @@ async def _serve(args: argparse.Namespace) -> None:
             admission_config_file=plugins.config_file,
             serving=ServingSettings(
                 address=args.address,
+                advertise_address=args.advertise_address,
                 port=args.port,
                 grpc_port=args.grpc_port,
                 shutdown_delay=bounds.shutdown_delay,
             ),
-            storage=StorageSettings(backend=args.store),
+            storage=storage.settings(args),
             limits=bounds.limits,
             fairness=bounds.fairness,
             audit=audit.settings(args),

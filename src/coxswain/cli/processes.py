@@ -65,6 +65,7 @@ class Processes:
             f"--data-dir={options.data_dir}",
             f"--port={options.port}",
             f"--store={options.store}",
+            f"--etcd-servers={','.join(options.etcd_servers)}",
             "--enable-admission-plugins=ServiceAccount",
             f"--ready-fd={writer}",
         ]

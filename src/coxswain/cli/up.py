@@ -18,6 +18,7 @@ import orjson
 
 from coxswain import KUBERNETES_VERSION, __version__
 from coxswain.base.errors import ConfigurationError, ResourceUnavailable
+from coxswain.cli.apiserver_flags import storage
 from coxswain.cli.place import Place, Running, default_data_dir
 
 
@@ -29,9 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=6443, help="port of the API server (default 6443)")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="where everything is kept")
-    parser.add_argument(
-        "--store", choices=("sqlite", "memory"), default="sqlite", help="memory forgets at the end"
-    )
+    storage.add_servers(parser)
     parser.add_argument(
         "--hollow-nodes", type=int, default=0, metavar="N", help="also run N nodes that only pretend"
     )
@@ -81,7 +80,8 @@ def _foreground(args: argparse.Namespace, place: Place) -> int:
         options = ClusterOptions(
             data_dir=place.data_dir,
             port=args.port,
-            store=args.store,
+            store=storage.backend(args),
+            etcd_servers=storage.servers(args.etcd_servers) if storage.backend(args) == "etcd" else (),
             hollow_nodes=args.hollow_nodes,
             local_node=not args.no_local_node,
             runtime=args.runtime,
@@ -192,6 +192,7 @@ def _again(args: argparse.Namespace) -> Sequence[str]:
         f"--port={args.port}",
         f"--data-dir={args.data_dir.expanduser().absolute()}",
         f"--store={args.store}",
+        f"--etcd-servers={args.etcd_servers}",
         f"--hollow-nodes={args.hollow_nodes}",
         f"--runtime={args.runtime}",
         f"--node-name={args.node_name}",

@@ -74,8 +74,7 @@ class EtcdStore:
         self._asking: asyncio.Task[int] | None = None
         self._next: asyncio.Task[int] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        #: Why etcd does not answer; empty while it does.
-        self.problem = ""
+        self._problem = ""
 
     @classmethod
     async def open(cls, settings: EtcdSettings, *, root: str = "/registry") -> EtcdStore:
@@ -141,6 +140,10 @@ class EtcdStore:
     @property
     def shared(self) -> bool:
         return True
+
+    @property
+    def problem(self) -> str:
+        return self._problem
 
     async def newest(self) -> int:
         """See ``Store.newest``. Whoever asks at one time shares a question to etcd."""
@@ -299,11 +302,11 @@ class EtcdStore:
                 await self._client.call(
                     RANGE, self._question(), _RANGE_RESPONSE, timeout=interval, patience=0.0
                 )
-                self.problem = ""
+                self._problem = ""
             except StoreError as error:
-                if not self.problem:
+                if not self._problem:
                     log.error("etcd does not answer: %s", error)
-                self.problem = str(error)
+                self._problem = str(error)
                 self._client.leave(endpoint)
             await clock.sleep(interval)
 
@@ -313,7 +316,7 @@ class EtcdStore:
         self._closed = True
         for task in self._tasks:
             await cancel_and_wait(task)
-        if not self.problem:
+        if not self._problem:
             await self._watches.reach(self._revision, _FAREWELL)
         self._watches.close("the store was closed")
         await self._client.close()

@@ -177,6 +177,11 @@ class Store(Protocol):
         """Whether others write, too: then ``revision`` alone does not say how far the store is."""
         ...
 
+    @property
+    def problem(self) -> str:
+        """Why the store does not answer at present; empty while it does."""
+        ...
+
     async def newest(self) -> int:
         """A revision not older than any commit that was acknowledged, to whomever, before this was called.
 

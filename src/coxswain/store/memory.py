@@ -48,6 +48,10 @@ class MemoryStore:
     def shared(self) -> bool:
         return False
 
+    @property
+    def problem(self) -> str:
+        return "the store was closed" if self._closed else ""
+
     async def newest(self) -> int:
         return self.revision
 

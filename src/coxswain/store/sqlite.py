@@ -109,6 +109,10 @@ class SqliteStore:
     def shared(self) -> bool:
         return False
 
+    @property
+    def problem(self) -> str:
+        return self._failure or ""
+
     async def newest(self) -> int:
         return self.revision
 

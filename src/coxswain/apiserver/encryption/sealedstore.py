@@ -60,6 +60,10 @@ class EncryptedStore:
     def shared(self) -> bool:
         return self._store.shared
 
+    @property
+    def problem(self) -> str:
+        return self._store.problem
+
     async def newest(self) -> int:
         """See ``Store.newest``."""
         return await self._store.newest()

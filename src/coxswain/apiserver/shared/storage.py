@@ -1,0 +1,112 @@
+"""Caches over a store that other API servers write to, too.
+
+- ``catch_up`` asks the store for its newest revision and waits until the caches have it: an answer then shows what was
+  acknowledged anywhere before the request came. Requests of one moment share one question.
+- A service is committed together with claims on its addresses and ports (claims.py): two servers cannot give out the
+  same one. The server that comes second gets ``Contended``.
+- What the store does not answer is answered 503 where nothing was done, and 504 where that is not known.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from coxswain.api import errors
+from coxswain.apiserver.shared.claims import Claims
+from coxswain.apiserver.storage import Sealing, Storage
+from coxswain.apiserver.watchcache import Pending
+from coxswain.base import clock
+from coxswain.base.errors import CoxswainError
+from coxswain.store.interface import CompareFailed, Op, Store, StoreError, StoreUnavailable, ValueTooLarge
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a request waits for the caches to get as far as the store is.
+_PATIENCE: Final = 3.0
+#: Seconds between attempts to load everything again.
+_RELOAD: Final = 1.0
+
+
+class Contended(CoxswainError):
+    """Another server has given out what this commit claims; it is known here once ``revision`` is."""
+
+    def __init__(self, key: str, revision: int) -> None:
+        super().__init__(f"{key} is taken")
+        self.revision = revision
+
+
+class SharedStorage(Storage):
+    """See the module's text."""
+
+    def __init__(
+        self, store: Store, claims: Claims, *, ring_events: int = 8192, sealing: Sealing | None = None
+    ) -> None:
+        super().__init__(store, ring_events=ring_events, sealing=sealing)
+        self._claims = claims
+
+    async def catch_up(self) -> None:
+        """Wait until the caches show every commit that was acknowledged to anybody before this call."""
+        try:
+            revision = await self.store.newest()
+        except StoreUnavailable as error:
+            raise unavailable(error) from None
+        if revision > self.revision:
+            try:
+                await self.wait_for(revision, _PATIENCE)
+            except TimeoutError:
+                why = f"the watch cache is at revision {self.revision}, the store at {revision}"
+                raise errors.ServiceUnavailable(why, retry_after=1) from None
+
+    async def commit(self, op: Op, pending: Pending | None) -> int:
+        """As ``Storage.commit``, in words for clients; a service with its claims. Raises ``Contended``."""
+        try:
+            claims = self._claims_of(op) if op.key.startswith(self._claims.services) else ()
+            if not claims:
+                return await super().commit(op, pending)
+            return await self._commit_with(op, claims, pending)
+        except StoreUnavailable as error:
+            raise unavailable(error) from None
+        except ValueTooLarge as error:
+            raise errors.RequestTooLarge(str(error)) from None
+
+    async def _commit_with(self, op: Op, claims: Sequence[Op], pending: Pending | None) -> int:
+        if pending is not None:
+            self._pending[op.key] = pending
+        try:
+            return await super().commit_many((op, *claims))
+        except CompareFailed as failure:
+            if failure.op_index == 0:
+                raise
+            taken = failure.current
+            raise Contended(claims[failure.op_index - 1].key, taken.modified if taken else 0) from None
+        finally:
+            if pending is not None and self._pending.get(op.key) is pending:
+                del self._pending[op.key]
+
+    def _claims_of(self, op: Op) -> Sequence[Op]:
+        cache = self.caches.get(self._claims.services)
+        item = cache.items.get(op.key[len(self._claims.services) :]) if cache is not None else None
+        return self._claims.beside(op, item.decode() if item is not None else None)
+
+    async def commit_many(self, ops: Sequence[Op]) -> int:
+        try:
+            return await super().commit_many(ops)
+        except StoreUnavailable as error:
+            raise unavailable(error) from None
+
+    async def _reload(self) -> None:
+        while True:
+            try:
+                return await super()._reload()
+            except StoreError as error:
+                log.warning("cannot load everything again yet: %s", error)
+                await clock.sleep(_RELOAD)
+
+
+def unavailable(error: StoreUnavailable) -> errors.ApiError:
+    """What a client is told; only what was certainly not done is it asked to do again."""
+    if error.undecided:
+        return errors.Timeout(f"the store did not answer in time, the change may have been made: {error}")
+    return errors.ServiceUnavailable(f"the store does not answer: {error}", retry_after=1)
