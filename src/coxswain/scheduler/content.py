@@ -10,6 +10,7 @@ So are the sizes of images, which are those first reported, as in kube-scheduler
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -143,7 +144,10 @@ def _by_name(index: Mapping[Any, Mapping[Any, Any]], table: NodeTable) -> Conten
     told: Content = {}
     for key, counts in index.items():
         if isinstance(key, int):
-            told[table.node(key).name] = {template_key(each): count for each, count in counts.items()}
+            by_template: Counter[str] = Counter()
+            for each, count in counts.items():
+                by_template[template_key(each)] += count
+            told[table.node(key).name] = dict(by_template)
             continue
         told[repr(key)] = {
             table.node(row).name: sorted(map(repr, count.items())) if isinstance(count, dict) else count
