@@ -304,9 +304,9 @@ async def test_what_webhooks_did_is_counted(tmp_path: Path) -> None:
         await configure(running, MUTATING, hook("open.b.c", broken, failurePolicy="Ignore"))
         await running.call("create", CONFIGMAPS, body=configmap("a"))
         text = exposition().decode()
-        start = 'apiserver_admission_webhook_rejection_count_total{error_type="no_error",name="counted.b.c"'
+        start = 'apiserver_admission_webhook_rejection_count{error_type="no_error",name="counted.b.c"'
         assert f'{start},operation="CREATE",rejection_code="418",type="validating"}} 1.0' in text
-        assert 'webhook_fail_open_count_total{name="open.b.c",type="admit"} 1.0' in text
+        assert 'webhook_fail_open_count{name="open.b.c",type="admit"} 1.0' in text
         assert 'rejected="true",type="validating"' in text
 
 

@@ -47,6 +47,9 @@ def version_info() -> dict[str, str]:
     }
 
 
+metrics.build_info(version_info())
+
+
 class Endpoints:
     """Answers GET requests for non-resource paths."""
 

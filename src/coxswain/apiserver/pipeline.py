@@ -191,6 +191,7 @@ class Pipeline:
         )
         if entry.deprecation:
             ctx.warnings.append(entry.deprecation)
+            metrics.deprecated(gvr, ctx.subresource)
         return ctx
 
     def _find(self, ctx: Context) -> Verb:
@@ -211,15 +212,23 @@ class Pipeline:
 
     async def call(self, call: Call, user: UserInfo) -> Answer:
         """One request of a component in this process."""
-        group, _, resource = call.resource
+        served = metrics.of(
+            call.verb,
+            call.resource,
+            call.subresource,
+            call.namespace,
+            call.name,
+            "dryRun" in call.query,
+            self.core.registry.serves,
+        )
         try:
             reply = await self.handle(call, user)
         except errors.ApiError as error:
-            metrics.count(call.verb, group, resource, call.subresource, error.code)
+            served.count(error.code)
             return Answer(error.code, orjson.dumps(error.status()))
         except Exception as error:
             return Answer(500, orjson.dumps(internal(error, call).status()))
-        metrics.count(call.verb, group, resource, call.subresource, reply.code)
+        served.count(reply.code)
         if isinstance(reply, StreamReply):
             return Answer(reply.code, b"".join([chunk async for chunk in reply.body]))
         return Answer(reply.code, reply.body)

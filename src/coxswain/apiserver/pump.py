@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from coxswain.apiserver import metrics
 from coxswain.apiserver.http1 import Stream
 from coxswain.apiserver.verbs.watching import WatchSession
 
@@ -29,10 +28,11 @@ class Pump:
         self._limit = buffer_bytes
         self._on_end = on_end
         self._ended = False
+        #: Events written so far.
+        self.sent = 0
 
     def start(self) -> None:
         """Write what is queued, and from now on whatever comes."""
-        metrics.WATCHERS.inc()
         self.session.watcher.on_ready = self._flush
         self._flush()
 
@@ -43,7 +43,6 @@ class Pump:
         self._ended = True
         self.session.watcher.on_ready = None
         self.session.close()
-        metrics.WATCHERS.dec()
         self._on_end(self)
         self._stream.end()
 
@@ -55,7 +54,9 @@ class Pump:
             self.finish()
             return
         if watcher.queue:
-            self._stream.write(self.session.lines(watcher.drain()))
+            deliveries = watcher.drain()
+            self.sent += len(deliveries)
+            self._stream.write(self.session.lines(deliveries))
             waiting = transport.get_write_buffer_size()
             if waiting > self._limit:
                 watcher.end(f"the watcher left {waiting} bytes unread")

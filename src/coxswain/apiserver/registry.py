@@ -215,6 +215,11 @@ class Registry:
         """The entry of a resource, if it is served."""
         return self._entries.get(gvr)
 
+    def serves(self, gvr: GVR, subresource: str = "") -> bool:
+        """Whether a resource, and that subresource of it, is served."""
+        entry = self._entries.get(gvr)
+        return entry is not None and (not subresource or entry.resource.subresource(subresource) is not None)
+
     def add_built_in(self) -> None:
         """Serve every built-in resource."""
         for resource in kinds.resources():
@@ -263,6 +268,7 @@ class Registry:
             field_values=selectable.values,
             indexed=selectable.indexed,
             keep_decoded=name in _KEEP_DECODED,
+            shown_as=name,
         )
 
     def remove(self, gvr: GVR) -> None:

@@ -27,6 +27,7 @@ from coxswain.apiserver import compressing, metrics
 from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.authn.impersonation import impersonated
 from coxswain.apiserver.authz.attributes import Attributes
+from coxswain.apiserver.census import READING, WRITING, Census, Long
 from coxswain.apiserver.deadlines import allowed_seconds
 from coxswain.apiserver.endpoints import TEXT as PLAIN_TEXT
 from coxswain.apiserver.endpoints import Endpoints
@@ -71,6 +72,8 @@ _RETURN_SECONDS = 5.0
 _PACE_REFUSALS = 32
 #: Lists of at least this many bytes are paced, and hold their seats until they are read.
 _LONG_LIST = 256 << 10
+#: Paths beside resources that are counted under their own names.
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 
 
 class Authenticator(Protocol):
@@ -140,9 +143,7 @@ class RestServer:
         self._loop = asyncio.get_running_loop()
         self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
-        self._watches: set[Pump] = set()
-        self._streams: set[asyncio.Task[None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._census = Census(pipeline.core.registry)
         self._pacer = Pacer(self._loop, _PACE_BYTES)
         self._returns = Returns(_RETURN_BYTES, _RETURN_SECONDS)
         self._refusals = Pacer(self._loop, _PACE_REFUSALS)
@@ -180,11 +181,12 @@ class RestServer:
             self._listener = None
         if self._server is not None:
             self._server.stopping = True
-        for pump in tuple(self._watches):
+        for pump in tuple(self._census.watches):
             pump.session.watcher.end()
-        for task in tuple(self._streams):
+        for task in tuple(self._census.streams):
             task.cancel()
         self._gate.stop()
+        self._census.close()
         server, self._server = self._server, None
         if server is not None:
             await server.stop(self._serving.shutdown_grace)
@@ -251,6 +253,8 @@ class RestServer:
         )
         if user is None:
             raise errors.Unauthorized()
+        callers = self._census.callers
+        callers[user.name] = callers.get(user.name, 0) + 1
         return user
 
     def _impersonated(self, request: Request, target: Target, user: UserInfo) -> UserInfo:
@@ -359,7 +363,7 @@ class RestServer:
 
     def _turn_away(self, exchange: Exchange) -> None:
         """Answer 429: a few in a turn of the loop, or all else would wait while thousands are sent away."""
-        self._refusals.submit(1, partial(self._fail, exchange, _too_many()))
+        self._refusals.submit(1, partial(self._fail, exchange, too_many()))
 
     def _finish(self, exchange: Exchange) -> None:
         """Give the seats back."""
@@ -386,15 +390,17 @@ class RestServer:
     def _begin(self, exchange: Exchange, work: Work) -> asyncio.Task[None]:
         request = exchange.request
         request.on_lost = None
+        target = exchange.target
+        name = WRITING if target is not None and target.verb in _WRITES else READING
         if exchange.audit is None:
-            task = request.task = self._loop.create_task(work())
+            task = request.task = self._loop.create_task(work(), name=name)
         else:
             context = copy_context()
             context.run(CURRENT.set, exchange.audit.annotations)
-            task = request.task = context.run(self._loop.create_task, work())
+            task = request.task = context.run(partial(self._loop.create_task, work(), name=name))
         # The loop itself does not keep tasks alive.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._census.tasks.add(task)
+        task.add_done_callback(self._census.tasks.discard)
         return task
 
     async def _work(
@@ -445,7 +451,7 @@ class RestServer:
             more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
         head = _head(reply.code, reply.content_type, more, record.audit_id if record is not None else None)
         exchange.request.respond(head, reply.body)
-        self._observe(exchange, reply.code)
+        self._observe(exchange, reply.code, len(reply.body))
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
         target = exchange.target
@@ -464,19 +470,36 @@ class RestServer:
         if failure.retry_after is not None:
             more += b"Retry-After: %d\r\n" % failure.retry_after
         if failure.code == 401:
+            self._census.refused += 1
             if self._auditor is not None and exchange.audit is None and target is not None:
                 self._auditor.unauthenticated(exchange.request, target)
             more += b'WWW-Authenticate: Bearer realm="coxswain"\r\n'
         self._answer(exchange, Reply(failure.code, orjson.dumps(failure.status())), more)
 
-    def _observe(self, exchange: Exchange, code: int) -> None:
-        target, elapsed = exchange.target, self._loop.time() - exchange.started
+    def _observe(self, exchange: Exchange, code: int, size: int = 0) -> None:
+        """Count a request that was answered."""
+        served = self._served(exchange)
+        ticket, waited = exchange.ticket, 0.0
+        if ticket is not None and ticket.started is not None and ticket.queue is not None:
+            waited = ticket.started - ticket.arrived
+        served.observe(code, self._loop.time() - exchange.started, size, waited)
+        if code in (429, 504):
+            served.terminate(code)
+
+    def _served(self, exchange: Exchange) -> metrics.Served:
+        request, target = exchange.request, exchange.target
         if target is None or target.route is None:
-            metrics.observe(exchange.request.method.lower(), "", "", "", code, elapsed)
-        elif target.verb != "watch":
-            group, _, resource = target.route.resource
-            verb = target.verb or exchange.request.method.lower()
-            metrics.observe(verb, group, resource, target.route.subresource, code, elapsed)
+            path = target.path if target is not None else ""
+            return metrics.other(request.method, path if path in _HEALTH else "")
+        route = target.route
+        verb = target.verb or request.method.lower()
+        if verb == "patch" and request.header(b"content-type").startswith("application/apply-patch"):
+            verb = "apply"
+        dry_run = bool(target.query) and "dryRun" in target.query
+        known = self._pipeline.core.registry.serves
+        return metrics.of(
+            verb, route.resource, route.subresource, route.namespace, route.name, dry_run, known
+        )
 
     # -- watches and other streams
 
@@ -518,19 +541,22 @@ class RestServer:
             exchange.audit.started(200)
         limit = self._pipeline.core.watch.buffer_bytes
         pump = Pump(session, stream, limit, partial(self._watch_over, exchange))
-        self._watches.add(pump)
+        self._census.watches[pump] = _long(exchange)
         request.on_lost = pump.finish
         pump.start()
         if self._stopping:
             session.watcher.end()
 
     def _watch_over(self, exchange: Exchange, pump: Pump) -> None:
-        self._watches.discard(pump)
+        self._census.ended(pump)
+        self._observe(exchange, 200)
         if exchange.audit is not None:
             exchange.audit.ended()
 
     def _pass(self, exchange: Exchange, passage: Passage) -> None:
-        self._streams.add(self._begin(exchange, partial(self._elsewhere, exchange, passage)))
+        task = self._begin(exchange, partial(self._elsewhere, exchange, passage))
+        self._census.tasks.discard(task)
+        self._census.streams[task] = _long(exchange)
 
     async def _elsewhere(self, exchange: Exchange, passage: Passage) -> None:
         """What somebody else answers (logs, too): whole, piece by piece, or by taking the connection over."""
@@ -557,7 +583,7 @@ class RestServer:
         except Exception as error:
             self._fail(exchange, error)
         finally:
-            self._streams.discard(task)
+            self._census.streams.pop(task, None)
             if exchange.audit is not None:
                 exchange.audit.ended()
 
@@ -677,11 +703,6 @@ def _refuse_encoding(request: Request) -> None:
         )
 
 
-def _too_many() -> errors.TooManyRequests:
-    metrics.REJECTED.inc()
-    return too_many()
-
-
 def _took_too_long() -> errors.Timeout:
     return errors.Timeout("request did not complete within the allotted timeout", retry_after=1)
 
@@ -701,6 +722,16 @@ def _head(code: int, content_type: str, more: bytes = b"", audit_id: str | None 
         )
         _openings[code, content_type] = opening
     return b"%b%b\r\n%b" % (opening, (audit_id or new_uid()).encode(), more)
+
+
+def _long(exchange: Exchange) -> Long:
+    """A watch or stream, as the metrics show it."""
+    target = exchange.target
+    if target is None or target.route is None:
+        return Long(exchange.request.method, "", "", "", "", "")
+    route = target.route
+    scope = "resource" if route.name else "namespace" if route.namespace else "cluster"
+    return Long("WATCH" if target.verb == "watch" else "CONNECT", *route.resource, route.subresource, scope)
 
 
 def _stream_head(exchange: Exchange, content_type: str) -> bytes:

@@ -21,6 +21,7 @@ import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import GVR, Object
+from coxswain.apiserver import metrics
 from coxswain.apiserver.watchcache import CacheSpec, Item, Pending, ResourceCache
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
@@ -213,13 +214,23 @@ class Storage:
         """Write one key; the revision, once the cache has it. Raises what ``Store.commit`` raises."""
         if pending is not None:
             self._pending[op.key] = pending
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
             revision = await self.store.commit((op,))
+            self._note_commit(op, loop.time() - started)
             await self.wait_for(revision)
         finally:
             if pending is not None and self._pending.get(op.key) is pending:
                 del self._pending[op.key]
         return revision
+
+    def _note_commit(self, op: Op, seconds: float) -> None:
+        """For the metrics: what was written, and how long it took."""
+        cache = self._route(op.key)
+        if cache is not None:
+            kind = "delete" if op.value is None else "update" if op.expect else "create"
+            metrics.STORED.observe((kind, *cache.spec.shown_as), seconds)
 
     async def commit_many(self, ops: Sequence[Op]) -> int:
         """Write several keys at once; the revision, once the cache has it."""

@@ -41,7 +41,8 @@ class CacheSpec:
     ``prefix`` is the store's key prefix and ends with a slash. ``field_names`` are the selectable fields
     besides metadata.name and metadata.namespace; ``field_values`` takes them from an object. ``indexed`` is
     the field of them that lists and watches are often narrowed by. ``keep_decoded`` keeps parsed objects for
-    ``Lookup`` (sensible for small, often asked resources).
+    ``Lookup`` (sensible for small, often asked resources). ``shown_as`` is the group and resource that the metrics
+    name.
     """
 
     prefix: str
@@ -50,6 +51,7 @@ class CacheSpec:
     field_values: Callable[[Object], tuple[str, ...]] = lambda obj: ()
     indexed: str = ""
     keep_decoded: bool = False
+    shown_as: tuple[str, str] = ("", "")
 
 
 class Item:
@@ -161,6 +163,8 @@ class ResourceCache:
         self._unreadable = unreadable
         self.items: dict[str, Item] = {}
         self.generation = 0
+        #: Objects shown to watches before their first event.
+        self.shown = 0
         #: Called after every change, before it is offered to watchers (see ``Lookup.on_change``).
         self.listeners: tuple[Callable[[], None], ...] = ()
         #: A watch from before this revision cannot be served any more.

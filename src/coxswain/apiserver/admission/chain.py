@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from coxswain.api.names import GVR
 from coxswain.apiserver.admission.request import Operation, Plugin, Request
 from coxswain.apiserver.lookup import Lookup
+from coxswain.apiserver.metrics import ADMISSION_STEPS
+from coxswain.base import clock
 
 Step = Callable[[Request], Awaitable[None] | None]
 Steps = tuple[Step, ...]
@@ -38,19 +40,36 @@ class Chain:
     def mutate(self, request: Request) -> Awaitable[None] | None:
         """Let the plugins complete ``request.object`` in place; what is left to wait for. Raises ``ApiError``."""
         steps = self._of(request)[0]
-        for position, admit in enumerate(steps):
-            pending = admit(request)
-            if pending is not None:
-                return self._mutate_on(pending, steps[position + 1 :], request)
-        return self._once_more(request) if request.reinvoke else None
+        started = clock.monotonic()
+        try:
+            for position, admit in enumerate(steps):
+                pending = admit(request)
+                if pending is not None:
+                    return _timed(
+                        self._mutate_on(pending, steps[position + 1 :], request), "admit", request, started
+                    )
+            pending = self._once_more(request) if request.reinvoke else None
+        except BaseException:
+            _note("admit", request, started, "true")
+            raise
+        _note("admit", request, started, "false")
+        return pending
 
     def validate(self, request: Request) -> Awaitable[None] | None:
         """Let the plugins judge the final object; what is left to wait for. Raises ``ApiError``."""
         steps = self._of(request)[1]
-        for position, validate in enumerate(steps):
-            pending = validate(request)
-            if pending is not None:
-                return _go_on(pending, steps[position + 1 :], request)
+        started = clock.monotonic()
+        try:
+            for position, validate in enumerate(steps):
+                pending = validate(request)
+                if pending is not None:
+                    return _timed(
+                        _go_on(pending, steps[position + 1 :], request), "validate", request, started
+                    )
+        except BaseException:
+            _note("validate", request, started, "true")
+            raise
+        _note("validate", request, started, "false")
         return None
 
     async def close(self) -> None:
@@ -83,6 +102,20 @@ class Chain:
             )
             self._steps[key] = steps
         return steps
+
+
+def _note(step: str, request: Request, started: float, rejected: str) -> None:
+    """Count a step of admission, for the metrics."""
+    ADMISSION_STEPS.observe((step, request.operation, rejected), clock.monotonic() - started)
+
+
+async def _timed(rest: Awaitable[None], step: str, request: Request, started: float) -> None:
+    try:
+        await rest
+    except BaseException:
+        _note(step, request, started, "true")
+        raise
+    _note(step, request, started, "false")
 
 
 async def _go_on(pending: Awaitable[None], rest: Steps, request: Request) -> None:

@@ -12,6 +12,7 @@ Nothing else waits for an extension server: a slow one delays no other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,7 @@ from coxswain.api.names import (
     SERVICES,
     Object,
 )
-from coxswain.apiserver.aggregation import registration
+from coxswain.apiserver.aggregation import metrics, registration
 from coxswain.apiserver.aggregation.availability import LOCAL, Verdict, with_condition
 from coxswain.apiserver.aggregation.extensions import Extensions
 from coxswain.apiserver.aggregation.merged import MergedPublished
@@ -191,6 +192,8 @@ class Aggregator:
         remote = follower.remote
         if self.extensions.remotes.get((remote.group, remote.version)) is remote:
             del self.extensions.remotes[remote.group, remote.version]
+            with contextlib.suppress(KeyError):
+                metrics.UNAVAILABLE.remove(remote.name)
         self.forget_published()
         await follower.stop()
 
@@ -272,7 +275,10 @@ class _Follower:
         verdict = await remote.look()
         before = remote.available
         remote.available = verdict.ok
+        metrics.UNAVAILABLE.labels(remote.name).set(not verdict.ok)
         if not verdict.ok:
+            if before:
+                metrics.LOST.labels(remote.name, verdict.reason).inc()
             if remote.fresh:
                 remote.fresh = False
                 self._aggregator.forget_published()

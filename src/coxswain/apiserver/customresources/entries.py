@@ -34,6 +34,7 @@ def cache_spec(versions: list[Version]) -> CacheSpec:
     names = tuple(dict.fromkeys(name for version in versions for name in version.selectable))
     resource = versions[0].resource
     return CacheSpec(
+        shown_as=(resource.gvr.group, resource.gvr.resource),
         prefix=prefix_of(resource.gvr, custom=True),
         namespaced=resource.namespaced,
         field_names=names,

@@ -311,6 +311,7 @@ def too_many() -> errors.TooManyRequests:
 def _begin(level: Level, tickets: list[Ticket]) -> None:
     for ticket in tickets:
         level.dispatched[ticket.schema] = level.dispatched.get(ticket.schema, 0) + 1
+        level.waited(ticket)
         if ticket.begin is not None:
             ticket.begin()
 

@@ -9,10 +9,11 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from coxswain.apiserver.fairness.level import Level
+from coxswain.apiserver.fairness.level import WAITS, Level
+from coxswain.apiserver.metrics import Tally
 from coxswain.base.metrics import REGISTRY
 
 
@@ -52,10 +53,10 @@ _GAUGES: tuple[tuple[str, str, Callable[[Level], float]], ...] = (
 
 
 class _Collector(Collector):
-    def describe(self) -> list[CounterMetricFamily]:
+    def describe(self) -> list[Metric]:
         return []
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         levels: dict[str, list[Level]] = {}
         for fairness in tuple(RUNNING):
             fairness.settle_counts()
@@ -69,7 +70,7 @@ class _Collector(Collector):
         yield from _counters(levels)
 
 
-def _counters(levels: dict[str, list[Level]]) -> Iterator[CounterMetricFamily]:
+def _counters(levels: dict[str, list[Level]]) -> Iterator[Metric]:
     labels = ("priority_level", "flow_schema")
     dispatched = CounterMetricFamily(_PREFIX + "dispatched_requests", "Requests begun.", labels=labels)
     rejected = CounterMetricFamily(
@@ -89,6 +90,30 @@ def _counters(levels: dict[str, list[Level]]) -> Iterator[CounterMetricFamily]:
             rejected.add_metric((name, schema, reason), count)
     yield dispatched
     yield rejected
+    yield _waits(levels)
+
+
+def _waits(levels: dict[str, list[Level]]) -> HistogramMetricFamily:
+    """How long requests waited that were begun; most did not wait at all."""
+    family = HistogramMetricFamily(
+        _PREFIX + "request_wait_duration_seconds",
+        "How long requests waited for their turn.",
+        labels=("priority_level", "flow_schema", "execute"),
+    )
+    for name, group in levels.items():
+        merged: dict[str, Tally] = {}
+        for level in group:
+            for schema, begun in level.dispatched.items():
+                tally = merged.setdefault(schema, Tally(WAITS))
+                waits = level.waits.get(schema)
+                late = waits.counts if waits is not None else [0] * len(tally.counts)
+                tally.total += waits.total if waits is not None else 0.0
+                tally.counts[0] += begun - sum(late)
+                for place, count in enumerate(late):
+                    tally.counts[place] += count
+        for schema, tally in merged.items():
+            family.add_metric((name, schema, "true"), buckets=tally.buckets(), sum_value=tally.total)
+    return family
 
 
 REGISTRY.register(_Collector())

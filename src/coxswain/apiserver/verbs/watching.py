@@ -172,7 +172,9 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
     if entry.conversion is not None and entry.conversion.remote is not None:
         watcher = session.convert_first(entry.conversion.remote, queue_limit)
     if initial or (initial is None and version in ("", "0")):
-        watcher.preload([Delivery("ADDED", None, item.raw) for item in select(cache, scope)])
+        present = [Delivery("ADDED", None, item.raw) for item in select(cache, scope)]
+        cache.shown += len(present)
+        watcher.preload(present)
         if initial and watcher.bookmarks:
             session.send_bookmark(initial_events_end=True)
         cache.subscribe(watcher, None)

@@ -47,17 +47,18 @@ class Asker:
         if request.dry_run and hook.side_effects not in _WITHOUT_SIDE_EFFECTS:
             raise errors.BadRequest(f"admission webhook {quote(hook.name)} does not support dry run")
         start = asyncio.get_running_loop().time()
-        rejected = True
+        rejected, code = True, 0
         try:
             said = await self._word(found, request, mutating)
             rejected = not said.allowed
+            code = 200 if said.allowed else refusal(hook.name, said.status).code
         except CallFailedError:
             metrics.failed(hook.name, mutating, operation, hook.fails_open)
             rejected = not hook.fails_open
             raise
         finally:
             took = asyncio.get_running_loop().time() - start
-            metrics.answered(hook.name, mutating, operation, took, rejected)
+            metrics.answered(hook.name, mutating, operation, took, rejected, code)
         for key, value in said.annotations.items():
             request.annotations[f"{hook.name}/{key}"] = value
         request.warnings.extend(said.warnings)
