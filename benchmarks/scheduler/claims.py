@@ -1,4 +1,4 @@
-"""Decisions as the cluster grows, every pod different; and pods with claims."""
+"""Pods with claims."""
 
 from __future__ import annotations
 
@@ -7,25 +7,6 @@ from benchmarks.scheduler_perf.objects import pod
 from coxswain.scheduler import pod as pods
 
 _HOST = "kubernetes.io/hostname"
-
-
-class Growth:
-    """100 pods, no two alike: every node scored, and sampled as kube-scheduler does."""
-
-    params = ((1000, 5000, 20_000, 100_000), (100, 0))
-    param_names = ("nodes", "percentage_of_nodes_to_score")
-    timeout = 300
-    number = 1
-
-    def setup(self, nodes: int, percentage: int) -> None:
-        self.cluster = _Cluster(nodes, percentage)
-        todo = self.cluster.pods(150, different=True)
-        self.cluster.schedule(todo[:50], 1)
-        self.cluster.check(50)
-        self.todo = todo[50:]
-
-    def time_100_decisions(self, nodes: int, percentage: int) -> None:
-        self.cluster.schedule(self.todo, 1)
 
 
 class Claims:
