@@ -19,6 +19,7 @@ import numpy as np
 from coxswain.scheduler import pod as pods
 from coxswain.scheduler import volumes as kinds
 from coxswain.scheduler.cache import Cache
+from coxswain.scheduler.comparer import stale_tallies
 from coxswain.scheduler.content import content, differences
 from coxswain.scheduler.cycle import Cycle, Placement
 from coxswain.scheduler.framework import Profile, Scope
@@ -418,8 +419,11 @@ class Sequence:
         for number, obj in enumerate(self._probes):
             mine = self.cycle.verdict(self._parse(obj).template, self.profile)
             mine.uses = 2  # scores are cached
+            mine.neighbours()  # and so are counters
             theirs = Verdict(pods.parse(copy.deepcopy(obj), templates).template, self.profile, fresh)
             found += differences(_judged(mine, kept=True), _judged(theirs, kept=False), f"probe {number}")
+        for verdict in self.cycle.kept_verdicts():
+            found += stale_tallies(verdict, Verdict(verdict.template, verdict.profile, verdict.table))
         return found
 
 

@@ -18,6 +18,7 @@ import logging
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import orjson
 
 from coxswain.api.errors import ApiError
@@ -335,11 +336,27 @@ def _compare_verdict(verdict: Verdict) -> list[str]:
     fresh = Verdict(verdict.template, verdict.profile, verdict.table)
     fresh.refresh()
     rows = verdict.table.order
-    found = []
-    for name in ("rejected_by", "code"):
-        for row in rows[getattr(verdict, name)[rows] != getattr(fresh, name)[rows]].tolist():
-            node = verdict.table.node(row).name
-            found.append(f"verdict of {template_key(verdict.template)}: {name} of {node} is stale")
+    found = [
+        f"{name} of {verdict.table.node(row).name} is stale"
+        for name in ("rejected_by", "code")
+        for row in rows[getattr(verdict, name)[rows] != getattr(fresh, name)[rows]].tolist()
+    ]
+    found += stale_tallies(verdict, fresh)
+    return [f"verdict of {template_key(verdict.template)}: {line}" for line in found]
+
+
+def stale_tallies(verdict: Verdict, fresh: Verdict) -> list[str]:
+    """Where the counters by domain that a verdict keeps are not those that another of the same table makes."""
+    kept = verdict.tallies()
+    if not kept:
+        return []
+    fresh.neighbours()
+    made = fresh.tallies()
+    found = [f"tally {slot} is missing" for slot in made.keys() - kept.keys()]
+    for slot, tally in kept.items():
+        should = made[slot].counts if slot in made else np.zeros_like(tally.counts)
+        if not np.array_equal(tally.counts, should):
+            found.append(f"tally {slot} is {tally.counts.tolist()}, not {should.tolist()}")
     return found
 
 

@@ -8,7 +8,7 @@ The kernel counts the pods that it places itself; ``mark_current`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +79,10 @@ class Neighbourhood:
             self._at = at
         self.mark_current()
         return self._kernel
+
+    def tallies(self) -> Mapping[Slot, Tally]:
+        """The counters as they were at the last ``refresh``."""
+        return self._tallies
 
     def mark_current(self) -> None:
         """The counters know of every pod so far."""

@@ -7,6 +7,7 @@ sampled nodes only. Plugins of scope CLUSTER are not cached: ``judge`` asks them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from coxswain.scheduler.neighbourhood import COUNTED, Neighbourhood
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.plan import Plan
 from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from coxswain.scheduler.tally import Slot, Tally
 from coxswain.scheduler.template import Template
 
 
@@ -110,6 +112,13 @@ class Verdict:
             filters = [plugin for _, plugin in self._cluster_filters]
             self._neighbourhood = Neighbourhood(self.template, self.table, filters, self.scores)
         return self._neighbourhood.refresh()
+
+    def tallies(self) -> Mapping[Slot, Tally]:
+        """What ``neighbours`` is made of, up to date; empty as long as nobody asked for it."""
+        if self._neighbourhood is None:
+            return {}
+        self._neighbourhood.refresh()
+        return self._neighbourhood.tallies()
 
     def _is_relevant(self, plugin: object) -> bool:
         return not offers(plugin, ClusterPlugin) or plugin.relevant(self.template, self.table)  # type: ignore[type-abstract]
