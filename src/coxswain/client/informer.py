@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 Transform = Callable[[Object], Object]
 IndexFunction = Callable[[Object], Iterable[str]]
 NAMESPACE_INDEX = "namespace"
+_MANY = 1000
 
 
 def key_of(obj: Object) -> str:
@@ -211,7 +212,11 @@ class Informer:
 
     def decode(self, raws: Sequence[bytes]) -> Sequence[Object]:
         with _no_collection():
-            return [self._decode(raw) for raw in raws]
+            found = [self._decode(raw) for raw in raws]
+            if len(raws) >= _MANY and gc.get_freeze_count():
+                # This process keeps what lives for ever out of collections (``calm_garbage_collector``).
+                gc.freeze()
+        return found
 
     def replace(self, objects: Sequence[Object], revision: str) -> None:
         self.revision = revision

@@ -15,7 +15,7 @@ What follows from an event (kube-controller-manager's ``processGraphChanges``):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ class Node:
     """One object. ``owners`` are its ownerReferences, shared with the informer's object."""
 
     identity: Identity
-    owners: list[Object] = field(default_factory=list)
-    finalizers: list[str] = field(default_factory=list)
+    owners: Sequence[Object] = ()
+    finalizers: Sequence[str] = ()
     resource_version: str = ""
     virtual: bool = False
     being_deleted: bool = False
@@ -98,8 +98,8 @@ class Graph:
             if node.virtual:
                 self._verify(node, identity, after)
         old_owners = node.owners
-        node.owners = meta.get("ownerReferences") or []
-        node.finalizers = meta.get("finalizers") or []
+        node.owners = meta.get("ownerReferences") or ()
+        node.finalizers = meta.get("finalizers") or ()
         node.resource_version = meta["resourceVersion"]
         node.being_deleted = "deletionTimestamp" in meta
         if old_owners is not node.owners and old_owners != node.owners:
@@ -125,7 +125,7 @@ class Graph:
             if parent.waiting:
                 after.look([parent])
             self._drop_if_pointless(parent)
-        node.virtual, node.being_deleted, node.owners, node.finalizers = True, False, [], []
+        node.virtual, node.being_deleted, node.owners, node.finalizers = True, False, (), ()
         self._drop_if_pointless(node)
         return after
 
@@ -136,7 +136,7 @@ class Graph:
         node.identity = identity
         node.virtual = False
 
-    def _relink(self, node: Node, old: list[Object], after: Consequences) -> None:
+    def _relink(self, node: Node, old: Sequence[Object], after: Consequences) -> None:
         before = {owner["uid"]: owner for owner in old}
         now = {owner["uid"]: owner for owner in node.owners}
         for uid, owner in before.items():
