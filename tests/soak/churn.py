@@ -16,9 +16,11 @@ from typing import Any
 
 import orjson
 
-from coxswain.api.errors import ApiError
+from coxswain.api.errors import ApiError, NotFound
 from coxswain.api.names import (
+    DEPLOYMENTS,
     GVR,
+    LEASES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -44,8 +46,15 @@ ZONE = "topology.kubernetes.io/zone"
 class Churn:
     """See the module's text."""
 
-    def __init__(self, client: Client, rng: Random, *, nodes: int, load: float) -> None:
-        """``load``: pods a second; a pod stays so long that the nodes are about full."""
+    def __init__(
+        self, client: Client, rng: Random, *, nodes: int, load: float, controllers: bool = False
+    ) -> None:
+        """``load``: pods a second; a pod stays so long that the nodes are about full.
+
+        With ``controllers`` running, leases are renewed for them, Deployments are made and scaled, and budgets
+        left alone.
+        """
+        self._controllers = controllers
         self._client = client
         self._rng = rng
         self._size = nodes
@@ -84,6 +93,8 @@ class Churn:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._act_for_ever())
             tasks.create_task(self._kubelets())
+            if self._controllers:
+                tasks.create_task(self._leases())
 
     def rest(self) -> None:
         """Do nothing more until ``go_on``; what is under way ends soon."""
@@ -105,7 +116,7 @@ class Churn:
             elif chance < 0.16:
                 await self._try(self._touch_pod())
             elif chance < 0.18:
-                await self._try(self._touch_budget())
+                await self._try(self._touch_workload() if self._controllers else self._touch_budget())
             else:
                 await self._try(self._add())
                 # So do the pods there are: at times all fit, at others many wait.
@@ -113,7 +124,7 @@ class Churn:
                 while self._alive > most:
                     await self._try(self._remove())
 
-    async def _try(self, action: Awaitable[None]) -> None:
+    async def _try(self, action: Awaitable[Any]) -> None:
         """Others may have been faster: that is the point of it."""
         try:
             await action
@@ -493,7 +504,40 @@ class Churn:
         await self._client.update(BUDGETS, budget, subresource="status")
         self.counts["budgets set"] += 1
 
+    async def _touch_workload(self) -> None:
+        """A Deployment is made, scaled, or given another image."""
+        rng = self._rng
+        space, name = rng.choice(SPACES), f"web-{rng.randrange(3)}"
+        replicas = {"spec": {"replicas": rng.randrange(8)}}
+        self.counts["deployments touched"] += 1
+        try:
+            await self._client.patch(DEPLOYMENTS, name, replicas, space)
+        except NotFound:
+            pod = self._pod(space, name)
+            if rng.random() < 0.5:
+                self._make_spread(pod)
+            del pod["metadata"]["name"], pod["metadata"]["namespace"]
+            spec = {"selector": {"matchLabels": pod["metadata"]["labels"]}, "template": pod}
+            made = {"metadata": {"name": name, "namespace": space}, "spec": {**spec, **replicas["spec"]}}
+            await self._client.create(DEPLOYMENTS, made)
+
     # -- what kubelets do ------------------------------------------------------------------------
+
+    async def _leases(self) -> None:
+        """Every node says that it is well, all the time."""
+        while True:
+            for name in list(self.nodes):
+                seconds = {
+                    "holderIdentity": name,
+                    "leaseDurationSeconds": 40,
+                    "renewTime": clock.micro_timestamp(),
+                }
+                try:
+                    await self._client.patch(LEASES, name, {"spec": seconds}, "kube-node-lease")
+                except NotFound:
+                    metadata = {"name": name, "namespace": "kube-node-lease"}
+                    await self._try(self._client.create(LEASES, {"metadata": metadata, "spec": seconds}))
+            await clock.sleep(15)
 
     async def _kubelets(self) -> None:
         """Pods that are bound run; those that are to end do, after a while."""
@@ -514,7 +558,7 @@ class Churn:
     def _kubelet(self, pod: Object) -> None:
         metadata, spec = pod["metadata"], pod["spec"]
         space, name = metadata["namespace"], metadata["name"]
-        if not spec.get("nodeName"):
+        if spec.get("nodeName") not in self.nodes:
             return
         if "deletionTimestamp" in metadata:
             if "soak/ending" not in self._seen(metadata["uid"]):

@@ -46,7 +46,7 @@ class History:
         #: The longest that a mark took to be heard.
         self.slowest = 0.0
 
-    async def start(self) -> list[Object]:
+    async def start(self) -> list[Change]:
         """Make what bears the marks, then watch. Gives what there is already."""
         await self._client.create(NODES, {"metadata": {"name": "mark"}, "spec": {"unschedulable": True}})
         container = {"name": "c", "image": "i"}
@@ -55,7 +55,12 @@ class History:
         found = []
         for resource in (NODES, PODS):
             page = await self._client.list(resource)
-            found += [orjson.loads(raw) for raw in page.items]
+            objects = (orjson.loads(raw) for raw in page.items)
+            found += [
+                Change(0, float("-inf"), resource, obj, False)
+                for obj in objects
+                if obj["metadata"]["name"] != "mark"
+            ]
             self._tasks.append(asyncio.ensure_future(self._follow(resource, page.resource_version)))
         return found
 

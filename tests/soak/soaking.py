@@ -40,10 +40,11 @@ class Soak:
         seed: int,
         nodes: int = 40,
         load: float = 8.0,
+        controllers: bool = False,
         report: Path | None = None,
         usage: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        self.churn = Churn(client, Random(seed), nodes=nodes, load=load)
+        self.churn = Churn(client, Random(seed), nodes=nodes, load=load, controllers=controllers)
         self.checker = Checker()
         self.history = History(client)
         self.wrong: list[str] = []
@@ -57,7 +58,8 @@ class Soak:
     async def run(self, seconds: float) -> None:
         """For so long."""
         started = clock.monotonic()
-        await self.history.start()
+        for change in await self.history.start():
+            self.checker.take(change)
         await self.churn.prepare()
         acting = asyncio.ensure_future(self.churn.run())
         try:
