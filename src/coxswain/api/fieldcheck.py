@@ -171,11 +171,11 @@ def _quantity(value: Any) -> str:
         raise walk.Fatal(str(error)) from None
 
 
-def _time(layout: str, write: Callable[[gotime.Moment], str | None], value: Any) -> str | None:
+def _time(layout: str, value: Any) -> str | None:
     if type(value) is not str:
         raise walk.WrongType(walk.value_name(value, False), "string")
     try:
-        return write(gotime.parse(value, layout))
+        return gotime.canonical(value, layout)
     except gotime.TimeError as error:
         raise walk.Fatal(str(error)) from None
 
@@ -239,8 +239,8 @@ _SCHEMA_PROPS: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "quantity": _quantity,
-    "time": partial(_time, gotime.RFC3339, gotime.Moment.seconds_text),
-    "microtime": partial(_time, gotime.RFC3339_MICRO, gotime.Moment.micro_text),
+    "time": partial(_time, gotime.RFC3339),
+    "microtime": partial(_time, gotime.RFC3339_MICRO),
     "intorstring": _int_or_string,
     "bytes": _bytes,
 }

@@ -1,6 +1,7 @@
 """Times as Go's ``time.Parse`` reads them and metav1 writes them, with its messages.
 
 parse("2020-01-02T03:04:05+01:00", RFC3339).seconds_text() -> "2020-01-02T02:04:05Z"
+canonical("2020-01-02T03:04:05+01:00", RFC3339) -> the same text
 parse("yesterday", RFC3339)  raises TimeError: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": ...
 """
 
@@ -18,6 +19,12 @@ RFC3339: Final = "2006-01-02T15:04:05Z07:00"
 RFC3339_MICRO: Final = "2006-01-02T15:04:05.000000Z07:00"
 
 _WHOLE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)([.,]\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+#: Most times that arrive: those that are written as Kubernetes writes them and that every month has.
+_AS_WRITTEN = re.compile(
+    r"[12]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30))"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{6})?Z",
+    re.ASCII,
+)
 _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -49,6 +56,15 @@ class Moment:
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def canonical(text: str, layout: str) -> str | None:
+    """``text`` as Kubernetes writes it in this layout; None for the zero time. Raises ``TimeError``."""
+    match = _AS_WRITTEN.fullmatch(text)
+    if match is not None and (match[1] is not None) == (layout == RFC3339_MICRO):
+        return text
+    moment = parse(text, layout)
+    return moment.micro_text() if layout == RFC3339_MICRO else moment.seconds_text()
 
 
 @lru_cache(maxsize=4096)

@@ -53,6 +53,11 @@ class CacheSpec:
     keep_decoded: bool = False
     shown_as: tuple[str, str] = ("", "")
 
+    def replaced(self, fields: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
+        """``fields`` of an object, of which field ``name`` now has ``value``."""
+        at = self.field_names.index(name)
+        return (*fields[:at], value, *fields[at + 1 :])
+
 
 class Item:
     """An object at rest. ``key`` is ``namespace/name`` (or ``name``); ``raw`` carries its resourceVersion."""

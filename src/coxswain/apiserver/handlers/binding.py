@@ -11,13 +11,15 @@ from coxswain.api.fields import invalid
 from coxswain.api.names import GVK, PODS, Object
 from coxswain.api.validation.formats import dns_subdomain
 from coxswain.api.validation.pods import validate_binding
+from coxswain.apiserver.handlers import assignment
 from coxswain.apiserver.options import WriteOptions, write_options
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import status_reply
 from coxswain.apiserver.request import Context, Core, Reply
 from coxswain.apiserver.verbs import decoding, writing
+from coxswain.apiserver.watchcache import Item, Pending
 from coxswain.base import clock
-from coxswain.store.interface import CompareFailed
+from coxswain.store.interface import CompareFailed, Op
 
 BINDING = GVK("", "v1", "Binding")
 _ATTEMPTS = 50
@@ -65,17 +67,32 @@ async def _bind(core: Core, entry: Entry, ctx: Context, binding: Object, options
         item = entry.cache.get(ctx.namespace, ctx.name)
         if item is None:
             raise errors.not_found(entry.gvr, ctx.name)
-        pod = item.decode()
-        _assign(pod, binding, ctx.name)
-        pod["metadata"].pop("resourceVersion", None)
-        if options.dry_run:
-            return
         try:
-            await writing.commit(core, entry, pod, item.revision)
+            if options.dry_run or not await _bind_fresh(core, entry, item, binding):
+                pod = item.decode()
+                _assign(pod, binding, ctx.name)
+                if not options.dry_run:
+                    pod["metadata"].pop("resourceVersion", None)
+                    await writing.commit(core, entry, pod, item.revision)
             return
         except CompareFailed:
             continue
     raise errors.conflict(entry.gvr, ctx.name, errors.MODIFIED)
+
+
+async def _bind_fresh(core: Core, entry: Entry, item: Item, binding: Object) -> bool:
+    """Bind a pod to which nothing has happened yet; False if it is not one. Raises ``CompareFailed``."""
+    bound, node = binding["metadata"], binding["target"]["name"]
+    if bound.get("annotations") or bound.get("labels") or bound.get("resourceVersion"):
+        return False
+    value = assignment.assigned(item, bound.get("uid") or "", node)
+    if value is None:
+        return False
+    assert entry.cache is not None
+    fields = entry.cache.spec.replaced(item.fields, "spec.nodeName", node)
+    op = Op(entry.prefix + item.key, value, item.revision)
+    await writing.committed(core, op, Pending(value, item.labels, fields))
+    return True
 
 
 def _assign(pod: Object, binding: Object, name: str) -> None:

@@ -285,7 +285,7 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     assert entry.cache is not None
     pending = Pending(value, metadata.get("labels") or {}, entry.cache.spec.field_values(stored))
     key = entry.key(metadata.get("namespace") or "", metadata["name"])
-    await _committed(core, Op(key, value, expect), pending)
+    await committed(core, Op(key, value, expect), pending)
     item = pending.item
     if item is None:
         found = entry.cache.get(metadata.get("namespace") or "", metadata["name"])
@@ -299,7 +299,8 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     return served(entry, item.raw)
 
 
-async def _committed(core: Core, op: Op, pending: Pending | None) -> int:
+async def committed(core: Core, op: Op, pending: Pending | None) -> int:
+    """The revision of a write; what goes wrong is an ``ApiError``, but for ``CompareFailed``."""
     try:
         return await core.storage.commit(op, pending)
     except StoreFull as error:
@@ -456,7 +457,7 @@ def _is_finished(new: Object) -> bool:
 
 async def remove_key(core: Core, entry: Entry, item: Item) -> int:
     """Delete a stored object, if it is still at the revision of ``item``. Raises ``CompareFailed``."""
-    revision = await _committed(core, Op(entry.prefix + item.key, None, item.revision), None)
+    revision = await committed(core, Op(entry.prefix + item.key, None, item.revision), None)
     if core.allocator is not None and is_service(entry.gvr):
         core.allocator.release(item.decode())
     return revision
