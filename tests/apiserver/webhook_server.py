@@ -37,6 +37,9 @@ class WebhookServer:
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.hosts: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        #: Subjects of clients that showed a certificate; "" for the others.
+        self.clients: list[str] = []
         self.connections = 0
         self.port = 0
         self.hang = asyncio.Event()
@@ -66,6 +69,11 @@ class WebhookServer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers["content-length"]))
         self.hosts.append(headers["host"])
+        self.headers.append(headers)
+        shown = writer.get_extra_info("peercert") or {}
+        self.clients.append(
+            dict(part for row in shown.get("subject", ()) for part in row).get("commonName", "")
+        )
         path = lines[0].split()[1].partition("?")[0]
         review = orjson.loads(body)
         self.asked.append((path, review))
@@ -90,6 +98,8 @@ async def webhook_server(directory: Path, *names: str) -> AsyncIterator[WebhookS
     pair = pki.kubelet_serving("webhook", ["127.0.0.1", *names])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate_file, pair.key_file)
+    context.load_verify_locations(cadata=pki.ca.certificate.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
     running = WebhookServer(pki.ca.certificate)
     server = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=context)
     running.port = server.sockets[0].getsockname()[1]

@@ -64,6 +64,18 @@ CLUSTER = CONTEXT + "clusters: [{name: k, cluster: {server: 'https://h'}}]\n"
         (CLUSTER + "users: [{name: u, user: {client-key-data: a}}]", "not base64"),
         (CLUSTER + "users: [{name: u, user: {client-key-data: YQ==}}]", "belong together"),
         (CLUSTER + "users: [{name: u, user: {client-key: gone}}]", "cannot be read: No such file"),
+        (
+            CLUSTER + "users: [{name: u, user: {username: a, password: b, token: c}}]",
+            "more than one authentication method found",
+        ),
+        (
+            CLUSTER.replace(
+                "'https://h'", "'https://h', insecure-skip-tls-verify: true, certificate-authority-data: YQ=="
+            )
+            + "users: [{name: u, user: {}}]",
+            "root certificates file with the insecure flag is not allowed",
+        ),
+        (CLUSTER + "users: [{name: u, user: {as-groups: [g]}}]", "without impersonating a user"),
     ],
 )
 def test_a_config_that_cannot_work_says_why(tmp_path: Path, text: str, message: str) -> None:
@@ -76,3 +88,26 @@ def test_a_config_that_cannot_work_says_why(tmp_path: Path, text: str, message: 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name one with --kubeconfig"):
         kubeconfig.load(tmp_path / "none")
+
+
+def test_passwords_and_other_names_become_headers(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(
+        CLUSTER + "users: [{name: u, user: {username: jane, password: 'p:w', as: joe, as-uid: '7', "
+        "as-groups: [a, b], as-user-extra: {'x/y': [z]}}}]"
+    )
+    config = kubeconfig.load(path)
+    assert config.authorization("") == "Basic amFuZTpwOnc="
+    assert config.authorization("T") == "Bearer T"
+    assert Config("https://h").authorization("") == ""
+    assert config.impersonation == (
+        ("Impersonate-User", "joe"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "a"),
+        ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-x%2Fy", "z"),
+    )
+    assert "p:w" not in repr(config)
+    again = tmp_path / "again"
+    kubeconfig.write(again, Config("https://h", username="jane", password="p:w"))
+    assert kubeconfig.load(again).password == "p:w"

@@ -19,8 +19,9 @@ import orjson
 from coxswain.api.names import Object
 from coxswain.apiserver.pending import Pending
 from coxswain.base import clock
-from coxswain.base.errors import ConfigurationError, ResourceUnavailable
+from coxswain.base.errors import ResourceUnavailable
 from coxswain.client import kubeconfig
+from coxswain.client.rest import tls_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -43,7 +44,9 @@ class Peer:
     @classmethod
     def of(cls, path: Path, *, timeout: float = 30.0) -> Peer:
         """The server of a kubeconfig file, whose cluster may have a path. Raises ``ConfigurationError``."""
-        return cls(kubeconfig.load(path), timeout=timeout)
+        config = kubeconfig.load(path)
+        _tls(config)  # what cannot work is told at the start
+        return cls(config, timeout=timeout)
 
     async def post(self, body: Object) -> Object:
         """The JSON object that answers ``body``. Raises ``ResourceUnavailable``."""
@@ -63,12 +66,17 @@ class Peer:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        token = self._token()
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        said = self._config.authorization(self._token())
+        if said:
+            headers["Authorization"] = said
         try:
             async with self._open().request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method,
+                url,
+                data=body,
+                headers=[*headers.items(), *self._config.impersonation],
+                server_hostname=self._config.server_name or None,
+                allow_redirects=False,
             ) as answer:
                 if answer.status >= 300:
                     raise ResourceUnavailable(f"{url} answered {answer.status}")
@@ -117,26 +125,7 @@ def _object(data: bytes, url: str) -> Object:
 
 
 def _tls(config: kubeconfig.Config) -> ssl.SSLContext | bool:
-    import tempfile
-
-    if config.server.startswith("http://"):
-        return True
-    context = ssl.create_default_context(cadata=config.authority.decode() if config.authority else None)
-    if config.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if config.certificate:
-        # The library takes client certificates from files only.
-        with tempfile.NamedTemporaryFile() as both:
-            both.write(config.certificate + b"\n" + config.key)
-            both.flush()
-            try:
-                context.load_cert_chain(both.name)
-            except ssl.SSLError:
-                raise ConfigurationError(
-                    "the client certificate and key of a kubeconfig do not fit"
-                ) from None
-    return context
+    return True if config.server.startswith("http://") else tls_context(config)
 
 
 class Remembered(Generic[Answer]):

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -37,10 +38,22 @@ class Config:
     key: bytes = b""
     token: str = ""
     token_file: str = ""
+    username: str = ""
+    password: str = ""
     server_name: str = ""
     insecure: bool = False
     namespace: str = "default"
     grpc_address: str = ""
+    #: Headers that say in whose name is asked (``as``, ``as-groups`` ...).
+    impersonation: tuple[tuple[str, str], ...] = ()
+
+    def authorization(self, token: str) -> str:
+        """The Authorization header, with ``token`` as it is now; empty for none."""
+        if token:
+            return f"Bearer {token}"
+        if self.username or self.password:
+            return f"Basic {_base64(f'{self.username}:{self.password}'.encode())}"
+        return ""
 
     def __repr__(self) -> str:
         """Without the secrets."""
@@ -67,6 +80,23 @@ def load(path: str | os.PathLike[str], context: str = "") -> Config:
     if chosen.get("user"):
         user = _named(content, "users", "user", str(chosen["user"]), path)
     return _config(cluster, user, str(chosen.get("namespace") or "default"), Path(path))
+
+
+def load_users(path: str | os.PathLike[str]) -> tuple[dict[str, Config], str]:
+    """All users of a file, as configurations without a server, and who the current context's is ("" for nobody).
+
+    Raises ``ConfigurationError``.
+    """
+    content = _read(Path(path))
+    users = {
+        str(entry.get("name")): _config({}, entry.get("user") or {}, "default", Path(path))
+        for entry in content.get("users") or ()
+        if isinstance(entry, dict)
+    }
+    chosen: Mapping[str, Any] = {}
+    if content.get("current-context"):
+        chosen = _named(content, "contexts", "context", str(content["current-context"]), path)
+    return users, str(chosen.get("user") or "")
 
 
 def in_cluster() -> Config:
@@ -102,6 +132,8 @@ def write(
         who["token"] = config.token
     if config.token_file:
         who["tokenFile"] = config.token_file
+    if config.username or config.password:
+        who |= {"username": config.username, "password": config.password}
     context = {"cluster": cluster, "user": user}
     if config.namespace != "default":
         context["namespace"] = config.namespace
@@ -162,7 +194,7 @@ def _named(
 
 def _config(cluster: Mapping[str, Any], user: Mapping[str, Any], namespace: str, path: Path) -> Config:
     server = str(cluster.get("server") or "")
-    if not server.startswith(("https://", "http://")):
+    if cluster and not server.startswith(("https://", "http://")):
         raise ConfigurationError(f"kubeconfig {path}: the cluster's server {server!r} is not an http(s) URL")
     for plugin in ("exec", "auth-provider"):
         if plugin in user:
@@ -174,18 +206,49 @@ def _config(cluster: Mapping[str, Any], user: Mapping[str, Any], namespace: str,
     if bool(certificate) != bool(key):
         raise ConfigurationError(f"kubeconfig {path}: client-certificate and client-key belong together")
     token_file = str(user.get("tokenFile") or "")
+    basic = bool(user.get("username") or user.get("password"))
+    if basic and (user.get("token") or token_file):
+        raise ConfigurationError(
+            f"kubeconfig {path}: more than one authentication method found for a user; "
+            "found [token basicAuth], only one is allowed"
+        )
+    authority = _pem(cluster, "certificate-authority", path)
+    if authority and cluster.get("insecure-skip-tls-verify"):
+        raise ConfigurationError(
+            f"kubeconfig {path}: specifying a root certificates file with the insecure flag is not allowed"
+        )
     return Config(
         server=server.rstrip("/"),
-        authority=_pem(cluster, "certificate-authority", path),
+        authority=authority,
         certificate=certificate,
         key=key,
         token=str(user.get("token") or ""),
         token_file=str(path.parent / token_file) if token_file else "",
+        username=str(user.get("username") or ""),
+        password=str(user.get("password") or ""),
         server_name=str(cluster.get("tls-server-name") or ""),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         namespace=namespace,
         grpc_address=_grpc_address(cluster),
+        impersonation=_impersonation(user, path),
     )
+
+
+def _impersonation(user: Mapping[str, Any], path: Path) -> tuple[tuple[str, str], ...]:
+    name = str(user.get("as") or "")
+    groups, extra = user.get("as-groups") or (), user.get("as-user-extra") or {}
+    if not name:
+        if groups or extra or user.get("as-uid"):
+            why = "requesting uid, groups or user-extra without impersonating a user"
+            raise ConfigurationError(f"kubeconfig {path}: {why}")
+        return ()
+    headers = [("Impersonate-User", name)]
+    if user.get("as-uid"):
+        headers.append(("Impersonate-Uid", str(user["as-uid"])))
+    headers += [("Impersonate-Group", str(group)) for group in groups]
+    for key, values in extra.items():
+        headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values]
+    return tuple(headers)
 
 
 def _grpc_address(cluster: Mapping[str, Any]) -> str:

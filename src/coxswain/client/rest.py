@@ -171,6 +171,7 @@ class RestTransport:
         headers = {"Accept": accept, **await self._authorization()}
         if call.body:
             headers["Content-Type"] = call.content_type
+        fields = [*headers.items(), *self._config.impersonation]
         method, server = _METHODS[call.verb], self._host
         loop = asyncio.get_running_loop()
         started, code = loop.time(), "<error>"
@@ -180,7 +181,7 @@ class RestTransport:
                 self._config.server + (path or path_of(call)),
                 params=_query(call),
                 data=call.body or None,
-                headers=headers,
+                headers=fields,
                 timeout=limit,
                 server_hostname=self._config.server_name or None,
                 allow_redirects=False,
@@ -220,7 +221,8 @@ class RestTransport:
                 self._token = _read_token(self._config.token_file)
                 self._token_read = clock.monotonic()
             token = self._token
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        said = self._config.authorization(token)
+        return {"Authorization": said} if said else {}
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Sequence[WatchEvent], None]:
         rest = b""

@@ -22,8 +22,10 @@ from coxswain.apiserver.admission.pod_security import configuration as pod_secur
 from coxswain.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from coxswain.apiserver.admission.quota import limited
 from coxswain.apiserver.admission.quota.limited import Limited
+from coxswain.apiserver.admission.webhooks import configuration as webhooks
 from coxswain.base.errors import ConfigurationError
 
+_WEBHOOKS = ("MutatingAdmissionWebhook", "ValidatingAdmissionWebhook")
 KIND = "AdmissionConfiguration"
 _VERSIONS = ("apiserver.config.k8s.io/v1", "apiserver.k8s.io/v1alpha1")
 
@@ -34,6 +36,8 @@ class AdmissionConfiguration:
 
     pod_security: PodSecurityConfiguration = field(default_factory=PodSecurityConfiguration)
     limited: tuple[Limited, ...] = ()
+    #: Kubeconfigs with which webhooks are asked, by the plugin that asks.
+    webhooks: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load(path: Path) -> AdmissionConfiguration:
@@ -65,6 +69,9 @@ def _told(
         return replace(told, pod_security=pod_security.parse(configuration))
     if name == "ResourceQuota":
         return replace(told, limited=limited.parse(configuration))
+    if name in _WEBHOOKS:
+        path = webhooks.parse(configuration)
+        return told if path is None else replace(told, webhooks={**told.webhooks, name: path})
     raise ConfigurationError(f"the admission plugin {quote(name)} takes no configuration")
 
 

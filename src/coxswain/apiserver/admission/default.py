@@ -6,7 +6,7 @@ NodeRestriction is on, as kubeadm switches it on. What asks outside (webhooks) o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from coxswain.apiserver.admission.certificates import (
@@ -43,6 +43,7 @@ from coxswain.apiserver.admission.volume_resize import PersistentVolumeClaimResi
 from coxswain.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from coxswain.apiserver.admission.webhooks.calling import Asker
 from coxswain.apiserver.admission.webhooks.client import Caller, HttpCaller
+from coxswain.apiserver.admission.webhooks.configuration import Credentials
 from coxswain.apiserver.admission.webhooks.matching import Matcher
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.lookup import Lookup
@@ -67,7 +68,7 @@ def default_chain(
     Raises ``ConfigurationError``.
     """
     told = load(config_file) if config_file is not None else AdmissionConfiguration()
-    mutating, validating = _webhooks(lookup, registry, authorizer, caller)
+    mutating, validating = _webhooks(lookup, registry, authorizer, caller, told.webhooks)
     mutating_policies, validating_policies = _policies(lookup, registry, authorizer)
     plugins: list[Plugin] = [
         NamespaceLifecycle(lookup),
@@ -134,7 +135,11 @@ def _policies(
 
 
 def _webhooks(
-    lookup: Lookup, registry: Registry | None, authorizer: Authorizer, caller: Caller | None
+    lookup: Lookup,
+    registry: Registry | None,
+    authorizer: Authorizer,
+    caller: Caller | None,
+    kubeconfigs: Mapping[str, Path],
 ) -> tuple[list[Plugin], list[Plugin]]:
     if registry is None:
         return [], []
@@ -143,6 +148,12 @@ def _webhooks(
 
     versions = Versions(registry)
     matcher = Matcher(lookup, versions, authorizer)
-    asker = Asker(lookup, caller or HttpCaller(), new_uid)
-    mutating = MutatingAdmissionWebhook(lookup, versions, matcher, asker)
-    return [mutating], [ValidatingAdmissionWebhook(lookup, versions, matcher, asker)]
+    common = Asker(lookup, caller or HttpCaller(), new_uid)
+
+    def asker(name: str) -> Asker:
+        path = kubeconfigs.get(name)
+        return common if path is None else Asker(lookup, HttpCaller(Credentials(path)), new_uid)
+
+    mutating = MutatingAdmissionWebhook(lookup, versions, matcher, asker(MutatingAdmissionWebhook.NAME))
+    validating = ValidatingAdmissionWebhook(lookup, versions, matcher, asker(ValidatingAdmissionWebhook.NAME))
+    return [mutating], [validating]

@@ -8,18 +8,23 @@ verified as ``<service>.<namespace>.svc``.
 
 from __future__ import annotations
 
+import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from coxswain.api.fields import quote
 from coxswain.api.names import ENDPOINTS, SERVICES
+from coxswain.apiserver.admission.webhooks.configuration import Credentials
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.proxying.locations import backends, slices_of
 from coxswain.base import clock
+from coxswain.base.errors import ConfigurationError
+from coxswain.client.kubeconfig import Config
+from coxswain.client.rest import tls_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 MAX_ANSWER = 16 << 20
 _KEEP_ALIVE = 30.0
 _OLDEST_CONTEXTS = 64
+_NOBODY = Config("")
+_PORT = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +110,11 @@ def resolve(lookup: Lookup, namespace: str, name: str, port: int) -> tuple[str, 
 class HttpCaller:
     """The caller over HTTPS."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        """``credentials``: who this server is to webhooks; nobody without them."""
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._credentials = credentials
+        self._contexts: dict[tuple[bytes, bytes], ssl.SSLContext] = {}
 
     async def __call__(self, target: Target, body: bytes) -> bytes:
         import aiohttp
@@ -124,12 +133,16 @@ class HttpCaller:
             "Accept": "application/json, */*",
             "User-Agent": "kube-apiserver-admission",
         }
+        who = self._who(target)
+        said = who.authorization(_token(who))
+        if said:
+            headers["Authorization"] = said
         try:
             async with self._session.post(
                 URL(f"https://{host}:{target.port}{target.path}", encoded=True),
                 data=body,
-                headers=headers,
-                ssl=self._context(target),
+                headers=[*headers.items(), *who.impersonation],
+                ssl=self._context(target, who),
                 server_hostname=target.server_name,
                 allow_redirects=False,
             ) as response:
@@ -140,22 +153,29 @@ class HttpCaller:
         except (aiohttp.ClientError, OSError) as error:
             raise failed(target, _words(error, target)) from None
 
-    def _context(self, target: Target) -> ssl.SSLContext:
+    def _who(self, target: Target) -> Config:
+        if self._credentials is None:
+            return _NOBODY
+        authority = target.authority
+        return self._credentials.of(authority if _PORT.search(authority) else f"{authority}:443")
+
+    def _context(self, target: Target, who: Config) -> ssl.SSLContext:
         """TLS that trusts the webhook's own certificates; one for each bundle, so that connections are shared."""
-        context = self._contexts.get(target.ca_bundle)
+        key = (target.ca_bundle, who.certificate)
+        context = self._contexts.get(key)
         if context is None:
             try:
-                context = ssl.create_default_context(
-                    cadata=target.ca_bundle.decode("ascii") if target.ca_bundle else None
-                )
-            except (ssl.SSLError, UnicodeDecodeError, ValueError):
+                context = tls_context(replace(who, authority=target.ca_bundle))
+            except ConfigurationError as error:
+                if who.certificate and not target.ca_bundle:
+                    raise CallFailedError(f"could not get REST client: {error}") from None
                 raise CallFailedError(
                     "could not get REST client: unable to load root certificates: "
                     "unable to parse bytes as PEM block"
                 ) from None
             if len(self._contexts) >= _OLDEST_CONTEXTS:
                 del self._contexts[next(iter(self._contexts))]
-            self._contexts[target.ca_bundle] = context
+            self._contexts[key] = context
         return context
 
     async def close(self) -> None:
@@ -171,6 +191,18 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(answer) > MAX_ANSWER:
             raise CallFailedError(f"failed to call webhook: the answer is larger than {MAX_ANSWER} bytes")
     return bytes(answer)
+
+
+def _token(who: Config) -> str:
+    """The token as it is now: files of tokens rotate. Raises ``CallFailedError``."""
+    if not who.token_file:
+        return who.token
+    try:
+        with open(who.token_file) as file:
+            return file.read().strip()
+    except OSError as error:
+        why = f"open {who.token_file}: {(error.strerror or '').lower()}"
+        raise CallFailedError(f"could not get REST client: {why}") from None
 
 
 def failed(target: Target, why: str) -> CallFailedError:
