@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Coroutine
@@ -12,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from coxswain.base import log
+from coxswain.base import garbage, log
 
 
 def add_log_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +32,8 @@ def setup_logging(args: argparse.Namespace) -> None:
 
 
 def calm_garbage_collector() -> None:
-    """Keep what lives for ever out of collections, and collect seldom.
-
-    A full collection walks every object; with a hundred thousand cached ones that is a pause of a second,
-    for cycles that hardly occur. Call it once the process is up.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    """Call it once the process is up; see ``base.garbage``."""
+    garbage.calm()
 
 
 def run(main: Coroutine[Any, Any, None]) -> int:

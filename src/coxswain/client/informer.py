@@ -20,16 +20,15 @@ factory's default drops ``metadata.managedFields``, which no component reads and
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, KeysView, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
 
 from coxswain.api.names import GVR, Object
+from coxswain.base.garbage import making_many
 from coxswain.base.tasks import Supervisor
 from coxswain.client.interface import Client, WatchEvent
 from coxswain.client.reflector import Reflector
@@ -211,17 +210,13 @@ class Informer:
     # ---- the reflector's sink
 
     def decode(self, raws: Sequence[bytes]) -> Sequence[Object]:
-        with _no_collection():
-            found = [self._decode(raw) for raw in raws]
-            if len(raws) >= _MANY and gc.get_freeze_count():
-                # This process keeps what lives for ever out of collections (``calm_garbage_collector``).
-                gc.freeze()
-        return found
+        with making_many(to_keep=len(raws) >= _MANY):
+            return [self._decode(raw) for raw in raws]
 
     def replace(self, objects: Sequence[Object], revision: str) -> None:
         self.revision = revision
         gone = set(self._objects)
-        with _no_collection():
+        with making_many(to_keep=len(objects) >= _MANY):
             for obj in objects:
                 key = key_of(obj)
                 gone.discard(key)
@@ -266,12 +261,16 @@ class Informer:
             if old is not None:
                 index.drop(key, old)
             index.insert(key, obj)
+        # Twelve handlers of a hundred thousand pods: calling through another function would show.
         for handler in self._handlers:
-            if old is None:
-                if handler.on_add is not None:
-                    self._guard(handler.on_add, obj)
-            elif handler.on_update is not None:
-                self._guard(handler.on_update, old, obj)
+            try:
+                if old is None:
+                    if handler.on_add is not None:
+                        handler.on_add(obj)
+                elif handler.on_update is not None:
+                    handler.on_update(old, obj)
+            except Exception:
+                self._say_failed(handler.on_add if old is None else handler.on_update)
 
     def _delete(self, key: str, last: Object | None) -> None:
         old = self._objects.pop(key, None)
@@ -292,20 +291,11 @@ class Informer:
         try:
             callback(*arguments)
         except Exception:
-            name = getattr(callback, "__qualname__", repr(callback))
-            log.exception("%s: handler %s failed", self.resource.group_resource, name)
+            self._say_failed(callback)
 
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile: it would walk every new object, again and again, for nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    def _say_failed(self, callback: object) -> None:
+        name = getattr(callback, "__qualname__", repr(callback))
+        log.exception("%s: handler %s failed", self.resource.group_resource, name)
 
 
 _Key = tuple[GVR, str, str, str, Transform | None]
