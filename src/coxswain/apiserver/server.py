@@ -389,20 +389,24 @@ class ApiServer:
     async def _ensure(self, items: Iterable[Item]) -> None:
         lookup = self.pipeline.core.registry.lookup
         calls: list[Call] = []
+        ensured: list[Item] = []
         for item in items:
             existing = lookup.get(item.resource, item.namespace, item.name)
             if existing is None:
                 calls.append(Call("create", item.resource, item.namespace, body=orjson.dumps(item.object)))
+                ensured.append(item)
             elif item.resource in _RECONCILED:
                 changed = bootstrap.reconcile(existing, item.object)
                 if changed is not None:
                     calls.append(_put(item, changed))
-        for call, answer in zip(calls, await self.pipeline.exchange(calls, LOOPBACK_USER), strict=True):
+                    ensured.append(item)
+        answers = await self.pipeline.exchange(calls, LOOPBACK_USER)
+        for item, answer in zip(ensured, answers, strict=True):
             if answer.code >= 400 and answer.code != errors.AlreadyExists.code:
-                status = orjson.loads(answer.body)
-                log.warning(
-                    "bootstrap of %s %s: %s", call.resource.group_resource, call.name, status.get("message")
-                )
+                if lookup.get(item.resource, item.namespace, item.name) is not None:
+                    continue  # another server over the same store was quicker
+                message = orjson.loads(answer.body).get("message")
+                log.warning("bootstrap of %s %s: %s", item.resource.group_resource, item.name, message)
 
     def _write_kubeconfigs(self) -> None:
         assert self.pki is not None
