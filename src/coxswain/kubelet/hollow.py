@@ -3,7 +3,8 @@
     one watch of pods with a node --> what to write --> batches of status patches and deletions
     one timer a second            --> a tenth of the leases, a three-hundredth of the node statuses
 
-A pod bound to one of the nodes is Running and Ready at once; one that is to be deleted is deleted at once.
+A pod bound to one of the nodes is Running and Ready at once; one that is to be deleted is deleted at once. What the
+node controller wrote about pods while their node was silent is put right when it is back.
 Nothing runs, nothing is probed, no events are made. A node annotated ``coxswain.dev/hollow-heartbeat:
 stopped`` lets its lease and status go stale and its pods alone, as a dead machine would; taking the
 annotation away brings it back. Nodes that somebody deletes stay away.
@@ -27,7 +28,7 @@ from coxswain.api.names import GVR, LEASES, NODES, PODS, Object
 from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
 from coxswain.client.informer import Informer
-from coxswain.client.interface import MERGE_PATCH, Answer, Call, Client
+from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Call, Client
 from coxswain.kubelet import node as nodes
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class HollowNodes:
         self._outbox: list[Call] = []
         self._news = asyncio.Event()
         self._handled: set[tuple[str, str]] = set()
+        self._doubted: dict[str, Object] = {}
         self._given: dict[str, tuple[str, int]] = {}
         self._transitions: dict[str, dict[str, str]] = {}
         self._pods = Informer(client, PODS, field_selector="spec.nodeName!=", transform=self._slim_pod)
@@ -210,6 +212,12 @@ class HollowNodes:
         spec = {"holderIdentity": node.name, "renewTime": micro}
         return _patch(LEASES, node.name, nodes.LEASE_NAMESPACE, {"spec": spec})
 
+    def _lease_lost(self, name: str) -> None:
+        """The lease went with a node that was deleted and is there again: it needs one of its own."""
+        node = self._nodes[name]
+        if not node.gone and not node.stopped:
+            self._queue(_create(LEASES, nodes.lease(name, clock.micro_timestamp(), node.uid)))
+
     async def _heartbeats(self) -> None:
         """Every second the share of the nodes whose turn it is, so that the load is even."""
         lease_at = status_at = 0.0
@@ -218,8 +226,15 @@ class HollowNodes:
             await clock.sleep(1.0)
             passed, last = clock.monotonic() - last, clock.monotonic()
             count = len(self._order)
+            self._reassure()
             lease_at = self._beat(lease_at, passed * count / self._settings.lease_interval, False)
             status_at = self._beat(status_at, passed * count / self._settings.status_interval, True)
+
+    def _reassure(self) -> None:
+        """Say of pods that they are ready, where the node controller wrote otherwise."""
+        for slim in self._doubted.values():
+            if not self._nodes[slim["node"]].stopped:
+                self._queue(_ready_again(slim["metadata"], clock.timestamp()))
 
     def _beat(self, position: float, share: float, status: bool) -> float:
         """Renew the ``share`` of nodes after ``position``; the new position."""
@@ -247,6 +262,7 @@ class HollowNodes:
             slim["pod"] = obj
         elif status.get("podIP"):
             slim["ip"] = status["podIP"]
+            slim["doubted"] = not slim.get("deleting") and _is_doubted(obj)
         return slim
 
     def _on_pod(self, slim: Object) -> None:
@@ -262,11 +278,16 @@ class HollowNodes:
         elif (pod := slim.pop("pod", None)) is not None and (uid, "start") not in self._handled:
             self._handled.add((uid, "start"))
             self._start(node, pod)
+        if slim.get("doubted"):
+            self._doubted[uid] = slim
+        else:
+            self._doubted.pop(uid, None)
 
     def _on_pod_gone(self, slim: Object) -> None:
         uid = slim["metadata"]["uid"]
         self._handled.discard((uid, "start"))
         self._handled.discard((uid, "delete"))
+        self._doubted.pop(uid, None)
         if (given := self._given.pop(uid, None)) is not None:
             self._nodes[given[0]].addresses.discard(given[1])
 
@@ -317,12 +338,34 @@ class HollowNodes:
                 continue
             answers = await self._send(part)
             again = [
-                c for c, a in zip(part, answers, strict=True) if a is None or a.code in (429, 500, 503, 504)
+                call
+                for call, answer in zip(part, answers, strict=True)
+                if answer is None
+                or answer.code in (429, 500, 503, 504)
+                or (answer.code == 409 and call.verb == "patch" and call.resource != PODS)
             ]
+            for call, answer in zip(part, answers, strict=True):
+                if call.resource == LEASES and answer is not None and answer.code == 404:
+                    self._lease_lost(call.name)
             if again:
                 await clock.sleep(clock.random().uniform(0.5, 1.5))
                 self._outbox.extend(again)
                 self._news.set()
+
+
+def _is_doubted(pod: Object) -> bool:
+    """The containers are ready, and somebody says that the pod is not: its node was silent."""
+    found = {c["type"]: c["status"] for c in pod["status"].get("conditions") or ()}
+    is_running = pod["status"].get("phase") == "Running"
+    return is_running and found.get("ContainersReady") == "True" and found.get("Ready") == "False"
+
+
+def _ready_again(identity: Object, now: str) -> Call:
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}
+    body = {"metadata": {"uid": identity["uid"]}, "status": {"conditions": [ready]}}
+    call = _patch(PODS, identity["name"], identity["namespace"], body, "status")
+    call.content_type = STRATEGIC_MERGE_PATCH
+    return call
 
 
 def running_status(pod: Object, ip: str, host_ip: str, now: str) -> Object:
