@@ -22,6 +22,8 @@ from conformance.pretended_runtime import PretendedRuntime, Process, Program
 from coxswain import scheduler
 from coxswain.api.errors import ApiError, Conflict, NotFound
 from coxswain.api.names import GVR, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Object
+from coxswain.apiserver.authn.issuer import Issuer
+from coxswain.apiserver.customresources.published import Published
 from coxswain.apiserver.endpoints import Endpoints
 from coxswain.apiserver.health import Health
 from coxswain.apiserver.server import ApiServer
@@ -38,7 +40,7 @@ from coxswain.cli.cluster import (
 )
 from coxswain.client.client import ApiClient
 from coxswain.client.inprocess import InProcessTransport
-from coxswain.client.interface import MERGE_PATCH, Call, UserInfo
+from coxswain.client.interface import MERGE_PATCH, Backend, Call, UserInfo
 from coxswain.controllers import manager
 from coxswain.kubelet.agent import Agent
 from coxswain.kubelet.config import KubeletConfig, NodeSettings, ServerSettings
@@ -59,14 +61,23 @@ CLUSTER_SCOPED = {
 class Whole:
     """The running cluster, with short words for calls."""
 
-    def __init__(self, server: ApiServer, kubelets: dict[str, PretendedRuntime]) -> None:
-        self.server = server
-        self.kubelets = kubelets
+    def __init__(
+        self,
+        backend: Backend,
+        published: Callable[[], Published],
+        issuer: Issuer | None = None,
+        kubelets: Mapping[str, PretendedRuntime] | None = None,
+    ) -> None:
+        """``published`` tells what discovery shows; ``kubelets`` are the runtimes by the names of their nodes."""
+        self.kubelets = kubelets or {}
+        self._backend = backend
+        self._published = published
+        self._issuer = issuer
         self.client = self.act_as(ADMIN)
 
     def act_as(self, user: UserInfo) -> ApiClient:
         """A client of another user."""
-        return ApiClient(InProcessTransport(self.server.backend, user))
+        return ApiClient(InProcessTransport(self._backend, user))
 
     # -- verbs
 
@@ -237,10 +248,8 @@ class Whole:
 
     def served(self, path: str, accept: str = "application/json") -> Any:
         """The document at ``path``, as the API server answers it over HTTPS."""
-        customs, identity = self.server._customs, self.server._identity
-        assert customs is not None and identity is not None
         endpoints = Endpoints(
-            Health(), published=lambda: customs.published, address="127.0.0.1:6443", issuer=identity.issuer
+            Health(), published=self._published, address="127.0.0.1:6443", issuer=self._issuer
         )
         reply = endpoints.answer(path, {}, accept, False)
         assert reply is not None, f"nothing is served at {path}"
@@ -322,7 +331,9 @@ async def whole_cluster(
     kubelets = {
         f"node-{number}": PretendedRuntime(programs or {}, f"10.64.{number}") for number in range(nodes)
     }
-    whole = Whole(server, kubelets)
+    customs, identity = server._customs, server._identity
+    assert customs is not None and identity is not None
+    whole = Whole(server.backend, lambda: customs.published, identity.issuer, kubelets)
     try:
         async with Supervisor("whole cluster") as tasks:
             if controllers:

@@ -116,6 +116,8 @@ class Type:
     kind: str = "ref"
     map_type: str | None = None
     unions: tuple[Mapping[str, Any], ...] = ()
+    #: Whether fields that are not declared are kept too, whatever they hold (custom resources can say so).
+    open: bool = False
 
     @property
     def go_name(self) -> str:

@@ -45,7 +45,7 @@ def merge(shape: Shape, live: Any, applied: Any) -> Any:
 def _below(shape: Shape, kind: int, name: str) -> Shape:
     if kind == STRUCT:
         known = shape.fields.get(name)
-        return known[1] if known else LEAF
+        return known[1] if known else (shape.element or LEAF)
     return shape.element or LEAF
 
 

@@ -48,7 +48,7 @@ class Shape:
     plans: dict[tuple[str, ...], _Plan] = field(default_factory=dict)
     #: STRUCT: outlines of new objects and the subresource -> what their creator owns; see ``update.created``.
     outlines: dict[tuple[Any, str], Node] = field(default_factory=dict)
-    #: MAP, KEYED: the shape of the values.
+    #: MAP, KEYED: the shape of the values. STRUCT: that of fields which are not declared (None: there are none).
     element: Shape | None = None
     #: KEYED: the key fields, sorted by name, with their defaults (None: there is none).
     keys: tuple[tuple[str, Any], ...] = ()
@@ -85,6 +85,8 @@ def shape_of(type: Type | None) -> Shape:  # noqa: A002
 def _fill(shape: Shape, type: Type) -> None:  # noqa: A002
     if type.kind != "ref" or type.map_type == "atomic" or not type.fields:
         shape.kind = ATOMIC if type.kind != "any" else DEDUCED
+    if type.open:
+        shape.element = UNKNOWN
     shape.zero = {}
     for name in sorted(type.fields):
         below = type.fields[name]
@@ -219,9 +221,17 @@ def added(shape: Shape, value: Any) -> Node:
 _MAX_PLANS: Final = 256
 
 
+def _field_of(shape: Shape, name: str) -> tuple[str, Shape] | None:
+    """The wire element and shape of a struct's field; None for one that it cannot have."""
+    known = shape.fields.get(name)
+    if known is None and shape.element is not None:
+        return f"f:{name}", shape.element
+    return known
+
+
 def _plan(shape: Shape, names: tuple[str, ...]) -> _Plan:
     """What ``added`` does for a value with these fields, worked out once."""
-    known = [(name, *shape.fields[name]) for name in sorted(names) if name in shape.fields]
+    known = [(name, *found) for name in sorted(names) if (found := _field_of(shape, name)) is not None]
     leaves: Node = {".": MEMBER, **{wire: MEMBER for _, wire, _ in known}}
     plan = leaves, tuple(each for each in known if each[2].kind != ATOMIC)
     if len(shape.plans) < _MAX_PLANS:
@@ -287,11 +297,13 @@ def _compare_struct(
 ) -> tuple[Node | None, Node | None]:
     changed: Node = {}
     removed: Node = {}
-    fields, zero = shape.fields, shape.zero or _NO_ITEMS
+    fields, zero, open_element = shape.fields, shape.zero or _NO_ITEMS, shape.element
     for name in sorted(old.keys() | new.keys()):
         known = fields.get(name)
         if known is None:
-            continue
+            if open_element is None:
+                continue
+            known = (f"f:{name}", open_element)
         wire, below = known
         before, after = old.get(name, ABSENT), new.get(name, ABSENT)
         if before is ABSENT:
@@ -367,6 +379,8 @@ def applied_set(shape: Shape, value: Any) -> Node | None:
             if name in shape.fields:
                 wire, below = shape.fields[name]
                 out[wire] = _named(below, value[name])
+            elif shape.element is not None:
+                out[f"f:{name}"] = _with_self(_named(shape.element, value[name]))
     elif kind == MAP:
         element = shape.element or LEAF
         for name in sorted(value):

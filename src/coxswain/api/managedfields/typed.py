@@ -59,6 +59,8 @@ def _struct(type: Type, shape: Shape, value: Any, path: str, found: list[str]) -
         return
     for name, item in value.items():
         field = type.fields.get(name)
+        if field is None and type.open:
+            continue
         if field is None:
             found.append(_at(f"{path}.{name}", "field not declared in schema"))
             return

@@ -2,7 +2,8 @@
 
     type_of(structural, gvk) -> Type      with metadata as every object has it
 
-Lists merge by ``x-kubernetes-list-type``, maps by ``x-kubernetes-map-type``; what is free-form merges field by field.
+Lists merge by ``x-kubernetes-list-type``, maps by ``x-kubernetes-map-type``; what is free-form merges field by field, and
+so do the fields that ``x-kubernetes-preserve-unknown-fields`` lets in beside those that the schema has.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def type_of(structural: Structural, gvk: GVK) -> Type | None:
     for name, below in structural.properties.items():
         if name not in META_FIELDS:
             fields[name] = _field(name, below, name)
-    return Type(f"{gvk.group}.{gvk.version}.{gvk.kind}", fields, gvks=(gvk,), map_type=structural.map_type)
+    name = f"{gvk.group}.{gvk.version}.{gvk.kind}"
+    return Type(name, fields, gvks=(gvk,), map_type=structural.map_type, open=structural.preserve)
 
 
 def _field(name: str, structural: Structural, path: str) -> Field:
@@ -58,7 +60,7 @@ def _shape(name: str, structural: Structural, path: str) -> Field:
 def _object(name: str, structural: Structural, path: str) -> Field:
     if isinstance(structural.additional, Structural):
         return Field(name, "map", element=_field("", structural.additional, f"{path}.*"))
-    if structural.preserve or structural.additional or not structural.properties:
+    if structural.additional or not (structural.properties or structural.embedded):
         # ``granular`` on a free-form field: field by field, unless the schema says that it is one value.
         return Field(name, "any", map_type=structural.map_type or "granular")
     fields = {key: _field(key, below, f"{path}.{key}") for key, below in structural.properties.items()}
@@ -66,4 +68,4 @@ def _object(name: str, structural: Structural, path: str) -> Field:
         fields.setdefault("apiVersion", Field("apiVersion", "string"))
         fields.setdefault("kind", Field("kind", "string"))
         fields["metadata"] = Field("metadata", "ref", ref_name=_OBJECT_META)
-    return Field(name, "ref", _ref=Type(path, fields, map_type=structural.map_type))
+    return Field(name, "ref", _ref=Type(path, fields, map_type=structural.map_type, open=structural.preserve))
