@@ -37,7 +37,8 @@ TOKEN = "benchmark"
 MANAGER = "controller-manager"
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.M)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "APPLY": "patch"}
+_WRITES |= {"DELETE": "delete", "DELETECOLLECTION": "deletecollection"}
 #: What nodes write all the time to say that they live.
 HEARTBEATS = {("patch", "leases", ""), ("patch", "nodes", "status")}
 Write = tuple[str, str, str]
@@ -132,7 +133,7 @@ class Fleet:
         for name, labels, value in await _samples(f"{self.url}/metrics", TOKEN):
             if name != "apiserver_request_total" or labels["verb"] not in _WRITES:
                 continue
-            key = labels["verb"], labels["resource"], labels["subresource"]
+            key = _WRITES[labels["verb"]], labels["resource"], labels["subresource"]
             if labels["code"].startswith("2") and key not in HEARTBEATS and not _stores_nothing(key):
                 found[key] += int(value)
         return found
