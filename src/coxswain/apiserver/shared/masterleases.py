@@ -1,12 +1,12 @@
 """Which API servers are alive, and with that where the service ``kubernetes`` leads.
 
-    /registry/masterleases/<address>     each server writes its own every ten seconds
+    /registry/masterleases/<address>     each server writes its own every five seconds
     default/kubernetes                   Endpoints and EndpointSlice: the addresses whose keys are being written
 
-A server whose key has not changed for fifteen seconds is dead: whoever notices takes the key and the address away.
-Each server measures that by its own clock and from when it saw the key change, so clocks need not agree. A server that
-stops takes itself off. The rules are kube-apiserver's (``--endpoint-reconciler-type=lease``); it has etcd's leases
-expire instead.
+A server whose key has not changed for fifteen seconds is dead: whoever notices, which takes five seconds at most, takes
+the key and the address away. Each server measures that by its own clock from when it saw the key change, so clocks
+need not agree. A server that stops takes itself off. The rules are kube-apiserver's (its reconciler ``lease``), which
+has etcd's leases expire instead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Final
 
 import orjson
 
+from coxswain.api.errors import ApiError, Conflict
 from coxswain.api.names import ENDPOINT_SLICES, ENDPOINTS, GVR, Object
 from coxswain.apiserver.bootstrap import Item, kubernetes_endpoints
 from coxswain.apiserver.pipeline import Pipeline
@@ -31,7 +32,9 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = f"{ROOT}masterleases/"
 #: Seconds between looks, and until a server that does not write is dead.
-INTERVAL, LIFETIME = 10.0, 15.0
+INTERVAL, LIFETIME = 5.0, 15.0
+#: How often a server that comes second writes what it sees then; after that it is the next look's turn.
+_ATTEMPTS: Final = 5
 #: Seconds that a server which stops takes to say goodbye at most.
 _FAREWELL: Final = 2.0
 
@@ -76,30 +79,34 @@ class MasterLeases:
         while True:
             try:
                 await self.reconcile()
-            except StoreError as error:
+            except (StoreError, ApiError) as error:
                 log.warning("cannot say that this API server is alive: %s", error)
             await clock.sleep(INTERVAL)
 
     async def reconcile(self) -> list[str]:
         """Look once; the addresses of those alive."""
         await self._store.commit([Op(self._key, self._value(), ANY)])
-        page = await self._store.list(PREFIX)
-        alive, dead = self._signs.judge(page.entries, clock.monotonic())
-        for entry in dead:
-            log.warning("the API server at %s is gone", _address_of(entry))
-            await self._forget(entry)
-        addresses = [_address_of(entry) for entry in alive]
-        await self._publish(addresses)
+        for _ in range(_ATTEMPTS):
+            page = await self._store.list(PREFIX)
+            alive, dead = self._signs.judge(page.entries, clock.monotonic())
+            for entry in dead:
+                log.warning("the API server at %s is gone", _address_of(entry))
+                await self._forget(entry)
+            addresses = [_address_of(entry) for entry in alive]
+            if await self._publish(addresses):
+                break
         self._ports_settled = True
         return addresses
 
     async def leave(self) -> None:
         """Take this server off; its end is near."""
-        with contextlib.suppress(StoreError, TimeoutError):
+        with contextlib.suppress(StoreError, ApiError, TimeoutError):
             async with asyncio.timeout(_FAREWELL):
                 await self._store.commit([Op(self._key, None, ANY)])
-                page = await self._store.list(PREFIX)
-                await self._publish([_address_of(entry) for entry in page.entries])
+                for _ in range(_ATTEMPTS):
+                    page = await self._store.list(PREFIX)
+                    if await self._publish([_address_of(entry) for entry in page.entries]):
+                        break
 
     async def _forget(self, entry: Entry) -> None:
         # Whoever is back by now keeps its key.
@@ -112,17 +119,21 @@ class MasterLeases:
         metadata = {"name": "kubernetes", "namespace": "default"}
         return orjson.dumps({**endpoints, "metadata": metadata})
 
-    async def _publish(self, addresses: Sequence[str]) -> None:
-        """Write where the service leads, if it is something else."""
+    async def _publish(self, addresses: Sequence[str]) -> bool:
+        """Write where the service leads, if it is something else; False when another server wrote meanwhile."""
+        await self._pipeline.core.storage.catch_up()
         lookup = self._pipeline.core.registry.lookup
+        done = True
         for item in kubernetes_endpoints(addresses, self._port):
             existing = lookup.get(item.resource, item.namespace, item.name)
             if existing is None:
-                await self._do(Call("create", item.resource, "default", body=orjson.dumps(item.object)))
+                call = Call("create", item.resource, "default", body=orjson.dumps(item.object))
             elif changed := self._corrected(existing, item):
-                await self._do(
-                    Call("update", item.resource, "default", item.name, body=orjson.dumps(changed))
-                )
+                call = Call("update", item.resource, "default", item.name, body=orjson.dumps(changed))
+            else:
+                continue
+            done = await self._do(call) and done
+        return done
 
     def _corrected(self, existing: Object, item: Item) -> Object | None:
         """``existing`` with the addresses of ``item``; None when it has them.
@@ -142,10 +153,13 @@ class MasterLeases:
         fields = ("subsets",) if item.resource == ENDPOINTS else ("endpoints", "ports")
         return {**existing, **{field: wanted[field] for field in fields}}
 
-    async def _do(self, call: Call) -> None:
+    async def _do(self, call: Call) -> bool:
         answer = await self._pipeline.call(call, self._user)
-        if answer.code >= 400 and answer.code != 409:  # of two servers that say the same, one comes second
+        if answer.code == Conflict.code:
+            return False
+        if answer.code >= 400:
             log.warning("endpoints of the service kubernetes: %s", orjson.loads(answer.body).get("message"))
+        return True
 
 
 def _address_of(entry: Entry) -> str:
