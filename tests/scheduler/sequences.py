@@ -422,7 +422,7 @@ class Sequence:
             mine.neighbours()  # and so are counters
             theirs = Verdict(pods.parse(copy.deepcopy(obj), templates).template, self.profile, fresh)
             found += differences(_judged(mine, kept=True), _judged(theirs, kept=False), f"probe {number}")
-        for verdict in self.cycle.kept_verdicts():
+        for verdict in list(self.cycle.kept_verdicts())[-10:]:
             found += stale_tallies(verdict, Verdict(verdict.template, verdict.profile, verdict.table))
         return found
 

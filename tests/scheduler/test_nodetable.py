@@ -7,7 +7,10 @@ import random
 import pytest
 
 from coxswain.scheduler import pod as pods
+from coxswain.scheduler.content import content as told_by
+from coxswain.scheduler.cycle import Cycle, Placement
 from coxswain.scheduler.nodetable import NodeTable
+from coxswain.scheduler.plugins.registry import default_profile
 from coxswain.scheduler.template import Templates
 from scheduler.sched_objects import node, pod
 
@@ -120,3 +123,41 @@ def test_a_change_log_tells_who_lags_too_far_to_start_over() -> None:
     for _ in range(3 * table.capacity):
         table.set_node(node("n0"))
     assert table.pod_log.since(start) is None
+
+
+def test_labels_and_taints_that_no_node_has_any_more_are_forgotten() -> None:
+    table = NodeTable()
+    templates = Templates(table)
+    cycle, profile = Cycle(table, seed=1), default_profile()
+    here = "kubernetes.io/hostname"
+    chosen = 0
+    for i in range(1000):
+        taint = {"key": "ends", "value": str(i % 300), "effect": "NoSchedule"}
+        table.set_node(node(f"n{i}", cpu="8", labels={"zone": str(i)}, taints=[taint] if i % 2 else []))
+        if i >= 5:
+            table.remove_node(f"n{i - 5}")
+        # Who stays the same throughout sees the nodes as they are at every moment.
+        wanted = pod(f"p{i}", labels={"app": "a"}, spec={"nodeSelector": {here: f"n{i}"}})
+        apart = pod(f"q{i}", labels={"app": "a"}, spec=_spread_over("zone"))
+        for obj in (wanted, apart):
+            (outcome,) = cycle.schedule([pods.parse(obj, templates)], profile)
+            if isinstance(outcome, Placement):
+                chosen += 1
+                assert int(outcome.node_name[1:]) > i - 5
+                assert int(outcome.node_name[1:]) % 2 == 0
+    assert chosen > 1400
+    assert len(table.column(here).values) <= 2 * table.capacity
+    assert len(table.column("zone").values) <= 2 * table.capacity
+    assert len(table.taint_sets) <= 2 * table.capacity
+    assert told_by(table)["nodes"].keys() == {f"n{i}" for i in range(995, 1000)}
+
+
+def _spread_over(key: str) -> dict:
+    selector = {"matchLabels": {"app": "a"}}
+    constraint = {
+        "maxSkew": 5,
+        "topologyKey": key,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": selector,
+    }
+    return {"topologySpreadConstraints": [constraint]}

@@ -94,14 +94,31 @@ class ChangeLog:
 
 
 class LabelColumn:
-    """The values of one label key as numbers; -1 where a node lacks the key."""
+    """The values of one label key as numbers; -1 where a node lacks the key.
+
+    Values that no node has any more are forgotten when they become the more: then all are numbered afresh.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.values: dict[str, int] = {}
         self.ids: NDArray[np.int32] = np.full(capacity, -1, np.int32)
 
     def set(self, row: int, value: str | None) -> None:
-        self.ids[row] = -1 if value is None else self.values.setdefault(value, len(self.values))
+        if value is None:
+            self.ids[row] = -1
+            return
+        number = self.values.get(value)
+        if number is None:
+            if len(self.values) >= 2 * len(self.ids):
+                self._forget_unused()
+            number = self.values[value] = len(self.values)
+        self.ids[row] = number
+
+    def _forget_unused(self) -> None:
+        values = list(self.values)
+        used = np.unique(self.ids[self.ids >= 0])
+        self.values = {values[number]: i for i, number in enumerate(used.tolist())}
+        self.ids = np.where(self.ids < 0, -1, np.searchsorted(used, self.ids)).astype(np.int32)
 
 
 class NodeTable:
@@ -266,7 +283,7 @@ class NodeTable:
             for name, amount in node.allocatable.items():
                 self.allocatable[self.resources[name], row] = amount
         self.unschedulable[row] = node.unschedulable
-        self.taint_set[row] = self.taint_sets.setdefault(node.taints, len(self.taint_sets))
+        self.taint_set[row] = self._number_of(node.taints)
         if old is None or old.labels != node.labels:
             for key, column in self.columns.items():
                 column.set(row, node.labels.get(key))
@@ -274,6 +291,17 @@ class NodeTable:
             self._set_images(old.images if old else {}, node.images, row)
             self.image_epoch += 1
         self._changed_node(row)
+
+    def _number_of(self, taints: tuple[Taint, ...]) -> int:
+        """Lists that no node has any more are forgotten when they become the more: ``taint_sets`` is another then."""
+        number = self.taint_sets.get(taints)
+        if number is None:
+            if len(self.taint_sets) >= 2 * self.capacity:
+                self.taint_sets = {(): 0}
+                for node in self:
+                    self.taint_set[node.row] = self.taint_sets.setdefault(node.taints, len(self.taint_sets))
+            number = self.taint_sets.setdefault(taints, len(self.taint_sets))
+        return number
 
     def _changed_node(self, row: int) -> None:
         self.node_log.add((row,), self.capacity)

@@ -6,6 +6,7 @@ A requirement looks its key's column up and decides once for each distinct value
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from coxswain.scheduler.nodetable import NodeTable, Rows, Taint
 
 Mask = NDArray[np.bool_]
+_NONE: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 def _as_int(text: str) -> int | None:
@@ -128,12 +130,15 @@ def by_taint_set(
     table: NodeTable, rows: Rows, parsed: dict[str, Any], key: str, judge: Callable[[tuple[Taint, ...]], int]
 ) -> NDArray[np.int64]:
     """``judge`` of each row's taints, asked once for each distinct list and kept in ``parsed[key]``."""
-    known: NDArray[np.int64] | None = parsed.get(key)
-    have = 0 if known is None else len(known)
-    if known is None or have < len(table.taint_sets):
-        fresh = [judge(taints) for taints in list(table.taint_sets)[have:]]
-        known = np.array([*(known if known is not None else ()), *fresh], np.int64)
-        parsed[key] = known
+    sets = table.taint_sets
+    known: NDArray[np.int64]
+    numbering, known = parsed.get(key, (None, _NONE))
+    if numbering is not sets:
+        known = _NONE
+    if len(known) < len(sets):
+        fresh = [judge(taints) for taints in islice(sets, len(known), None)]
+        known = np.array([*known.tolist(), *fresh], np.int64)
+        parsed[key] = (sets, known)
     if not known.any():
         return np.zeros(len(rows), np.int64)
     result: NDArray[np.int64] = known[table.taint_set[rows]]
