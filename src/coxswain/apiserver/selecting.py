@@ -87,13 +87,29 @@ def _pod_values(obj: Object) -> tuple[str, ...]:
     )
 
 
+def _event_values(obj: Object) -> tuple[str, ...]:
+    about = obj.get("involvedObject") or {}
+    reporter = obj.get("reportingComponent") or ""
+    return (
+        *[about.get(part) or "" for part in _REFERENCE],
+        obj.get("reason") or "",
+        reporter,
+        (obj.get("source") or {}).get("component") or reporter,
+        obj.get("type") or "",
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class _PodSelectable(Selectable):
+class _Busy(Selectable):
+    """Of a kind that is written so often that its fields are taken at once."""
+
+    take: Callable[[Object], tuple[str, ...]] = lambda obj: ()
+
     def values(self, obj: Object) -> tuple[str, ...]:
-        return _pod_values(obj)
+        return self.take(obj)
 
 
-_PODS = _PodSelectable(
+_PODS = _Busy(
     (
         "spec.nodeName",
         "spec.restartPolicy",
@@ -108,30 +124,18 @@ _PODS = _PodSelectable(
     "spec.nodeName",
     True,
     {"spec.host": "spec.nodeName", "status.podIPs": "status.podIPs"},
-)
-
-
-def _event_source(obj: Object) -> str:
-    source = (obj.get("source") or {}).get("component") or ""
-    return str(source or obj.get("reportingComponent") or "")
-
-
-_EVENTS = _table(
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-    source=_event_source,
+    _pod_values,
 )
 
 _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_EVENTS = _Busy(
+    (
+        *(f"involvedObject.{part}" for part in _REFERENCE),
+        *("reason", "reportingComponent", "source", "type"),
+    ),
+    strict_words=True,
+    take=_event_values,
+)
 _EVENTS_V1 = Selectable(
     strict_words=True,
     aliases={
