@@ -11,6 +11,7 @@ it) and retried silently; other failures are logged.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -65,6 +66,10 @@ class Shell:
         try:
             again = await self._reconcile(key)
         except Exception as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # What failed was the tidying up of a cancelled step: that must not undo the cancellation.
+                raise asyncio.CancelledError from error
             self.queue.add_rate_limited(key)
             if isinstance(error, ApiError):
                 level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
