@@ -7,9 +7,9 @@ annotations, as in Kubernetes). Both directions leave their argument alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import orjson
 
@@ -20,11 +20,15 @@ from coxswain.apiserver.pending import Pending
 
 if TYPE_CHECKING:
     from coxswain.apiserver.watchcache import ResourceCache
-    from coxswain.apiserver.watchers import Watcher
+    from coxswain.apiserver.watchers import Delivery, Watcher
 
 
 class ConversionPending(Pending):
     """A conversion that a webhook has to make first: await ``answer`` and do it again."""
+
+
+#: What a selection sees of events that have to be converted before they can be judged. Raises ``ApiError``.
+Narrow: TypeAlias = "Callable[[Sequence[Delivery]], Awaitable[list[Delivery]]]"
 
 
 class Remote(Protocol):
@@ -38,8 +42,13 @@ class Remote(Protocol):
         """Make that a new object can be converted to what is stored, and back."""
         ...
 
-    def relay(self, source: Watcher, target: Watcher, cache: ResourceCache) -> Callable[[], None]:
-        """Pass on what ``source`` is told once it can be converted at once; call the result to stop."""
+    def relay(
+        self, source: Watcher, target: Watcher, cache: ResourceCache, narrow: Narrow | None = None
+    ) -> Callable[[], None]:
+        """Pass on what ``source`` is told (and ``narrow`` leaves of it) once it can be converted at once.
+
+        Call the result to stop.
+        """
         ...
 
 

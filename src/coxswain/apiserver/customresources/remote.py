@@ -25,7 +25,7 @@ from coxswain.apiserver.admission.webhooks.client import Caller, failed, target_
 from coxswain.apiserver.admission.webhooks.conditions import Conditions
 from coxswain.apiserver.admission.webhooks.hooks import Hook
 from coxswain.apiserver.admission.webhooks.review import CallFailedError
-from coxswain.apiserver.conversion import ConversionPending
+from coxswain.apiserver.conversion import ConversionPending, Narrow
 from coxswain.apiserver.customresources.reviews import (
     ConversionFailedError,
     converted,
@@ -160,9 +160,12 @@ class RemoteConversion:
         stored = self._converter.converted(obj, self._storage_version)
         await self._converter.prepare([stored], self._version)
 
-    def relay(self, source: Watcher, target: Watcher, cache: ResourceCache) -> Callable[[], None]:
-        """Pass on what ``source`` is told once it can be shown; call the result to stop."""
-        task = asyncio.get_running_loop().create_task(self._relay(source, target), name="convert a watch")
+    def relay(
+        self, source: Watcher, target: Watcher, cache: ResourceCache, narrow: Narrow | None = None
+    ) -> Callable[[], None]:
+        """Pass on what ``source`` is told, and ``narrow`` leaves, once it can be shown; call the result to stop."""
+        work = self._relay(source, target, narrow)
+        task = asyncio.get_running_loop().create_task(work, name="convert a watch")
 
         def stop() -> None:
             task.cancel()
@@ -170,7 +173,7 @@ class RemoteConversion:
 
         return stop
 
-    async def _relay(self, source: Watcher, target: Watcher) -> None:
+    async def _relay(self, source: Watcher, target: Watcher, narrow: Narrow | None) -> None:
         wake = asyncio.Event()
         source.on_ready = wake.set
         while not target.ended:
@@ -181,6 +184,8 @@ class RemoteConversion:
                     target.end(f"the watcher fell more than {_MAX_WAITING} events behind")
                     return
                 try:
+                    if narrow is not None:
+                        deliveries = await narrow(deliveries)
                     await self.ready([_raw(each) for each in deliveries if each.type in _OBJECTS])
                 except errors.ApiError as error:
                     target.send("ERROR", orjson.dumps(error.status()))

@@ -20,6 +20,7 @@ import orjson
 from coxswain.api import errors
 from coxswain.api.fields import Errors, forbidden, invalid, not_supported
 from coxswain.api.names import Object
+from coxswain.apiserver.converted_fields import converted_fields
 from coxswain.apiserver.options import number
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.representation import list_reply, object_reply
@@ -124,8 +125,18 @@ async def _ready(entry: Entry, items: list[Item]) -> None:
 
 async def find(core: Core, ctx: Context) -> Selection:
     """What a list request selects. Raises ``ApiError``."""
-    query, entry = ctx.query, ctx.entry
-    scope = scope_of(entry.selectable, entry.namespaced, ctx.namespace, ctx.name, query)
+    scope = scope_of(ctx.entry.selectable, ctx.entry.namespaced, ctx.namespace, ctx.name, ctx.query)
+    judge = converted_fields(ctx.entry, scope)
+    if judge is None:
+        return await _find(core, ctx, ctx.query, scope)
+    # What cannot be judged before it was converted comes whole, as servers may answer who asks for chunks.
+    query = {key: value for key, value in ctx.query.items() if key not in ("limit", "continue")}
+    found = await _find(core, ctx, query, judge.stored)
+    return Selection(await judge.select(found.items), found.revision)
+
+
+async def _find(core: Core, ctx: Context, query: Mapping[str, str], scope: Scope) -> Selection:
+    entry = ctx.entry
     if not query:
         await core.storage.catch_up()
         assert entry.cache is not None

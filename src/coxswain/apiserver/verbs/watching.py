@@ -21,6 +21,7 @@ from coxswain.api import errors
 from coxswain.api.fields import Errors, forbidden, not_supported
 from coxswain.api.names import Object
 from coxswain.apiserver.conversion import Remote
+from coxswain.apiserver.converted_fields import converted_fields
 from coxswain.apiserver.negotiation import JSON, PROTOBUF, Representation, check_streamable
 from coxswain.apiserver.options import flag, number
 from coxswain.apiserver.registry import Entry
@@ -137,8 +138,11 @@ class WatchSession:
 
     def convert_first(self, remote: Remote, limit: int) -> Watcher:
         """Put a relay between the cache and the watcher: events are shown once a webhook has converted them."""
-        self.source = Watcher(self.watcher.scope, limit=limit, bookmarks=self.watcher.bookmarks)
-        self._stop_relay = remote.relay(self.source, self.watcher, self.cache)
+        judge = converted_fields(self._entry, self.watcher.scope)
+        scope = self.watcher.scope if judge is None else judge.stored
+        self.source = Watcher(scope, limit=limit, bookmarks=self.watcher.bookmarks)
+        narrow = None if judge is None else judge.narrow
+        self._stop_relay = remote.relay(self.source, self.watcher, self.cache, narrow)
         return self.source
 
 
@@ -172,7 +176,7 @@ async def open_watch(core: Core, ctx: Context, *, queue_limit: int) -> WatchSess
     if entry.conversion is not None and entry.conversion.remote is not None:
         watcher = session.convert_first(entry.conversion.remote, queue_limit)
     if initial or (initial is None and version in ("", "0")):
-        present = [Delivery("ADDED", None, item.raw) for item in select(cache, scope)]
+        present = [Delivery("ADDED", None, item.raw) for item in select(cache, watcher.scope)]
         cache.shown += len(present)
         watcher.preload(present)
         if initial and watcher.bookmarks:
