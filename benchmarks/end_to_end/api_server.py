@@ -1,6 +1,7 @@
-"""What one API server answers a second, over TLS, with the durable store.
+"""What one API server answers a second, over TLS, with the durable store or with an etcd beside it.
 
-    python -m benchmarks.end_to_end.api_server [create get list full patch apply mixed watch memory] [--output json]
+    python -m benchmarks.end_to_end.api_server [create get list full patch apply mixed watch memory]
+                                               [--store sqlite|memory|etcd] [--output json]
 
 Each measure asserts first that the work was done right; reads use ``wrk`` where it is installed, because a load
 generator in Python would take more of the machine than the server. All run on the same server, in the order given.
@@ -18,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
-from benchmarks.end_to_end.process import Server, api_server
+from benchmarks.end_to_end.process import Server, api_server, etcd_server
 from benchmarks.end_to_end.rest_load import Answer, Connection, Target, percentile, say, say_all
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -304,11 +306,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("measures", nargs="*", default=list(_DEFAULT), metavar="MEASURE")
+    parser.add_argument("--store", choices=("sqlite", "memory", "etcd"), default="sqlite")
     parser.add_argument("--output", choices=("text", "json"), default="text")
     args = parser.parse_args()
     if unknown := [name for name in args.measures if not hasattr(Measures, name) or name.startswith("_")]:
         parser.error(f"no such measure: {', '.join(unknown)}")
-    with tempfile.TemporaryDirectory() as directory, api_server(directory) as server:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        extra = [f"--store={args.store}"]
+        if args.store == "etcd":
+            extra.append(f"--etcd-servers={stack.enter_context(etcd_server(directory))}")
+        server = stack.enter_context(api_server(directory, extra))
         asyncio.run(run(args.measures, server.target, server, as_json=args.output == "json"))
 
 

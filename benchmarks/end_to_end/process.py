@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,37 @@ def api_server(directory: str, extra: Sequence[str] = ()) -> Iterator[Server]:
         raise SystemExit(log.read_text())
     with ended(process, "API server"):
         yield Server(Target(int(url.rpartition(":")[2]), TOKEN), process.pid, data_dir)
+
+
+@contextmanager
+def etcd_server(directory: str) -> Iterator[str]:
+    """An etcd of one member, durable, in ``directory``; its address."""
+    program = shutil.which("etcd")
+    if program is None:
+        raise SystemExit("etcd is not installed: apt install etcd-server")
+    client, peer = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
+    command = [
+        program,
+        f"--data-dir={Path(directory, 'etcd')}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        "--log-level=error",
+    ]
+    with Path(directory, "etcd.log").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    with ended(process, "etcd"):
+        yield client
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextmanager
