@@ -8,7 +8,7 @@ A slice that was just written may not be in the cache yet, so a service waits un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coxswain.api import meta
@@ -16,7 +16,7 @@ from coxswain.api.errors import ApiError
 from coxswain.api.names import ENDPOINT_SLICES, NODES, Object
 from coxswain.base import settings
 from coxswain.client.client import create_call, delete_call, update_call
-from coxswain.client.interface import Client
+from coxswain.client.interface import Answers, Call, Client
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.endpointslice import decide, hints
 from coxswain.controllers.endpointslice.decide import CONTROLLER, MANAGED_BY, SERVICE_NAME, ZONE
@@ -158,10 +158,12 @@ class EndpointSliceController:
             return 0.05
         changed = self._dirty.pop(key)
         try:
-            await write(self._client, self._tracker, key, self._changes(key, service, changed))
+            foreign = await write(self._client, self._tracker, key, self._changes(key, service, changed))
         except BaseException:
             self._dirty[key] = None
             raise
+        if foreign:
+            self._look_at_all(key)
         return None
 
     def _forget(self, key: str) -> None:
@@ -209,8 +211,11 @@ class EndpointSliceController:
             self._hinted.pop(key, None)
 
 
-async def write(client: Client, tracker: SliceTracker, key: str, changes: Changes) -> None:
-    """Perform ``changes`` in one batch and note what was written. Raises the first failure's ``ApiError``."""
+async def write(client: Client, tracker: SliceTracker, key: str, changes: Changes) -> bool:
+    """Perform ``changes`` in one batch and note what was written. Raises the first failure's ``ApiError``.
+
+    Returns whether somebody else changed a slice of the service meanwhile.
+    """
     calls = [create_call(ENDPOINT_SLICES, new) for new in changes.create]
     calls += [update_call(ENDPOINT_SLICES, new) for new in changes.update]
     calls += [
@@ -218,9 +223,20 @@ async def write(client: Client, tracker: SliceTracker, key: str, changes: Change
         for old in changes.delete
     ]
     if not calls:
-        return
+        return False
+    tracker.begin(key)
+    try:
+        failure = _note(tracker, key, calls, await client.batch(calls))
+    finally:
+        foreign = tracker.end(key)
+    if failure is not None:
+        raise failure
+    return foreign
+
+
+def _note(tracker: SliceTracker, key: str, calls: Sequence[Call], answers: Answers) -> ApiError | None:
     failure: ApiError | None = None
-    for call, answer in zip(calls, await client.batch(calls), strict=True):
+    for call, answer in zip(calls, answers, strict=True):
         try:
             written = answer.object()
         except ApiError as error:
@@ -231,8 +247,7 @@ async def write(client: Client, tracker: SliceTracker, key: str, changes: Change
             tracker.removed(key, f"{call.namespace}/{call.name}")
         else:
             tracker.wrote(key, written)
-    if failure is not None:
-        raise failure
+    return failure
 
 
 def _capacity_facts(node: Object) -> tuple[object, ...]:

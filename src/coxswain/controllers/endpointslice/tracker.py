@@ -2,6 +2,11 @@
 
 Kubernetes' ``EndpointSliceTracker``, by revision: a service is held back until the cache shows every slice
 that was written for it, or until ``PATIENCE`` seconds have passed (the slice was replaced meanwhile).
+
+A change that is seen while writes for its service are under way may be one of those: their answers come on another
+stream. So it is judged when they are there.
+
+    begin(service) --> wrote, removed ... --> end(service): did anybody else change a slice meanwhile?
 """
 
 from __future__ import annotations
@@ -28,6 +33,16 @@ class SliceTracker:
 
     def __init__(self) -> None:
         self._of: dict[str, _Written] = {}
+        self._under_way: dict[str, list[tuple[str, int | None]]] = {}
+
+    def begin(self, service: str) -> None:
+        """Writes for ``service`` go out now."""
+        self._under_way[service] = []
+
+    def end(self, service: str) -> bool:
+        """They are answered; whether a change was seen meanwhile that is not ours."""
+        seen = self._under_way.pop(service)
+        return not all(self.is_ours(service, key, revision) for key, revision in seen)
 
     def wrote(self, service: str, endpoint_slice: Object) -> None:
         """A slice was created or updated for ``service``; ``endpoint_slice`` is the server's answer."""
@@ -43,7 +58,10 @@ class SliceTracker:
         written.revisions[slice_key] = revision
 
     def is_ours(self, service: str, slice_key: str, revision: int | None) -> bool:
-        """Whether a change seen in the cache (``revision`` None: its deletion) is one that we made."""
+        """Whether a change seen in the cache (``revision`` None: its deletion) is one that we made, or may be."""
+        if service in self._under_way:
+            self._under_way[service].append((slice_key, revision))
+            return True
         written = self._of.get(service)
         expected = written.revisions.get(slice_key) if written is not None else None
         if expected is None:

@@ -88,11 +88,13 @@ class Mirroring:
         if endpoints is None or not decide.should_mirror(endpoints, self._services.get(key)):
             self._told.pop(key, None)
             going = [old for old in slices if not meta.is_terminating(old)]
-            await write(self._client, self._tracker, key, Changes(delete=going))
-            return None
-        outcome = decide.plan(endpoints, slices)
-        self._tell(key, endpoints, outcome.warnings)
-        await write(self._client, self._tracker, key, outcome.changes)
+            foreign = await write(self._client, self._tracker, key, Changes(delete=going))
+        else:
+            outcome = decide.plan(endpoints, slices)
+            self._tell(key, endpoints, outcome.warnings)
+            foreign = await write(self._client, self._tracker, key, outcome.changes)
+        if foreign:
+            self._shell.add(key)
         return None
 
     def _tell(self, key: str, endpoints: Object, warnings: list[tuple[str, str]]) -> None:
