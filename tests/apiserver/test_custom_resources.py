@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from apiserver.core_support import ADMIN, Cluster, cluster
@@ -15,9 +16,10 @@ from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS
 from coxswain.api.names import GVR, Object
 from coxswain.apiserver.customresources.controller import Controller
 from coxswain.apiserver.customresources.definitions import version_order
+from coxswain.apiserver.request import Reply
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
-from coxswain.client.interface import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from coxswain.client.interface import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Call
 from coxswain.store.memory import MemoryStore
 
 BOATS = GVR("h.example.com", "v1", "boats")
@@ -327,3 +329,46 @@ async def test_rules_hold_for_created_and_changed_objects() -> None:
         spec["x-kubernetes-validations"] = [{"rule": "self.none > 1"}]
         with pytest.raises(errors.Invalid, match="undefined field 'none'"):
             await c.do("create", DEFINITIONS, body=definition("ships", "Ship", row), namespace="")
+
+
+async def _warned(c: Harbor, verb: Any, name: str, body: Object, subresource: str = "") -> list[str]:
+    call = Call(verb, BOATS, "default", name, subresource, body=orjson.dumps(body))
+    reply = await c.pipeline.handle(call, ADMIN)
+    assert isinstance(reply, Reply)
+    assert reply.code < 300
+    return reply.warnings
+
+
+@pytest.mark.virtual
+async def test_broken_rules_of_what_has_not_changed_and_new_finalizers_are_warned_about() -> None:
+    rule = {"rule": "self < 10", "message": "too many oars"}
+    oars = {"type": "integer"}
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"oars": oars, "color": {"type": "string"}}}},
+    }
+    async with harbor() as c:
+        loose = version("v1", storage=True, schema={"openAPIV3Schema": schema})
+        await c.define(definition("boats", "Boat", loose))
+        stored = boat("a", oars=20)
+        stored["metadata"]["finalizers"] = ["plain", "h.example.com/full"]
+        prefer = "to avoid accidental conflicts with other finalizer writers"
+        told = await _warned(c, "create", "", stored)
+        assert told == [f'metadata.finalizers: "plain": prefer a domain-qualified finalizer name {prefer}']
+        oars["x-kubernetes-validations"] = [rule]
+        found = await c.do("get", DEFINITIONS, "boats.h.example.com", namespace="")
+        found["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+        await c.do("update", DEFINITIONS, "boats.h.example.com", found, namespace="")
+        await clock.sleep(1)
+        kept = await c.do("get", BOATS, "a")
+        kept["spec"]["color"] = "red"
+        kept["metadata"]["finalizers"].append("x.example.com")
+        path = "name including a path (/)"
+        assert await _warned(c, "update", "a", kept) == [
+            "spec.oars: Invalid value: 20: too many oars",
+            f'metadata.finalizers: "x.example.com": prefer a domain-qualified finalizer {path} {prefer}',
+        ]
+        kept = await c.do("get", BOATS, "a")
+        kept["spec"]["oars"] = 30
+        with pytest.raises(errors.Invalid, match="too many oars"):
+            await c.do("update", BOATS, "a", kept)

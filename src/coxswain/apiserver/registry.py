@@ -37,6 +37,9 @@ class ScalePaths:
     selector: tuple[str, ...] = ()
 
 
+Noting = Callable[[Object, Object, list[str]], Errors]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What makes and keeps objects of a kind right. ``prepare_*`` and ``default`` change objects in place."""
@@ -49,6 +52,9 @@ class Rules:
     validate_update: Callable[[Object, Object], Errors]
     validate_status_update: Callable[[Object, Object], Errors]
     warnings: Callable[[Object], list[str]]
+    #: Like the validations of updates, for kinds that warn by what changed: (new, old, where warnings go).
+    noting_update: Noting | None = None
+    noting_status_update: Noting | None = None
 
 
 def built_in_rules(gvk: GVK) -> Rules:

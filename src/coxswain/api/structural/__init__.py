@@ -42,7 +42,7 @@ class CompiledSchema:
         self.raw: Mapping[str, Any] = raw or {}
         self.structural = parse(raw) if raw else free()
         self.type: Type | None = type_of(self.structural, gvk)
-        self._check: Check = compile_schema(self.raw)
+        self._check: Check = compile_schema(self.raw, root=True)
         self._rules = _rules_of(self.structural)
         status = (self.raw.get("properties") or {}).get("status")
         self._check_status: Check | None = compile_schema(status) if status else None
@@ -87,13 +87,15 @@ class CompiledSchema:
             return []
         return errors
 
-    def check_rules(self, new: Object, old: Object | None = None) -> Errors:
-        """What the schema's own rules (``x-kubernetes-validations``) say."""
+    def check_rules(
+        self, new: Object, old: Object | None = None, warnings: list[str] | None = None
+    ) -> Errors:
+        """What the schema's own rules (``x-kubernetes-validations``) say; ``warnings``: of what has not changed."""
         if self._rules is None:
             return []
         from coxswain.api.structural.rules import check_object
 
-        return check_object(self._rules, new, old)
+        return check_object(self._rules, new, old, warnings)
 
 
 def _rules_of(structural: Structural) -> RuleTree | None:

@@ -5,13 +5,14 @@
 
 ``self`` is the value that a rule stands at, with its schema's type: numbers are doubles, date-times timestamps. A rule that
 speaks of ``oldSelf`` runs on updates only, where the value was there before (``optionalOldSelf`` lets it always run). A
-value that has not changed is not complained about again. All rules of an object share one budget of costs; when it is
+value that has not changed is warned about only. All rules of an object share one budget of costs; when it is
 spent, no further rule runs and the object is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ from coxswain.api.fields import (
 )
 from coxswain.api.names import Object
 from coxswain.api.structural.celtypes import Reader, Shape, reader, shape
+from coxswain.api.structural.correlation import Elements, same
 from coxswain.api.structural.model import Structural
 
 #: What all rules of one object may cost together (apiserver's ``RuntimeCELCostBudget``).
@@ -82,6 +84,8 @@ class _Run:
     """One object's way through the rules."""
 
     errors: Errors
+    #: What is said of values that have not changed.
+    warnings: list[str] = field(default_factory=list)
     left: int = OBJECT_LIMIT
 
     def stop(self, path: str, shown: str, words: str) -> _Over:
@@ -96,10 +100,11 @@ class _Change:
 
     new: Any
     old: Any
+    schema: Mapping[str, Any]
 
     def nothing(self) -> bool:
         """Whether nothing changed."""
-        return bool(type(self.new) is type(self.old) and self.new == self.old)
+        return same(self.new, self.old, self.schema)
 
 
 @dataclass(slots=True)
@@ -109,7 +114,6 @@ class RuleTree:
     structural: Structural
     rules: list[Rule] = field(default_factory=list)
     read: Reader | None = None
-    parts: list[RuleTree] = field(default_factory=list)
     properties: dict[str, RuleTree] = field(default_factory=dict)
     additional: RuleTree | None = None
     items: RuleTree | None = None
@@ -123,8 +127,6 @@ class RuleTree:
             return
         if self.rules:
             self._run(new, old, change, run, path or "<nil>")
-        for part in self.parts:
-            part.check(new, old, change, run, path)
         if isinstance(new, dict):
             before = old if isinstance(old, dict) else {}
             for name, value in new.items():
@@ -133,26 +135,15 @@ class RuleTree:
                 if tree is None and self.additional is not None and name not in self.structural.properties:
                     tree, where = self.additional, key(path, name)
                 if tree is not None:
-                    inner = _Change(value, before[name]) if name in before else change
+                    schema = tree.structural.raw
+                    inner = _Change(value, before[name], schema) if name in before else change
                     tree.check(value, before.get(name), inner, run, where)
         elif isinstance(new, list) and self.items is not None:
-            matched = self._matched(old)
+            elements = Elements(old, self.structural.raw)
             for position, value in enumerate(new):
-                found = matched(value)
-                inner = _Change(value, found) if found is not None else change
+                found = elements.find(value)
+                inner = _Change(value, found, self.items.structural.raw) if found is not None else change
                 self.items.check(value, found, inner, run, index(path, position))
-
-    def _matched(self, old: Any) -> Callable[[Any], Any]:
-        """What an element was before: only elements of keyed lists can be told."""
-        keys = self.structural.list_keys
-        if self.structural.list_type != "map" or not isinstance(old, list):
-            return lambda value: None
-
-        def identity(value: Any) -> bytes:
-            return orjson.dumps([value.get(name) for name in keys] if isinstance(value, dict) else value)
-
-        known = {identity(value): value for value in old}
-        return lambda value: known.get(identity(value))
 
     def _run(self, new: Any, old: Any, change: _Change | None, run: _Run, path: str) -> None:
         shown = self.structural.type
@@ -175,11 +166,13 @@ class RuleTree:
             if _holds(rule, variables, run, path, shown):
                 continue
             words = _words(rule, variables, run, path, shown)
-            if not moves and change is not None and change.nothing():
-                continue
             where = path + rule.field_path
             omitted = new if shown not in ("object", "array") else OMITTED
-            run.errors.append(_broken(where.removeprefix("<nil>."), omitted, words, rule.raw.get("reason")))
+            broken = _broken(where.removeprefix("<nil>."), omitted, words, rule.raw.get("reason"))
+            if not moves and change is not None and change.nothing():
+                run.warnings.append(str(broken))
+            else:
+                run.errors.append(broken)
 
 
 def _holds(rule: Rule, variables: Mapping[str, Any], run: _Run, path: str, shown: str) -> bool:
@@ -319,12 +312,15 @@ def check_default(structural: Structural, value: Any, path: str) -> Errors:
     return errors
 
 
-def check_object(tree: RuleTree | None, new: Object, old: Object | None) -> Errors:
-    """What the rules say of an object."""
-    errors: Errors = []
+def check_object(
+    tree: RuleTree | None, new: Object, old: Object | None, warnings: list[str] | None = None
+) -> Errors:
+    """What the rules say of an object; of what has not changed they say it as ``warnings``."""
+    run = _Run([])
     if tree is not None:
-        try:
-            tree.check(new, old, None if old is None else _Change(new, old), _Run(errors), "")
-        except _Over:
-            pass
-    return errors
+        # Nobody can tell of an object's metadata: as a whole it always has changed.
+        with contextlib.suppress(_Over):
+            tree.check(new, old, None, run, "")
+    if warnings is not None:
+        warnings.extend(run.warnings)
+    return run.errors

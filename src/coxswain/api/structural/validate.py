@@ -30,6 +30,7 @@ from coxswain.api.fields import (
     too_many,
     type_invalid,
 )
+from coxswain.api.structural.correlation import Elements, is_closed, same
 
 #: No old value: everything is checked.
 ABSENT: Final = object()
@@ -62,23 +63,29 @@ _NAMES: Final = {
 _FORMATS: Final = {int: "int64", float: "double"}
 
 
-def compile_schema(raw: Mapping[str, Any]) -> Check:
-    """A function that checks values against ``raw`` (JSONSchemaProps) and all below it."""
+def compile_schema(raw: Mapping[str, Any], *, root: bool = False) -> Check:
+    """A function that checks values against ``raw`` (JSONSchemaProps) and all below it.
+
+    ``root``: of whole objects, which always have changed: nobody can tell of their metadata.
+    """
+    closed = not root and is_closed(raw)
     first = _type_check(raw)
     enum = _enum_check(raw["enum"]) if raw.get("enum") else None
     checks = tuple(_value_checks(raw, enum))
 
     def check(value: Any, path: str, errors: Errors, old: Any = ABSENT) -> None:
-        if old is not ABSENT and old == value and type(old) is type(value):
+        if closed and old is not ABSENT and old == value and type(old) is type(value):
             return
+        before = len(errors)
         if first is not None:
             first(value, path, errors, old)
-        if value is None:
-            if enum is not None:
-                enum(value, path, errors, old)
-            return
-        for step in checks:
-            step(value, path, errors, old)
+        if value is not None:
+            for step in checks:
+                step(value, path, errors, old)
+        elif enum is not None:
+            enum(value, path, errors, old)
+        if len(errors) > before and old is not ABSENT and not root and same(value, old, raw):
+            del errors[before:]
 
     return check
 
@@ -245,31 +252,21 @@ def _list_check(raw: Mapping[str, Any]) -> Check:
     element = compile_schema(items) if isinstance(items, dict) else None
     fewest, most = raw.get("minItems"), raw.get("maxItems")
     keyed = raw.get("x-kubernetes-list-type") == "map"
-    keys = tuple(raw.get("x-kubernetes-list-map-keys") or ())
 
     def check(value: Any, path: str, errors: Errors, old: Any) -> None:
         if type(value) is not list:
             return
         if element is not None:
-            before = _by_key(old, keys) if keyed and type(old) is list else {}
+            elements = Elements(old, raw) if keyed and type(old) is list else None
             for position, found in enumerate(value):
-                same = before.get(_key_of(found, keys), ABSENT) if before else ABSENT
-                element(found, f"{path}[{position}]", errors, same)
+                known = elements.find(found) if elements is not None else None
+                element(found, f"{path}[{position}]", errors, ABSENT if known is None else known)
         if fewest is not None and len(value) < fewest:
             errors.append(invalid(path, len(value), f"{path} in body should have at least {fewest} items"))
         if most is not None and len(value) > most:
             errors.append(too_many(path, len(value), most))
 
     return check
-
-
-def _by_key(values: list[Any], keys: tuple[str, ...]) -> dict[bytes, Any]:
-    """Old elements of a keyed list; where a key repeats, nothing is known."""
-    return {_key_of(value, keys): value for value in values}
-
-
-def _key_of(value: Any, keys: tuple[str, ...]) -> bytes:
-    return orjson.dumps([value.get(key) for key in keys] if type(value) is dict else value)
 
 
 def _object_check(raw: Mapping[str, Any]) -> Check:
@@ -315,7 +312,7 @@ def _composition(raw: Mapping[str, Any]) -> Check:
         if one_of:
             _check_one(one_of, value, path, errors)
         if all_of:
-            _check_all(all_of, value, path, errors, old)
+            _check_all(all_of, value, path, errors)
         if never is not None and not _complaints(never, value, path):
             errors.append(_composed(path, "must not validate the schema (not)"))
 
@@ -329,10 +326,10 @@ def _composed(path: str, words: str) -> FieldError:
     return FieldError(ErrorType.INVALID, _NO_PLACE, "", f"{quote(path)} {words}")
 
 
-def _complaints(check: Check, value: Any, path: str, old: Any = ABSENT) -> Errors:
-    """What a part says. Alternatives are judged as a whole: there a change of one field counts for all."""
+def _complaints(check: Check, value: Any, path: str) -> Errors:
+    """What a part says. Parts are judged as a whole: there a change of one field counts for all."""
     errors: Errors = []
-    check(value, path, errors, old)
+    check(value, path, errors, ABSENT)
     return errors
 
 
@@ -358,10 +355,10 @@ def _check_one(parts: list[Check], value: Any, path: str, errors: Errors) -> Non
         errors += failures[0]
 
 
-def _check_all(parts: list[Check], value: Any, path: str, errors: Errors, old: Any) -> None:
+def _check_all(parts: list[Check], value: Any, path: str, errors: Errors) -> None:
     valid = 0
     for part in parts:
-        found = _complaints(part, value, path, old)
+        found = _complaints(part, value, path)
         valid += not found
         errors += found
     if valid < len(parts):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from coxswain.api.fields import Errors, ErrorType, FieldError, Shown, invalid
+from coxswain.api.fields import Errors, ErrorType, FieldError, Shown, invalid, quote
 from coxswain.api.names import Object
 from coxswain.api.structural.model import lookup
-from coxswain.api.validation.formats import dns_subdomain
+from coxswain.api.validation.formats import dns_subdomain, qualified_name
 from coxswain.api.validation.objectmeta import validate_object_meta, validate_object_meta_update
 from coxswain.apiserver.customresources.definitions import Version
 from coxswain.apiserver.registry import Rules, ScalePaths
@@ -35,7 +35,9 @@ class CustomRules:
             validate_create=self.validate_create,
             validate_update=self.validate_update,
             validate_status_update=self.validate_status_update,
-            warnings=lambda obj: [],
+            warnings=finalizer_warnings,
+            noting_update=self.noting_update,
+            noting_status_update=self.validate_status_update,
         )
 
     # -- strategy
@@ -92,8 +94,15 @@ class CustomRules:
         errors += self._schema.check_unique(obj)
         return self._with_rules(errors, obj, None)
 
-    def validate_update(self, new: Object, old: Object) -> Errors:
-        """The complaints about a changed object; what has not changed is let be."""
+    def noting_update(self, new: Object, old: Object, warnings: list[str]) -> Errors:
+        """As ``validate_update``; a sound object is warned about by its new finalizers."""
+        errors = self.validate_update(new, old, warnings)
+        if not errors:
+            warnings.extend(finalizer_warnings(new, old))
+        return errors
+
+    def validate_update(self, new: Object, old: Object, warnings: list[str] | None = None) -> Errors:
+        """The complaints about a changed object; what has not changed is warned about at most."""
         errors = self._type_meta(new)
         if errors:
             return errors
@@ -102,15 +111,15 @@ class CustomRules:
         errors += _scale_errors(new, self._scale, with_spec=True)
         errors += self._schema.check_embedded(new)
         errors += self._schema.check_unique(new, old)
-        return self._with_rules(errors, new, old)
+        return self._with_rules(errors, new, old, warnings)
 
-    def validate_status_update(self, new: Object, old: Object) -> Errors:
+    def validate_status_update(self, new: Object, old: Object, warnings: list[str] | None = None) -> Errors:
         """The complaints about a changed status."""
         errors = validate_object_meta_update(new["metadata"], old["metadata"], strict_finalizers=False)
         errors += self._schema.validate_status(new, old)
         errors += _scale_errors(new, self._scale, with_spec=False)
         errors += self._schema.check_unique(new, old)
-        return self._with_rules(errors, new, old)
+        return self._with_rules(errors, new, old, warnings)
 
     def _type_meta(self, obj: Object) -> Errors:
         errors: Errors = []
@@ -119,13 +128,15 @@ class CustomRules:
                 errors.append(invalid(name, obj.get(name), f"must be {wanted}"))
         return errors
 
-    def _with_rules(self, errors: Errors, new: Object, old: Object | None) -> Errors:
+    def _with_rules(
+        self, errors: Errors, new: Object, old: Object | None, warnings: list[str] | None = None
+    ) -> Errors:
         """Rules are not asked when the object's very shape is wrong."""
         if not self._schema.structural.any_rules:
             return errors
         if any(error.type in _BLOCKING for error in errors):
             return [*errors, _UNCHECKED]
-        return errors + self._schema.check_rules(new, old)
+        return errors + self._schema.check_rules(new, old, warnings)
 
 
 _BLOCKING = frozenset(
@@ -144,6 +155,24 @@ _UNCHECKED = FieldError(
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation",
 )
+
+
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
+_PREFER = "to avoid accidental conflicts with other finalizer writers"
+
+
+def finalizer_warnings(obj: Object, old: Object | None = None) -> list[str]:
+    """What is told about finalizers (new ones, of a changed object) that others may use, too."""
+    before = (old["metadata"].get("finalizers") or ()) if old is not None else ()
+    found: list[str] = []
+    for name in sorted({*(obj["metadata"].get("finalizers") or ())} - {*before}):
+        found += [f"metadata.finalizers: {quote(name)}: {why}" for why in qualified_name(name)]
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
+            path = "name including a path (/)" if "." in name else "name"
+            found.append(
+                f"metadata.finalizers: {quote(name)}: prefer a domain-qualified finalizer {path} {_PREFER}"
+            )
+    return found
 
 
 def _without_metadata(obj: Object) -> Object:

@@ -24,7 +24,7 @@ from coxswain.apiserver.admission.request import Operation
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
-from coxswain.apiserver.registry import Entry
+from coxswain.apiserver.registry import Entry, Noting
 from coxswain.apiserver.replicas import Replica
 from coxswain.apiserver.request import Context, Core, Reservation, is_service
 from coxswain.apiserver.watchcache import Item, Pending
@@ -63,17 +63,22 @@ class Door:
     defaults: bool = True
     #: What admission is shown, where that is not the object itself.
     shown: Shown | None = None
+    #: Validates instead, where it has warnings to give, too.
+    noting: Noting | None = None
 
 
 def main_door(entry: Entry) -> Door:
     """Changes through the resource itself."""
-    return Door(entry.rules.prepare_update, entry.rules.validate_update)
+    rules = entry.rules
+    return Door(rules.prepare_update, rules.validate_update, noting=rules.noting_update)
 
 
 def status_door(entry: Entry) -> Door:
     """Changes through ``/status``."""
     rules = entry.rules
-    return Door(rules.prepare_status_update, rules.validate_status_update, "status")
+    return Door(
+        rules.prepare_status_update, rules.validate_status_update, "status", noting=rules.noting_status_update
+    )
 
 
 def admission_request(
@@ -396,10 +401,11 @@ async def _replace(
     reservation = None if door.subresource else _reserve(core, entry, new, old)
     try:
         problems = validate_object_meta_update(new["metadata"], before, strict_finalizers=False)
-        problems += door.validate(new, old)
+        noting = door.noting
+        problems += door.validate(new, old) if noting is None else noting(new, old, ctx.warnings)
         if problems:
             raise errors.invalid(entry.error_group, entry.kind, ctx.name, problems)
-        if not door.subresource:
+        if not door.subresource and noting is None:
             ctx.warnings.extend(entry.rules.warnings(new))
         pending = core.admission.validate(request)
         if pending is not None:
