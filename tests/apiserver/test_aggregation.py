@@ -221,6 +221,11 @@ async def running(directory: Path) -> AsyncIterator[Running]:
         await runner.cleanup()
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] Aggregator Should be able to support the 1.17 Sample API Server using the current Aggregator "
+    "[LinuxOnly] [Conformance]",
+    note="the extension server is one of the test's own, reached over TLS",
+)
 async def test_an_extension_server_serves_its_group_under_our_roof(tmp_path: Path) -> None:
     async with running(tmp_path) as one:
         await _local_services(one)

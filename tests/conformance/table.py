@@ -17,10 +17,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 #: The areas of which every entry has to have a test or a reason why not.
-SCOPE = re.compile(
-    r"\[sig-(apps|auth|scheduling)\]|\[sig-api-machinery\] "
-    r"(ResourceQuota|Namespaces|OrderedNamespaceDeletion|Garbage collector)"
-)
+SCOPE = re.compile(r"\[sig-(api-machinery|apps|auth|scheduling)\]")
 
 
 @dataclass(frozen=True)
