@@ -63,7 +63,7 @@ class Neighbourhood:
                 self._weights[type(plugin)] = weight
         self._at: tuple[int, ...] = ()
         self._position = -1
-        self._known: dict[tuple[Template, bool], list[tuple[Slot, int]]] = {}
+        self._known: dict[tuple[int, bool], list[tuple[Slot, int]]] = {}
         self._tallies: dict[Slot, Tally] = {}
         self._kernel: Neighbours | None = None
 
@@ -98,7 +98,7 @@ class Neighbourhood:
         return True
 
     def _worth(self, other: Template, deleting: bool) -> Sequence[tuple[Slot, int]]:
-        key = (other, deleting)
+        key = (other.serial, deleting)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:

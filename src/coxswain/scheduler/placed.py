@@ -136,15 +136,15 @@ class PlacedPods:
         """Groups whose pods have affinity or anti-affinity terms of their own."""
         return iter(self._opinionated.values())
 
-    def matching(self, test: Callable[[Template], bool], memo: dict[Any, bool]) -> Iterator[Group]:
-        """Groups whose template passes ``test``, which is asked once for each."""
+    def matching(self, test: Callable[[Template], bool], memo: dict[int, bool]) -> Iterator[Group]:
+        """Groups whose template passes ``test``, which is asked once for each (``memo`` is by serial)."""
         for group in self._groups.values():
             template = group.template
-            verdict = memo.get(template)
+            verdict = memo.get(template.serial)
             if verdict is None:
                 if len(memo) > 2 * len(self._groups) + 64:
                     memo.clear()
-                verdict = memo[template] = test(template)
+                verdict = memo[template.serial] = test(template)
             if verdict:
                 yield group
 

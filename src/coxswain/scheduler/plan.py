@@ -6,6 +6,7 @@ places; rows that other templates changed are brought up to date here, from the 
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,8 @@ class Plan:
     """The arrays of one template; see the module's text."""
 
     def __init__(self, verdict: Verdict) -> None:
-        self._verdict = verdict
+        # Not to be kept alive by what it keeps: both go when nobody needs the verdict any more.
+        self._verdict: Verdict = weakref.proxy(verdict)
         by_type = {type(weighted.plugin): weighted for weighted in verdict.scores}
         self._of = {kind: weighted.plugin for kind, weighted in by_type.items()}
         fit = self._of.get(NodeResourcesFit)

@@ -8,6 +8,7 @@ logs (see ``cache.py``). Ten thousand replicas of a Deployment are one template.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ class Template:
     owner: tuple[str, str] = ("", "")
     #: What plugins keep for this template, by plugin name.
     parsed: dict[str, Any] = field(default_factory=dict)
+    #: Unlike any other's. What is remembered of other templates is kept under it, so that they can be forgotten.
+    serial: int = field(default_factory=count().__next__)
 
     @property
     def node_name(self) -> str:

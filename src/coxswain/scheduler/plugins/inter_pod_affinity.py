@@ -54,7 +54,8 @@ class Term:
     namespaces: frozenset[str]
     namespace_selector: Selector
     weight: int = 0
-    memo: dict[Any, bool] = field(default_factory=dict)
+    #: Which templates are meant, by serial.
+    memo: dict[int, bool] = field(default_factory=dict)
     memo_epoch: int = -1
 
     def matches(self, other: Template, facts: ClusterFacts) -> bool:
@@ -68,14 +69,14 @@ class Term:
     def remembered(self, other: Template, facts: ClusterFacts) -> bool:
         """``matches``, asked once for each template while namespaces stay the same."""
         memo = self.fresh_memo(facts)
-        found = memo.get(other)
+        found = memo.get(other.serial)
         if found is None:
             if len(memo) > 4096:
                 memo.clear()
-            found = memo[other] = self.matches(other, facts)
+            found = memo[other.serial] = self.matches(other, facts)
         return found
 
-    def fresh_memo(self, facts: ClusterFacts) -> dict[Any, bool]:
+    def fresh_memo(self, facts: ClusterFacts) -> dict[int, bool]:
         if self.memo_epoch != facts.epoch:
             self.memo.clear()
             self.memo_epoch = facts.epoch

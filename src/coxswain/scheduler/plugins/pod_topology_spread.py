@@ -58,7 +58,7 @@ class Constraint:
     min_domains: int
     honor_affinity: bool
     honor_taints: bool
-    memo: dict[Any, bool] = field(default_factory=dict)
+    memo: dict[int, bool] = field(default_factory=dict)
     #: (state of the nodes, rows that count, domains there are), see ``_domains``.
     domains: tuple[tuple[int, int, int], NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
