@@ -169,3 +169,38 @@ def test_a_definition_that_is_not_established_serves_nothing() -> None:
     assert served is not None
     assert (served.gvr, served.kind, served.namespaced) == (WIDGETS, "Widget", True)
     assert of_definition({**definition(), "status": {}}) is None
+
+
+@pytest.mark.virtual
+async def test_the_end_of_the_last_pod_is_not_waited_for_longer_than_it_takes() -> None:
+    api = FakeApi()
+    with_content(api)
+    other = {"metadata": {"name": "q", "namespace": "d"}, "spec": {"nodeName": "n"}}
+    api.add(PODS, {**other, "status": {"phase": "Running"}})
+    async with running(api, namespace.DESCRIPTOR):
+        await api.client().delete(NAMESPACES, "d")
+        await clock.sleep(61)
+        api.remove(PODS, "p", "d")
+        await clock.sleep(0.1)
+        assert api.exists(NAMESPACES, "d"), "a pod is left"
+        api.remove(PODS, "q", "d")
+        await clock.sleep(0.1)
+        assert not api.exists(NAMESPACES, "d")
+
+
+@pytest.mark.virtual
+async def test_requests_do_not_grow_with_the_objects() -> None:
+    counts = []
+    for size in (10, 400):
+        api = FakeApi()
+        api.add(NAMESPACES, {"metadata": {"name": "d"}})
+        for number in range(size):
+            for resource in (CONFIGMAPS, SECRETS):
+                api.add(resource, {"metadata": {"name": f"x{number}", "namespace": "d"}})
+        async with running(api, namespace.DESCRIPTOR):
+            before = len(api.calls)
+            await api.client().delete(NAMESPACES, "d")
+            await clock.sleep(20)
+            assert not api.exists(NAMESPACES, "d")
+            counts.append(len(api.calls) - before)
+    assert counts[0] == counts[1]

@@ -2,7 +2,7 @@
 
     Terminating --> delete pods --(none left)--> delete everything else --(nothing left)--> finalize
                         ^                              |
-                        +---- conditions, look again --+
+                        +---- conditions, look again --+  (later and later; at once when the last pod is gone)
 
 Pods go first (Kubernetes' ordered deletion), so that nothing they need (policies, secrets, accounts) goes
 from under them. Content that waits for finalizers or for pods' grace periods is counted in the
@@ -23,7 +23,9 @@ import orjson
 from coxswain.api.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from coxswain.api.meta import set_condition
 from coxswain.api.names import NAMESPACES, PODS, Object
+from coxswain.client.informer import NAMESPACE_INDEX
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.served import Served, ServedResources
 from coxswain.controllers.shell import Shell
 
@@ -123,6 +125,8 @@ class NamespaceController:
         self._namespaces = context.informers.informer(NAMESPACES)
         self._served = ServedResources(context.informers)
         self._waits: dict[str, float] = {}
+        self._pods = pod_informer(context.informers)
+        self._pods.add_index(NAMESPACE_INDEX, lambda pod: (pod["metadata"]["namespace"],))
         self._informers = context.informers
         self._shell = Shell("namespace-controller", self.reconcile, context.workers)
 
@@ -134,10 +138,16 @@ class NamespaceController:
                 self._shell.add(namespace["metadata"]["name"])
 
         self._namespaces.add_handler(consider, lambda _, new: consider(new))
+        self._pods.add_handler(on_delete=self._pod_gone)
         await self._informers.start()
         await self._namespaces.wait_synced()
         await self._served.definitions.wait_synced()
         await self._shell.run()
+
+    def _pod_gone(self, pod: Object) -> None:
+        name = pod["metadata"]["namespace"]
+        if name in self._waits and name not in self._pods.index_values(NAMESPACE_INDEX):
+            self._shell.add(name)
 
     async def reconcile(self, name: str) -> float | None:
         """One pass over a namespace; seconds until the next when something is left."""
