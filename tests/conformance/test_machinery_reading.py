@@ -237,6 +237,8 @@ async def test_a_review_cannot_be_shown_as_a_table(tmp_path: Path) -> None:
         assert (await it.create(ACCESS, {"spec": spec}))["status"]["allowed"]
         with pytest.raises(NotAcceptable):
             await it.call("create", ACCESS, body={"spec": spec}, accept=table)
+        found = await it.call("create", ACCESS, body={"spec": spec}, accept=f"{table},application/json")
+        assert found["kind"] == "SelfSubjectAccessReview"
 
 
 # -- discovery

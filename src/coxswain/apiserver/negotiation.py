@@ -72,6 +72,12 @@ def negotiate(accept: str) -> Representation:
     return next((choice for choice in choices if choice.media_type == JSON), choices[0])
 
 
+def without_tables(accept: str) -> str:
+    """The header less the tables that it asks for: what has none is shown in another form, if one is accepted."""
+    left = [clause for clause in accept.split(",") if "as=Table" not in clause.replace(" ", "")]
+    return ",".join(left) or "application/x-unavailable"
+
+
 def _clause(clause: str) -> Representation | None:
     media, *parameters = (part.strip() for part in clause.split(";"))
     media_type = _MEDIA_TYPES.get(media.lower())

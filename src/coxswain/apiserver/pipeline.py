@@ -26,7 +26,7 @@ from coxswain.apiserver.authz.selectors import name_demanded
 from coxswain.apiserver.conversion import ConversionPending
 from coxswain.apiserver.handlers import binding, components, doors, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
-from coxswain.apiserver.negotiation import negotiate
+from coxswain.apiserver.negotiation import negotiate, without_tables
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.request import Context, Core, Reply, not_served, wrong_method
 from coxswain.apiserver.verbs import create, delete, patch, reading, update, watching
@@ -175,6 +175,14 @@ class Pipeline:
         if entry is None:
             raise not_served()
         _check_place(entry, call)
+        representation = negotiate(call.accept)
+        if (
+            representation.shape == "Table"
+            and call.verb == "create"
+            and (call.subresource or not entry.cache)
+        ):
+            # Reviews, bindings, evictions and tokens have no table.
+            representation = negotiate(without_tables(call.accept))
         ctx = Context(
             entry,
             call.verb,
@@ -185,7 +193,7 @@ class Pipeline:
             call.query,
             call.body,
             call.content_type,
-            negotiate(call.accept),
+            representation,
             user_agent,
             pretty,
         )
