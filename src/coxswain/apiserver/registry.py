@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from coxswain.api import codec, defaults, kinds, schema, strategy, validation
 from coxswain.api.fields import Errors
@@ -20,10 +20,14 @@ from coxswain.api.kinds import Resource
 from coxswain.api.managedfields import Versions
 from coxswain.api.names import GVK, GVR, Object
 from coxswain.apiserver import conversion, selecting
+from coxswain.apiserver.claims import GUARDS
 from coxswain.apiserver.conversion import Conversion
 from coxswain.apiserver.selecting import Selectable
 from coxswain.apiserver.storage import CacheLookup, Storage, prefix_of
 from coxswain.apiserver.watchcache import CacheSpec, ResourceCache
+
+if TYPE_CHECKING:
+    from coxswain.apiserver.request import Context, Core
 
 R = TypeVar("R")
 
@@ -37,6 +41,8 @@ class ScalePaths:
     selector: tuple[str, ...] = ()
 
 
+#: Complaints of a kind that need more than the objects: (core, request, new, old or None).
+Guard = Callable[["Core", "Context", Object, Object | None], Errors]
 Noting = Callable[[Object, Object, list[str]], Errors]
 
 
@@ -101,6 +107,7 @@ class Entry:
     columns: Sequence[Object] | None = None
     #: What every request about an outdated kind is told; empty for the others.
     deprecation: str = ""
+    guard: Guard | None = None
     #: The versions that managed fields may be in; None: they are all alike (custom resources).
     versions: Versions | None = None
     #: Where ``/scale`` finds its numbers; None: in spec.replicas, status.replicas and spec.selector.
@@ -244,6 +251,7 @@ class Registry:
             conversion=conversion.CONVERSIONS.get(gvr),
             versions=conversion.versions_of(gvr, resource.gvk),
             deprecation=strategy.deprecation(resource.gvk) or "",
+            guard=GUARDS.get(name),
         )
         if {"list", "create"} <= set(resource.verbs):
             storage_gvr = entry.conversion.storage if entry.conversion else gvr

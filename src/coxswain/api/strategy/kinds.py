@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coxswain.api.names import Object
+from coxswain.api.strategy.claims import update_claim_status
 from coxswain.api.strategy.pods import create_pod, update_pod_status
 from coxswain.api.strategy.services import create_service, update_service
 from coxswain.base import clock
@@ -301,6 +302,6 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("resource.k8s.io", "ResourceSlice"): Strategy(
         generation=True, create=_create_slice, update=_update_slice
     ),
-    ("resource.k8s.io", "ResourceClaim"): _STATUS_ONLY,
+    ("resource.k8s.io", "ResourceClaim"): Strategy(has_status=True, status=update_claim_status),
     ("resource.k8s.io", "ResourceClaimTemplate"): _PLAIN,
 }

@@ -11,7 +11,7 @@ that it wants to replace, that is then its Conflict. The order is Kubernetes' ow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -182,7 +182,7 @@ async def create_prepared(
     codec.complete(obj, entry.gvk)
     reservation = _reserve(core, entry, obj, None)
     try:
-        _check_new(ctx, obj, replica)
+        _check_new(ctx, obj, replica, () if entry.guard is None else entry.guard(core, ctx, obj, None))
         request.name = metadata["name"]
         pending = core.admission.validate(request)
         if pending is not None:
@@ -215,13 +215,18 @@ def _stay_in_namespace(ctx: Context, metadata: Object) -> None:
         metadata.pop("namespace", None)
 
 
-def _check_new(ctx: Context, obj: Object, replica: Replica | None) -> None:
-    """Refuse an object that breaks its kind's rules; note the warnings about one that does not."""
-    if replica is not None and replica.is_checked(obj):
+def _check_new(
+    ctx: Context, obj: Object, replica: Replica | None, guarded: Sequence[field_errors.FieldError]
+) -> None:
+    """Refuse an object that breaks its kind's rules; note the warnings about one that does not.
+
+    ``guarded``: what the kind's guard had to complain about.
+    """
+    if not guarded and replica is not None and replica.is_checked(obj):
         ctx.warnings.extend(replica.warnings)
         return
     entry = ctx.entry
-    problems = entry.rules.validate_create(obj)
+    problems = [*guarded, *entry.rules.validate_create(obj)]
     if problems:
         raise errors.invalid(entry.error_group, entry.kind, obj["metadata"].get("name") or "", problems)
     warnings = entry.rules.warnings(obj)
@@ -401,6 +406,8 @@ async def _replace(
     reservation = None if door.subresource else _reserve(core, entry, new, old)
     try:
         problems = validate_object_meta_update(new["metadata"], before, strict_finalizers=False)
+        if entry.guard is not None:
+            problems = [*entry.guard(core, ctx, new, old), *problems]
         noting = door.noting
         problems += door.validate(new, old) if noting is None else noting(new, old, ctx.warnings)
         if problems:
