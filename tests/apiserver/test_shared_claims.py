@@ -16,7 +16,8 @@ from apiserver.core_support import Cluster
 from apiserver.shared_servers import etcd_store, two_clusters
 from coxswain.api.errors import ApiError, InternalError, Invalid
 from coxswain.api.names import IP_ADDRESSES, SERVICES, Object
-from coxswain.apiserver.shared.claims import PORTS, Claims
+from coxswain.apiserver.shared.service_claims import PORTS, Claims
+from coxswain.apiserver.shared.storage import SharedStorage
 from coxswain.store.interface import ABSENT, ANY, Op
 from store.etcd_server import Etcd, needs_etcd, running
 
@@ -125,6 +126,20 @@ async def test_the_record_of_an_address_is_as_kubernetes_writes_it(etcd: Etcd, t
         assert record["metadata"]["uid"]
         assert record["metadata"]["creationTimestamp"]
         assert record["spec"] == {"parentRef": {"resource": "services", "namespace": "default", "name": "s"}}
+
+
+@needs_etcd
+async def test_a_claim_that_no_service_has_is_taken_back(etcd: Etcd, tmp_path: Path) -> None:
+    async with two_clusters(etcd, tmp_path, node_port_range="30000-30001") as (one, two):
+        for number in range(2):
+            await one.do("create", SERVICES, body=service(f"s{number}", type="NodePort"))
+        # Somebody takes a service out of etcd by hand.
+        await etcd_store(two).commit([Op("/registry/services/specs/default/s0", None)])
+        assert isinstance(one.core.storage, SharedStorage)
+        assert [await one.core.storage.mend_claims() for _ in range(2)] == [1, 0]
+        assert isinstance(await create(two, "again", type="NodePort"), dict)
+        ports = {entry.key for entry in (await etcd_store(one).list(PORTS)).entries}
+        assert ports == {f"{PORTS}30000", f"{PORTS}30001"}
 
 
 _SPEC = st.fixed_dictionaries(

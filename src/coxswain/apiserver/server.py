@@ -183,7 +183,8 @@ class ApiServer:
         except orjson.JSONDecodeError:
             raise ConfigurationError(
                 "the store holds objects that are no JSON: where they are encrypted, "
-                "--encryption-provider-config has to name the file with their keys"
+                "--encryption-provider-config has to name the file with their keys; what kube-apiserver "
+                "keeps in etcd as protobuf cannot be read, --etcd-prefix names another place"
             ) from None
         return registry
 
@@ -255,7 +256,7 @@ class ApiServer:
         assert self.pki is not None and self._customs is not None
         config, serving, customs = self.config, self.config.serving, self._customs
         names = (serving.address, self._advertised, str(networks(config.service_cidr)[0][1]))
-        pair = self.pki.serving(names)
+        pair = self.pki.serving([*names, *serving.certificate_names])
         tls = pki.server_context(pair, self.pki.ca, identity.authorities)
         aggregator = self._aggregator = self._aggregation()
         self.pipeline.elsewhere = aggregator.extensions

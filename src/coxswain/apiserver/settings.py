@@ -24,6 +24,9 @@ class ServingSettings:
     advertise_address: str = ""
     """Where the rest of the cluster reaches this server: the address of the service ``kubernetes``; empty: the one
     that it listens on, or this machine's own when it listens on all."""
+    certificate_names: tuple[str, ...] = ()
+    """Further names and addresses that the serving certificate is good for: of a balancer in front of several
+    servers, say."""
     port: int = 6443
     """TCP port of HTTPS; 0 takes a free one, -1 opens no door at all: clients in this process only."""
     grpc_port: int = -1

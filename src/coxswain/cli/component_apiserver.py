@@ -36,6 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--address", default="127.0.0.1", help="address to listen on (default: loopback only)"
     )
     parser.add_argument(
+        "--cert-sans",
+        default="",
+        metavar="NAME[,NAME]",
+        help="further names and addresses for the serving certificate, such as a balancer's",
+    )
+    parser.add_argument(
         "--port", type=int, default=6443, help="HTTPS port; 0 takes a free one (default 6443)"
     )
     parser.add_argument("--grpc-port", type=int, default=0, help="port for components; 0: any free, -1: none")
@@ -85,6 +91,7 @@ async def _serve(args: argparse.Namespace) -> None:
             serving=ServingSettings(
                 address=args.address,
                 advertise_address=args.advertise_address,
+                certificate_names=tuple(filter(None, args.cert_sans.split(","))),
                 port=args.port,
                 grpc_port=args.grpc_port,
                 shutdown_delay=bounds.shutdown_delay,

@@ -6,9 +6,9 @@ import ipaddress
 import socket
 
 from coxswain.apiserver.pipeline import Pipeline
-from coxswain.apiserver.shared.claims import Claims
 from coxswain.apiserver.shared.identity import IdentityLease
 from coxswain.apiserver.shared.masterleases import MasterLeases
+from coxswain.apiserver.shared.service_claims import Claims
 from coxswain.apiserver.shared.storage import SharedStorage
 from coxswain.apiserver.storage import Sealing
 from coxswain.base.tasks import Supervisor
@@ -28,6 +28,8 @@ def join(
 
     What is returned takes it off again. A loopback address is of no use to anybody else: it is not published.
     """
+    assert isinstance(pipeline.core.storage, SharedStorage)
+    tasks.supervise("claims on ports", pipeline.core.storage.mend_regularly)
     identity = IdentityLease(pipeline, user, socket.gethostname(), port)
     tasks.supervise("identity of the API server", identity.run)
     if ipaddress.ip_address(address).is_loopback:

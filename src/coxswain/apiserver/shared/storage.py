@@ -2,19 +2,20 @@
 
 - ``catch_up`` asks the store for its newest revision and waits until the caches have it: an answer then shows what was
   acknowledged anywhere before the request came. Requests of one moment share one question.
-- A service is committed together with claims on its addresses and ports (claims.py): two servers cannot give out the
+- A service is committed together with claims on its addresses and ports (service_claims.py): two servers cannot give out the
   same one. The server that comes second gets ``Contended``.
 - What the store does not answer is answered 503 where nothing was done, and 504 where that is not known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
 
 from coxswain.api import errors
-from coxswain.apiserver.shared.claims import Claims
+from coxswain.apiserver.shared.service_claims import PORTS, Claims
 from coxswain.apiserver.storage import Sealing, Storage
 from coxswain.apiserver.watchcache import Pending
 from coxswain.base import clock
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a request waits for the caches to get as far as the store is.
 _PATIENCE: Final = 3.0
+#: Seconds between looks for claims that nobody has.
+_MENDING: Final = 180.0
 #: Seconds between attempts to load everything again.
 _RELOAD: Final = 1.0
 
@@ -89,6 +92,24 @@ class SharedStorage(Storage):
         cache = self.caches.get(self._claims.services)
         item = cache.items.get(op.key[len(self._claims.services) :]) if cache is not None else None
         return self._claims.beside(op, item.decode() if item is not None else None)
+
+    async def mend_claims(self) -> int:
+        """Remove claims on ports that no service has; how many. (Those on addresses are mended as objects.)"""
+        page = await self.store.list(PORTS)
+        await self.catch_up()
+        cache = self.caches[self._claims.services]
+        leftover = self._claims.leftover(page.entries, [item.decode() for item in cache.scan()])
+        for op in leftover:
+            log.warning("%s was claimed by no service", op.key)
+            with contextlib.suppress(CompareFailed):
+                await self.store.commit([op])
+        return len(leftover)
+
+    async def mend_regularly(self) -> None:
+        """Look for such claims now and then, until cancelled."""
+        while True:
+            await self.mend_claims()
+            await clock.sleep(_MENDING)
 
     async def commit_many(self, ops: Sequence[Op]) -> int:
         try:

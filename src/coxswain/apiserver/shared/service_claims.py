@@ -11,7 +11,7 @@ instead, under ``/registry/ranges/servicenodeports``: a key each does not make a
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import orjson
@@ -25,7 +25,7 @@ from coxswain.apiserver.service_repair import address_record
 from coxswain.apiserver.storage import ROOT, prefix_of
 from coxswain.apiserver.verbs.writing import new_uid
 from coxswain.base import clock
-from coxswain.store.interface import ABSENT, ANY, Op
+from coxswain.store.interface import ABSENT, ANY, Entry, Op
 
 PORTS: Final = f"{ROOT}ranges/servicenodeports/"
 
@@ -46,6 +46,14 @@ class Claims:
             return ()
         made = [Op(key, self._value(key, service), ABSENT) for key in sorted(wanted - held) if service]
         return [*made, *(Op(key, None, ANY) for key in sorted(held - wanted))]
+
+    def leftover(self, claims: Iterable[Entry], services: Iterable[Object]) -> list[Op]:
+        """The removal of claims on ports that no service has, as when keys were deleted behind the servers' back.
+
+        ``services`` are at least as new as ``claims``, so a claim without a service is nobody's.
+        """
+        held = {key for service in services for key in self._keys(service)}
+        return [Op(entry.key, None, entry.modified) for entry in claims if entry.key not in held]
 
     def _keys(self, service: Object) -> Iterator[str]:
         spec = service.get("spec") or {}
