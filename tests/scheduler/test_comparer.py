@@ -177,9 +177,9 @@ def _nomination(scheduler: Scheduler) -> None:
 
 
 def _informer(scheduler: Scheduler) -> None:
-    obj = scheduler.watching.pods.get("d/p0")
-    assert obj is not None
-    obj["metadata"]["resourceVersion"] = "1"
+    found = scheduler.watching.pods.get("d/p0")
+    assert found is not None
+    found.resource_version = "1"
 
 
 @pytest.mark.virtual

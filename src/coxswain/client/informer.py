@@ -23,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, KeysView, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -301,6 +301,21 @@ class Informer:
 _Key = tuple[GVR, str, str, str, Transform | None]
 
 
+class Follower(Protocol):
+    """What a factory runs beside informers: what a component follows a resource with in its own way."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list was applied."""
+        ...
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...
+
+    async def wait_synced(self) -> None: ...
+
+
 class InformerFactory:
     """One informer for each thing that is asked for, shared by all who ask.
 
@@ -312,6 +327,8 @@ class InformerFactory:
         self.client = client
         self._informers: dict[_Key, Informer] = {}
         self._tasks: dict[_Key, asyncio.Task[Any]] = {}
+        self._followers: dict[str, Follower] = {}
+        self._running: list[Follower] = []
         self._supervisor = Supervisor(name)
 
     def informer(
@@ -340,21 +357,32 @@ class InformerFactory:
         """Every informer that was asked for."""
         return list(self._informers.values())
 
+    def follow(self, name: str, follower: Follower) -> None:
+        """Run ``follower`` too, from the next ``start`` on."""
+        self._followers[name] = follower
+
     async def start(self) -> None:
         """Run every informer that does not run yet."""
         for key, informer in self._informers.items():
             if key not in self._tasks:
                 self._tasks[key] = self._supervisor.supervise(key[0].group_resource, informer.run)
+        for name, follower in self._followers.items():
+            if follower not in self._running:
+                self._running.append(follower)
+                self._supervisor.supervise(name, follower.run)
 
     async def wait_for_sync(self) -> None:
         """Return when every informer that runs has its first list."""
         for key in list(self._tasks):
             await self._informers[key].wait_synced()
+        for follower in self._running:
+            await follower.wait_synced()
 
     @property
     def synced(self) -> bool:
         """Whether some run, and all that run have their first list."""
-        return bool(self._tasks) and all(self._informers[key].synced for key in self._tasks)
+        running = [*(self._informers[key] for key in self._tasks), *self._running]
+        return bool(running) and all(one.synced for one in running)
 
     async def forget(self, informer: Informer) -> None:
         """Stop one informer and drop it (its resource is no longer served)."""

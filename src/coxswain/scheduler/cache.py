@@ -17,6 +17,9 @@ from collections.abc import Iterable
 
 from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.template import Template
+
+_MOST_KNOWN = 4096
 
 
 class Cache:
@@ -26,6 +29,7 @@ class Cache:
         self.table = table
         self._placed: dict[str, tuple[Pod, str]] = {}
         self._assumed: dict[str, tuple[Pod, str]] = {}
+        self._alike: dict[tuple[Template, Template], bool] = {}
 
     def __len__(self) -> int:
         return len(self._placed)
@@ -64,15 +68,31 @@ class Cache:
         known = self._assumed.pop(pod.key, None) or self._placed.get(pod.key)
         if known is not None:
             old, node_name = known
-            same = old.template is pod.template and old.uid == pod.uid and old.deleting == pod.deleting
-            if same and node_name == pod.node_name:
-                old.start = pod.start  # preemption asks who runs longest
-                self._placed[pod.key] = known
-                return False
+            if old.uid == pod.uid and old.deleting == pod.deleting and node_name == pod.node_name:
+                if old.template is pod.template:
+                    old.start = pod.start  # preemption asks who runs longest
+                    self._placed[pod.key] = known
+                    return False
+                if old.priority == pod.priority and self._ask_alike(old.template, pod.template):
+                    self._placed[pod.key] = (pod, node_name)
+                    self.table.relabel_pod(old, pod, node_name)
+                    return True
             self.table.remove_pod(old, node_name)
         self._placed[pod.key] = (pod, pod.node_name)
         self.table.add_pod(pod, pod.node_name)
         return True
+
+    def _ask_alike(self, one: Template, other: Template) -> bool:
+        """Whether two templates differ in labels at most: binding gives a pod its node's zone as a label."""
+        key = (one, other)
+        alike = self._alike.get(key)
+        if alike is None:
+            if len(self._alike) >= _MOST_KNOWN:
+                self._alike.clear()
+            same = one.spec == other.spec and one.namespace == other.namespace and one.owner == other.owner
+            # Who uses a volume is known by template.
+            alike = self._alike[key] = same and "volumes" not in one.spec
+        return alike
 
     def remove(self, key: str) -> bool:
         """The pod is gone or finished; True if it had a node."""

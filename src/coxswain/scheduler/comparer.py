@@ -160,8 +160,7 @@ async def _list(scheduler: Scheduler) -> _Listed:
     table = NodeTable()
     templates = Templates(table, limit=1 << 30)
     listed = _Listed({}, table, {}, {})
-    for informer in scheduler.informers.all():
-        resource = informer.resource
+    for resource in (*(informer.resource for informer in scheduler.informers.all()), PODS):
         token = ""
         while True:
             page = await scheduler.client.list(resource, limit=_PAGE, continue_=token)
@@ -182,11 +181,12 @@ async def _list(scheduler: Scheduler) -> _Listed:
 
 
 def _informed(scheduler: Scheduler) -> _Versions:
-    return {
-        (informer.resource.group_resource, key_of(obj)): obj["metadata"]["resourceVersion"]
+    versions = {
+        (informer.resource.group_resource, key_of(obj)): _version(obj)
         for informer in scheduler.informers.all()
         for obj in informer.list()
     }
+    return versions | {("pods", pod.key): pod.resource_version for pod in scheduler.watching.pods.list()}
 
 
 # -- places ------------------------------------------------------------------------------------------
@@ -197,15 +197,14 @@ def _compare_places(scheduler: Scheduler) -> list[str]:
     cache, queue = scheduler.cache, scheduler.queue
     assumed = {pod.key: node_name for pod, node_name in cache.all_assumed()}
     placed, waiting, unbound = {}, {}, set()
-    for obj in scheduler.watching.pods.list():
-        pod: Pod = obj["pod"]
-        if obj["finished"]:
+    for pod in scheduler.watching.pods.list():
+        if pod.finished:
             continue
         if pod.node_name:
             placed[pod.key] = pod.node_name
             continue
         unbound.add(pod.key)
-        if pod.scheduler_name in scheduler.profiles and not obj["deleting"] and pod.key not in assumed:
+        if pod.scheduler_name in scheduler.profiles and not pod.deleting and pod.key not in assumed:
             waiting[pod.key] = _queued(pod)
     known = {pod.key: node_name for pod, node_name in cache.all_placed()}
     lost = {key: name for key, name in assumed.items() if key not in unbound}
@@ -287,9 +286,8 @@ def _budgets(budgets: Budgets) -> dict[str, Any]:
 
 def _compare_groups(scheduler: Scheduler) -> list[str]:
     should: dict[str, tuple[list[str], list[str]]] = {}
-    for obj in scheduler.watching.pods.list():
-        pod: Pod = obj["pod"]
-        if pod.group and not obj["finished"]:
+    for pod in scheduler.watching.pods.list():
+        if pod.group and not pod.finished:
             everyone, placed = should.setdefault(f"{pod.namespace}/{pod.group}", ([], []))
             everyone.append(pod.key)
             if pod.node_name or scheduler.cache.knows(pod.key):
@@ -309,9 +307,6 @@ def _compare_tables(scheduler: Scheduler, listed: _Listed) -> list[str]:
     table, fresh = scheduler.table, listed.table
     known: dict[str, Template] = {}
 
-    def current(obj: Object, resource: str) -> bool:
-        return listed.versions.get((resource, key_of(obj))) == _version(obj)
-
     for kind in volumes.KINDS:
         for obj in table.volumes.all(kind):
             fresh.volumes.set(kind, obj)
@@ -319,11 +314,12 @@ def _compare_tables(scheduler: Scheduler, listed: _Listed) -> list[str]:
         for obj in table.volumes.all_assumed(kind):
             fresh.volumes.assume(kind, obj)
     for obj in scheduler.watching.nodes.list():
-        fresh.set_node(listed.nodes[key_of(obj)] if current(obj, "nodes") else obj)
-    for obj in scheduler.watching.pods.list():
-        pod: Pod = obj["pod"]
-        if pod.node_name and not obj["finished"]:
-            here = listed.pods[pod.key] if current(obj, "pods") else for_table(pod, fresh, known)
+        current = listed.versions.get(("nodes", key_of(obj))) == _version(obj)
+        fresh.set_node(listed.nodes[key_of(obj)] if current else obj)
+    for pod in scheduler.watching.pods.list():
+        if pod.node_name and not pod.finished:
+            current = listed.versions.get(("pods", pod.key)) == pod.resource_version
+            here = listed.pods[pod.key] if current else for_table(pod, fresh, known)
             fresh.add_pod(here, pod.node_name)
     for pod, node_name in scheduler.cache.all_assumed():
         fresh.add_pod(for_table(pod, fresh, known), node_name)
@@ -386,5 +382,6 @@ def sizes(scheduler: Scheduler) -> dict[str, int]:
         "pod groups": sum(len(gang.groups()) for gang in scheduler.gangs),
         "volume objects": sum(len(list(table.volumes.all(kind))) for kind in volumes.KINDS),
         "volume counts": sum(map(len, table.volumes.counts().values())),
-        "informed objects": sum(len(informer) for informer in scheduler.informers.all()),
+        "informed objects": len(scheduler.watching.pods)
+        + sum(len(informer) for informer in scheduler.informers.all()),
     }

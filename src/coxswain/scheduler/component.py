@@ -159,11 +159,11 @@ class Scheduler:
             if pod.group:
                 self.groups_changed()
 
-    def pod_pending(self, pod: Pod, *, deleting: bool) -> None:
+    def pod_pending(self, pod: Pod) -> None:
         profile = self.profiles.get(pod.scheduler_name)
         if profile is None:
             return
-        if deleting:
+        if pod.deleting:
             self.queue.delete(pod.key)
             self.cycle.nominator.remove(pod.uid)
             return

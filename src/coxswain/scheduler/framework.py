@@ -15,7 +15,7 @@ A plugin is a small module in ``plugins/``; ``plugins/registry.py`` names them a
 depends on, so that the cache refreshes no more than it must:
 
     NODE     the node object                 (taints, labels)             refreshed when that node changes
-    ROW      the node and the pods on it     (resources, ports)           refreshed when its pods change
+    ROW      the node and its pods' specs    (resources, ports)           refreshed when its pods change
     CLUSTER  pods on other nodes             (spreading, affinity)        asked at every decision
 
 ``EVENTS`` are the changes after which a pod that the plugin rejected may fit: the queue wakes it for those only,

@@ -346,6 +346,16 @@ class NodeTable:
         self.priorities.update(priorities)
         self.pod_log.add(rows, self.capacity)
 
+    def relabel_pod(self, old: Pod, new: Pod, node_name: str) -> None:
+        """A counted pod asks for what it did, under other labels. Rows do not change by that: nothing is logged."""
+        row = self.row_of.get(node_name)
+        if row is None:
+            self._waiting.setdefault(node_name, {})[new.uid] = new
+            return
+        self.node(row).pods[new.uid] = new
+        self.placed.add(old.template, old.deleting, row, -1)
+        self.placed.add(new.template, new.deleting, row, 1)
+
     def remove_pod(self, pod: Pod, node_name: str) -> None:
         """Undo ``add_pod``; unknown pods are ignored."""
         row = self.row_of.get(node_name)

@@ -12,6 +12,7 @@ from coxswain.scheduler.template import Template, Templates
 #: A pod group without a PodGroup object: the label names it, the annotation says how many must run.
 GROUP_LABEL = "scheduling.k8s.io/pod-group"
 GROUP_MINIMUM = "scheduling.k8s.io/pod-group-min-member"
+_FINISHED = ("Succeeded", "Failed")
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Pod:
     group_minimum: int = 0
     #: Named by label: there may be no PodGroup to wait for.
     group_by_label: bool = False
+    #: It has ended, well or badly: it takes no room any more.
+    finished: bool = False
 
     @property
     def namespace(self) -> str:
@@ -77,6 +80,7 @@ def parse(obj: dict[str, Any], templates: Templates, *, placed: bool = True) -> 
         group=group,
         group_minimum=minimum,
         group_by_label=bool(group) and "schedulingGroup" not in spec,
+        finished=status.get("phase") in _FINISHED,
     )
 
 

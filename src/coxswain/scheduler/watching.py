@@ -14,7 +14,6 @@ from coxswain.api.names import (
     GVR,
     NAMESPACES,
     NODES,
-    PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     SERVICES,
@@ -23,17 +22,16 @@ from coxswain.api.names import (
 )
 from coxswain.client.informer import InformerFactory, only_metadata
 from coxswain.client.interface import Client
-from coxswain.scheduler import pod as pods
 from coxswain.scheduler.disruption import Budgets
 from coxswain.scheduler.framework import Event
 from coxswain.scheduler.gang import GangScheduling
 from coxswain.scheduler.nodetable import Node, NodeTable
 from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.podsource import PodSource
 from coxswain.scheduler.template import Templates
 
 BUDGETS: Final = GVR("policy", "v1", "poddisruptionbudgets")
 POD_GROUPS: Final = GVR("scheduling.k8s.io", "v1alpha2", "podgroups")
-_FINISHED: Final = ("Succeeded", "Failed")
 #: Controllers whose selectors count, with what default spreading calls their kind.
 WORKLOADS: Final = (
     ("ReplicationController", REPLICATION_CONTROLLERS),
@@ -45,7 +43,7 @@ WORKLOADS: Final = (
 class Listener(Protocol):
     """Who hears of pods and of changes."""
 
-    def pod_pending(self, pod: Pod, *, deleting: bool) -> None:
+    def pod_pending(self, pod: Pod) -> None:
         """A pod without a node came or changed."""
 
     def pod_placed(self, pod: Pod) -> None:
@@ -78,15 +76,14 @@ class Watching:
     ) -> None:
         """``whole_nodes`` keeps node objects for extenders that want them."""
         self._table = table
-        self._templates = templates
         self._gangs = gangs
         self._listener = listener
         self._informers = informers
         self._whole_nodes = whole_nodes
         self.nodes = informers.informer(NODES, transform=self._trim_node)
         self.nodes.add_handler(self._node_added, self._node_updated, self._node_deleted, listener.wake)
-        self.pods = informers.informer(PODS, transform=self._parse_pod)
-        self.pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted, listener.wake)
+        self.pods = PodSource(informers.client, templates, self)
+        informers.follow("pods", self.pods)
         namespaces = informers.informer(NAMESPACES, transform=only_metadata)
         namespaces.add_handler(
             self._namespace_set, lambda _, new: self._namespace_set(new), self._namespace_gone
@@ -117,22 +114,9 @@ class Watching:
 
     # -- pods ------------------------------------------------------------------------------------
 
-    def _parse_pod(self, obj: Object) -> Object:
-        """The informer keeps this instead of the pod: a few facts and the interned template."""
-        metadata = obj["metadata"]
-        kept = {name: metadata.get(name) for name in ("name", "namespace", "uid", "resourceVersion")}
-        finished = (obj.get("status") or {}).get("phase") in _FINISHED
-        return {
-            "metadata": kept,
-            "pod": pods.parse(obj, self._templates),
-            "finished": finished,
-            "deleting": "deletionTimestamp" in metadata,
-        }
-
-    def _pod_added(self, obj: Object) -> None:
-        pod: Pod = obj["pod"]
-        if obj["finished"]:
-            self._pod_deleted(obj)
+    def pod_added(self, pod: Pod) -> None:
+        if pod.finished:
+            self.pod_deleted(pod)
             return
         if pod.group:
             for gang in self._gangs:
@@ -140,25 +124,26 @@ class Watching:
         if pod.node_name:
             self._listener.pod_placed(pod)
         else:
-            self._listener.pod_pending(pod, deleting=obj["deleting"])
+            self._listener.pod_pending(pod)
 
-    def _pod_updated(self, old: Object, new: Object) -> None:
-        before, after = old["pod"], new["pod"]
-        if before.node_name and before.template is not after.template:
-            if before.template.labels != after.template.labels:
-                self._listener.happened(Event.POD_LABEL, before, after)
-            self._listener.happened(Event.POD_SCALE_DOWN, before, after)
-        if before.group and before.group != after.group:
+    def pod_updated(self, old: Pod, new: Pod) -> None:
+        if old.node_name and old.template is not new.template:
+            if old.template.labels != new.template.labels:
+                self._listener.happened(Event.POD_LABEL, old, new)
+            self._listener.happened(Event.POD_SCALE_DOWN, old, new)
+        if old.group and old.group != new.group:
             for gang in self._gangs:
-                gang.pod_gone(before.key)
-        self._pod_added(new)
+                gang.pod_gone(old.key)
+        self.pod_added(new)
 
-    def _pod_deleted(self, obj: Object) -> None:
-        pod: Pod = obj["pod"]
+    def pod_deleted(self, pod: Pod) -> None:
         if pod.group:
             for gang in self._gangs:
                 gang.pod_gone(pod.key)
         self._listener.pod_gone(pod.key, pod)
+
+    def pods_heard(self) -> None:
+        self._listener.wake()
 
     def _group_set(self, obj: Object) -> None:
         for gang in self._gangs:
