@@ -21,7 +21,7 @@ import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 
@@ -29,11 +29,11 @@ from coxswain.api import errors
 from coxswain.api.errors import ApiError
 from coxswain.base.errors import ConfigurationError
 from coxswain.base.tasks import cancel_and_wait
-from coxswain.client.interface import JSON, Answer, Answers, Call, EventType, RawList, WatchEvent
+from coxswain.client.grpcwire import batch_number, decode_answers, encode_batch, encode_call
+from coxswain.client.interface import Answer, Answers, Call, EventType, RawList, WatchEvent
 from coxswain.client.kubeconfig import Config
 
 if TYPE_CHECKING:
-    from coxswain._generated import messages
     from coxswain.client.rest import RestTransport
 
 #: Calls and bytes in one batch; what is more goes in the next one, so that answers keep flowing.
@@ -52,7 +52,7 @@ class GrpcTransport:
         self._timeout = timeout
         self._channel: Any = None
         self._exchange: _Exchange | None = None
-        self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
+        self._waiting: list[_Asked] = []
         self._rest: RestTransport | None = None
         self._elder: GrpcTransport | None = None
 
@@ -74,25 +74,25 @@ class GrpcTransport:
     # ---- Transport
 
     async def call(self, call: Call) -> Answer:
-        return await self._ask(call)
+        return (await self._ask([call]))[0]
 
     async def batch(self, calls: Sequence[Call]) -> Answers:
-        futures = [self._ask(call) for call in calls]
+        parts = [(part, self._ask(part)) for part in _parts(calls)]
         answers: Answers = []
-        for future in futures:
+        for part, future in parts:
             try:
-                answers.append(await future)
+                answers += await future
             except ApiError as error:
-                answers.append(Answer(error.code, orjson.dumps(error.status())))
+                answers += [Answer(error.code, orjson.dumps(error.status()))] * len(part)
         return answers
 
     async def list(self, call: Call) -> RawList:
         from coxswain._generated import messages
 
         found = RawList([], "")
-        stream = self._open(messages.LIST, messages.Call, messages.ListChunk)
+        stream = self._open(messages.LIST, messages.ListChunk)
         with _translated(self._config.grpc_address):
-            async for chunk in stream(_message(call), timeout=self._timeout, metadata=self._metadata()):
+            async for chunk in stream(encode_call(call), timeout=self._timeout, metadata=self._metadata()):
                 if chunk.HasField("failure"):
                     raise errors.from_status(orjson.loads(chunk.failure.body))
                 found.items.extend(chunk.items)
@@ -107,8 +107,8 @@ class GrpcTransport:
     async def watch(self, call: Call) -> AsyncIterator[AsyncIterator[Sequence[WatchEvent]]]:
         from coxswain._generated import messages
 
-        open_stream = self._open(messages.WATCH, messages.Call, messages.WatchBatch)
-        stream = open_stream(_message(call), metadata=self._metadata())
+        open_stream = self._open(messages.WATCH, messages.WatchBatch)
+        stream = open_stream(encode_call(call), metadata=self._metadata())
         events = self._events(stream)
         try:
             yield events
@@ -138,12 +138,13 @@ class GrpcTransport:
 
     # ---- inside
 
-    def _ask(self, call: Call) -> asyncio.Future[Answer]:
+    def _ask(self, calls: Sequence[Call]) -> asyncio.Future[Answers]:
+        """``calls`` are few and small enough for one message; all are answered together."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
+        future: asyncio.Future[Answers] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)
-        self._waiting.append((call, future))
+        self._waiting.append(_Asked(calls, future))
         return future
 
     def _flush(self) -> None:
@@ -153,23 +154,19 @@ class GrpcTransport:
             if exchange is None or exchange.broken:
                 exchange = self._exchange = self._new_exchange()
         except ConfigurationError as error:
-            _fail([future for _, future in waiting], errors.ServiceUnavailable(str(error)))
+            _fail(waiting, errors.ServiceUnavailable(str(error)))
             return
-        for part in _parts(waiting):
-            exchange.send(part)
+        for message in _messages(waiting):
+            exchange.send(message)
 
     def _new_exchange(self) -> _Exchange:
         from coxswain._generated import messages
 
-        opener = self._open(messages.EXCHANGE, messages.CallBatch, messages.AnswerBatch, both=True)
+        opener = self._connected().stream_stream(messages.EXCHANGE)
         return _Exchange(opener(metadata=self._metadata()), self._timeout, self._config.grpc_address)
 
-    def _open(self, method: str, request: Any, answer: Any, *, both: bool = False) -> Any:
-        channel = self._connected()
-        make = channel.stream_stream if both else channel.unary_stream
-        return make(
-            method, request_serializer=request.SerializeToString, response_deserializer=answer.FromString
-        )
+    def _open(self, method: str, answer: Any) -> Any:
+        return self._connected().unary_stream(method, response_deserializer=answer.FromString)
 
     def _connected(self) -> Any:
         if self._elder is not None:
@@ -232,8 +229,8 @@ class _Exchange:
         self._timeout = timeout
         self._address = address
         self._ids = itertools.count(1)
-        self._pending: dict[int, tuple[list[asyncio.Future[Answer]], asyncio.TimerHandle]] = {}
-        self._outgoing: asyncio.Queue[messages.CallBatch] = asyncio.Queue()
+        self._pending: dict[int, tuple[list[_Asked], asyncio.TimerHandle]] = {}
+        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self.broken = False
         self._retired = False
         loop = asyncio.get_running_loop()
@@ -242,16 +239,12 @@ class _Exchange:
             loop.create_task(self._run(self._read()), name="grpc exchange reader"),
         ]
 
-    def send(self, part: list[tuple[Call, asyncio.Future[Answer]]]) -> None:
+    def send(self, asked: list[_Asked]) -> None:
         """Send calls as one batch; their futures get the answers."""
-        from coxswain._generated import messages
-
         number = next(self._ids)
-        futures = [future for _, future in part]
         timer = asyncio.get_running_loop().call_later(self._timeout, self._late, number)
-        self._pending[number] = (futures, timer)
-        calls = [_message(call) for call, _ in part]
-        self._outgoing.put_nowait(messages.CallBatch(id=number, calls=calls))
+        self._pending[number] = (asked, timer)
+        self._outgoing.put_nowait(encode_batch(number, [call for one in asked for call in one.calls]))
 
     def retire(self) -> None:
         """End the stream as soon as everything is answered; nothing more is sent."""
@@ -281,26 +274,31 @@ class _Exchange:
             await self._stream.write(await self._outgoing.get())
 
     async def _read(self) -> None:
-        async for batch in self._stream:
-            futures, timer = self._pending.pop(batch.id, ([], None))
+        async for data in self._stream:
+            number, at = batch_number(data)
+            asked, timer = self._pending.pop(number, ([], None))
             if timer is not None:
                 timer.cancel()
-            for future, answer in zip(futures, batch.answers, strict=False):
-                if not future.done():
-                    future.set_result(Answer(answer.code, answer.body))
-            _fail(futures, errors.InternalError(f"{self._address} left calls of a batch unanswered"))
+            answers = decode_answers(data, at, sum(len(one.calls) for one in asked))
+            start = 0
+            for one in asked:
+                end = start + len(one.calls)
+                if end <= len(answers) and not one.future.done():
+                    one.future.set_result(answers[start:end])
+                start = end
+            _fail(asked, errors.InternalError(f"{self._address} left calls of a batch unanswered"))
             self._end_if_retired()
 
     def _late(self, number: int) -> None:
-        futures, _ = self._pending.pop(number)
-        _fail(futures, errors.Timeout(f"{self._address} did not answer within {self._timeout:g} s"))
+        asked, _ = self._pending.pop(number)
+        _fail(asked, errors.Timeout(f"{self._address} did not answer within {self._timeout:g} s"))
 
     def _break(self, error: ApiError) -> None:
         self.broken = True
         pending, self._pending = self._pending, {}
-        for futures, timer in pending.values():
+        for asked, timer in pending.values():
             timer.cancel()
-            _fail(futures, error)
+            _fail(asked, error)
         self._stream.cancel()
         current = asyncio.current_task()
         for task in self._tasks:
@@ -308,44 +306,46 @@ class _Exchange:
                 task.cancel()
 
 
-def _fail(futures: list[asyncio.Future[Answer]], error: ApiError) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(type(error)(error.message, details=error.details))
+class _Asked(NamedTuple):
+    """Calls that travel in one message, and who waits for their answers."""
+
+    calls: Sequence[Call]
+    future: asyncio.Future[Answers]
 
 
-def _parts(
-    waiting: list[tuple[Call, asyncio.Future[Answer]]],
-) -> list[list[tuple[Call, asyncio.Future[Answer]]]]:
-    """``waiting`` in order, cut where a batch would become too large."""
-    parts: list[list[tuple[Call, asyncio.Future[Answer]]]] = []
+def _fail(asked: list[_Asked], error: ApiError) -> None:
+    for one in asked:
+        if not one.future.done():
+            one.future.set_exception(type(error)(error.message, details=error.details))
+
+
+def _parts(calls: Sequence[Call]) -> list[list[Call]]:
+    """``calls`` in order, cut where a message would become too large."""
+    parts: list[list[Call]] = []
     size = 0
-    for entry in waiting:
-        length = len(entry[0].body)
+    for call in calls:
+        length = len(call.body)
         if not parts or len(parts[-1]) >= _BATCH_CALLS or size + length > _BATCH_BYTES:
             parts.append([])
             size = 0
-        parts[-1].append(entry)
+        parts[-1].append(call)
         size += length
     return parts
 
 
-def _message(call: Call) -> messages.Call:
-    from coxswain._generated import messages
-
-    group, version, resource = call.resource
-    fields: dict[str, Any] = {"verb": call.verb, "version": version, "resource": resource}
-    if group:
-        fields["group"] = group
-    for name in ("namespace", "name", "subresource", "query", "body"):
-        value = getattr(call, name)
-        if value:
-            fields[name] = value
-    if call.content_type != JSON:
-        fields["content_type"] = call.content_type
-    if call.accept != JSON:
-        fields["accept"] = call.accept
-    return messages.Call(**fields)
+def _messages(waiting: list[_Asked]) -> list[list[_Asked]]:
+    """What was asked for at one moment, in order, as few messages as it fits in."""
+    found: list[list[_Asked]] = []
+    count = size = 0
+    for asked in waiting:
+        length = sum(len(call.body) for call in asked.calls)
+        if not found or count + len(asked.calls) > _BATCH_CALLS or size + length > _BATCH_BYTES:
+            found.append([])
+            count = size = 0
+        found[-1].append(asked)
+        count += len(asked.calls)
+        size += length
+    return found
 
 
 @contextlib.contextmanager
