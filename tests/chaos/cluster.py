@@ -211,7 +211,7 @@ class Quotas(Invariant):
         most = max(int(pods) for pods, _ in rules)
         if len(counted) > most:
             self.fail(change, f"is pod {len(counted)} of {most} in {space}")
-        cpu = max(int(cpu.rstrip("m")) for _, cpu in rules)
+        cpu = max(_milli(cpu) for _, cpu in rules)
         used = sum(_millicores(pod) for pod in counted)
         if used > cpu:
             self.fail(change, f"makes {used}m of {cpu}m in {space}")
@@ -228,9 +228,13 @@ def _is_charged(pod: Object) -> bool:
     return clock.now() <= overdue
 
 
+def _milli(quantity: str) -> int:
+    return int(quantity[:-1]) if quantity.endswith("m") else int(quantity) * 1000
+
+
 def _millicores(pod: Object) -> int:
     total = 0
     for container in pod["spec"]["containers"]:
         text = ((container.get("resources") or {}).get("requests") or {}).get("cpu", "0m")
-        total += int(text.rstrip("m"))
+        total += _milli(text)
     return total

@@ -340,9 +340,7 @@ class HollowNodes:
             again = [
                 call
                 for call, answer in zip(part, answers, strict=True)
-                if answer is None
-                or answer.code in (429, 500, 503, 504)
-                or (answer.code == 409 and call.verb == "patch" and call.resource != PODS)
+                if answer is None or answer.code in (429, 500, 503, 504) or self._clashed(call, answer)
             ]
             for call, answer in zip(part, answers, strict=True):
                 if call.resource == LEASES and answer is not None and answer.code == 404:
@@ -351,6 +349,12 @@ class HollowNodes:
                 await clock.sleep(clock.random().uniform(0.5, 1.5))
                 self._outbox.extend(again)
                 self._news.set()
+
+    def _clashed(self, call: Call, answer: Answer) -> bool:
+        """A patch met another write; it is not that its pod has been replaced by one of the same name."""
+        if answer.code != 409 or call.verb != "patch":
+            return False
+        return call.resource != PODS or orjson.loads(call.body)["metadata"]["uid"] in self._given
 
 
 def _is_doubted(pod: Object) -> bool:

@@ -25,6 +25,7 @@ from coxswain.controllers.job.view import (
     is_suspended,
     is_tracked,
 )
+from coxswain.controllers.ownwrites import OwnWrites
 from coxswain.controllers.pods import OWNER_INDEX, pod_informer
 from coxswain.controllers.shell import Shell
 
@@ -45,6 +46,7 @@ class JobController:
         self._expectations = Expectations()
         self._control = JobPods(context.client, self._recorder, self._expectations)
         self._backoff: dict[str, Record] = {}
+        self._own = OwnWrites(context.client, JOBS)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._orphans = Shell(f"{NAME} orphans", self._free, 1)
         self._jobs.add_handler(self._job_changed, lambda _, job: self._job_changed(job), self._job_deleted)
@@ -160,7 +162,7 @@ class JobController:
         if job is None or finished_as(job):
             self._forget(key)
             return None
-        if is_foreign(job):
+        if is_foreign(job) or not await self._own.caught_up(key, job):
             return None
         satisfied = self._expectations.satisfied(key)
         view = View(job, await self._claimed(job), frozenset(self._control.removing[key]), clock.now())
@@ -181,6 +183,7 @@ class JobController:
         self._expectations.forget(key)
         self._control.removing.pop(key, None)
         self._backoff.pop(key, None)
+        self._own.forget(key)
 
     async def _claimed(self, job: Object) -> list[Object]:
         selector = _selector(job)
@@ -241,7 +244,7 @@ class JobController:
         announced = outcome is not None and announce(status, outcome)
         job = view.job
         if changed or made.changed or announced:
-            job = await self._write(job, status)
+            job = await self._write(key, job, status)
             self._backoff[key] = view.backoff
         stripped, failure = await self._control.strip(key, made.strip)
         made.waiting.difference_update(meta.uid(pod) for pod in stripped)
@@ -251,14 +254,20 @@ class JobController:
         if failure is None and outcome is not None and not made.full:
             final = finish(status, outcome, view.now)
         if counted or final is not None:
-            await self._write(job, status)
+            await self._write(key, job, status)
         if final is not None:
             self._say_finished(job, final)
         if failure is not None:
             raise failure
 
-    async def _write(self, job: Object, status: Object) -> Object:
-        return await self._client.update(JOBS, {**job, "status": status}, subresource="status")
+    async def _write(self, key: str, job: Object, status: Object) -> Object:
+        try:
+            written = await self._client.update(JOBS, {**job, "status": status}, subresource="status")
+        except ApiError:
+            self._own.unsure(key)
+            raise
+        self._own.wrote(key, written)
+        return written
 
     def _say_finished(self, job: Object, final: Object) -> None:
         if final["type"] == "Complete":
