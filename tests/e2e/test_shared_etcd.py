@@ -18,7 +18,7 @@ from coxswain.api.names import ENDPOINTS, GVR, Object
 from coxswain.client.interface import MERGE_PATCH, Client
 from e2e.machine import RunningCluster
 from e2e.test_durability import api_server
-from store.etcd_server import Etcd, needs_etcd, running
+from store.etcd_server import Etcd, needs_etcd, running, running_cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy, needs_etcd]
 CONFIGMAPS = GVR("", "v1", "configmaps")
@@ -35,13 +35,15 @@ def etcd() -> Iterator[Etcd]:
 
 @asynccontextmanager
 async def server_of(
-    etcd: Etcd, directory: Path, number: int
+    etcd: Etcd | list[Etcd], directory: Path, number: int
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
     """One of the two, with the keys of the first."""
     data_dir = directory / str(number)
     if number:
         shutil.copytree(directory / "0" / "pki", data_dir / "pki", dirs_exist_ok=True)
-    flags = ("--store=etcd", f"--etcd-servers={etcd.url}", f"--advertise-address={ADDRESSES[number]}")
+    members = etcd if isinstance(etcd, list) else [etcd]
+    urls = ",".join(member.url for member in members)
+    flags = ("--store=etcd", f"--etcd-servers={urls}", f"--advertise-address={ADDRESSES[number]}")
     async with api_server(data_dir, *flags) as server:
         yield server
 
@@ -167,6 +169,27 @@ async def test_etcd_may_go_away_and_come_back_under_load(etcd: Etcd, tmp_path: P
         assert found == await until_stored(two)
         assert len(told.last) > 50
         told.check(found)
+
+
+async def test_any_member_of_etcd_may_die_under_load(tmp_path: Path) -> None:
+    told, stop = Told(), asyncio.Event()
+    with running_cluster() as members:
+        async with server_of(members, tmp_path, 0) as (_, one), server_of(members, tmp_path, 1) as (_, two):
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(20):
+                    tasks.create_task(write((one, two)[number % 2], f"w{number}", told, stop))
+                for member in members:
+                    await asyncio.sleep(2)
+                    written = len(told.last)
+                    member.stop()
+                    await asyncio.sleep(4)
+                    assert len(told.last) > written, "two of three members are enough"
+                    member.start()
+                await asyncio.sleep(2)
+                stop.set()
+            found = await until_stored(one)
+            assert found == await until_stored(two)
+            told.check(found)
 
 
 def test_a_whole_cluster_runs_over_etcd(etcd: Etcd, tmp_path: Path) -> None:

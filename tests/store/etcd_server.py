@@ -1,4 +1,4 @@
-"""An etcd for tests: a process with its own directory, which can be stopped, frozen and started again."""
+"""An etcd for tests: processes with directories of their own, which can be stopped, frozen and started again."""
 
 from __future__ import annotations
 
@@ -22,23 +22,34 @@ needs_etcd = pytest.mark.skipif(ETCD is None, reason="etcd is not installed")
 class Etcd:
     """One member, reached at ``url``; its ports stay the same when it is started again."""
 
-    def __init__(self, directory: Path, flags: Sequence[str] = (), scheme: str = "http") -> None:
+    def __init__(
+        self, directory: Path, flags: Sequence[str] = (), scheme: str = "http", name: str = "default"
+    ) -> None:
         self._directory = directory
         self._flags = flags
+        self._name = name
         self.url, self._peer = f"{scheme}://127.0.0.1:{_free_port()}", f"http://127.0.0.1:{_free_port()}"
+        #: Which members there are, and where they reach one another.
+        self.cluster = self.place
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def place(self) -> str:
+        """How the other members are told of this one."""
+        return f"{self._name}={self._peer}"
 
     def start(self) -> None:
         """Start it; whoever asks waits for it."""
         assert ETCD is not None
         command = [
             ETCD,
-            f"--data-dir={self._directory / 'etcd'}",
+            f"--name={self._name}",
+            f"--data-dir={self._directory / self._name}",
             f"--listen-client-urls={self.url}",
             f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={self._peer}",
             f"--initial-advertise-peer-urls={self._peer}",
-            f"--initial-cluster=default={self._peer}",
+            f"--initial-cluster={self.cluster}",
             "--heartbeat-interval=10",
             "--election-timeout=100",
             "--log-level=error",
@@ -82,6 +93,23 @@ def running(flags: Sequence[str] = (), scheme: str = "http") -> Iterator[Etcd]:
             yield etcd
         finally:
             etcd.stop()
+
+
+@contextlib.contextmanager
+def running_cluster(size: int = 3) -> Iterator[list[Etcd]]:
+    """The members of one etcd cluster."""
+    with tempfile.TemporaryDirectory(prefix="etcd-") as directory:
+        members = [Etcd(Path(directory), name=f"m{number}") for number in range(size)]
+        for member in members:
+            member.cluster = ",".join(each.place for each in members)
+            member.start()
+        try:
+            for member in members:
+                member.wait()
+            yield members
+        finally:
+            for member in members:
+                member.stop()
 
 
 def _free_port() -> int:

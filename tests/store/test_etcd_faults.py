@@ -30,7 +30,7 @@ from coxswain.store.interface import (
     passed,
 )
 from store.contract import facts, take
-from store.etcd_server import Etcd, needs_etcd, running
+from store.etcd_server import Etcd, needs_etcd, running, running_cluster
 
 pytestmark = needs_etcd
 
@@ -248,6 +248,20 @@ async def test_another_member_is_asked_when_one_is_gone(etcd: Etcd) -> None:
             await until_problem(store, False)
         async with opened(replace(settings, servers=(etcd.url,))) as other:
             assert await other.get("/registry/there") is not None
+
+
+async def test_a_frozen_member_is_left_by_questions_and_watches() -> None:
+    with running_cluster() as members:
+        several = replace(settings_for(*(member.url for member in members)), timeout=1.0)
+        async with opened(several) as store:
+            await until_it_commits(store, Op("/registry/a", b"1"))
+            watch = store.watch("/registry/", store.revision)
+            used = next(member for member in members if member.url.endswith(store._client.endpoint))
+            used.signal(signal.SIGSTOP)
+            last = await until_it_commits(store, Op("/registry/a", b"2"))
+            assert [change.value for change in await until_revision(watch, last)][-1] == b"2"
+            assert not used.url.endswith(store._client.endpoint)
+            used.signal(signal.SIGCONT)
 
 
 async def test_a_full_etcd_refuses_what_needs_space_only() -> None:

@@ -11,6 +11,7 @@ endpoint answers, questions wait ``patience`` seconds for one to come back.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class _Endpoint:
             name: self.channel.unary_unary(name) for name in (RANGE, TXN, COMPACT, STATUS)
         }
         self.watch: Any = self.channel.stream_stream(_WATCH)
+        self.streams: set[Any] = set()
 
 
 class EtcdClient:
@@ -169,10 +171,13 @@ class EtcdClient:
         return self._endpoints[self._current].name
 
     def leave(self, name: str) -> None:
-        """Ask the next endpoint from now on, if ``name`` is still the one that is asked."""
+        """Ask the next endpoint from now on, if ``name`` is still the one that is asked; its watches end."""
         if self.endpoint == name and len(self._endpoints) > 1:
+            left = self._endpoints[self._current]
             self._current = (self._current + 1) % len(self._endpoints)
             log.warning("etcd does not answer at %s; asking %s", name, self.endpoint)
+            for stream in tuple(left.streams):
+                stream.cancel()
 
     async def watch(self, request: Any, answer: Any) -> AsyncGenerator[Any]:
         """The stream of ``answer`` messages to one ``WatchRequest``. Raises as ``call`` does; it never just ends."""
@@ -180,6 +185,7 @@ class EtcdClient:
 
         endpoint = self._endpoints[self._current]
         stream = endpoint.watch()
+        endpoint.streams.add(stream)
         try:
             await stream.write(request.SerializeToString())
             while True:
@@ -193,7 +199,13 @@ class EtcdClient:
             if isinstance(failure, StoreUnavailable):
                 self.leave(endpoint.name)
             raise failure from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise StoreUnavailable(f"{endpoint.name} was left") from None
         finally:
+            endpoint.streams.discard(stream)
             stream.cancel()
 
 
