@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from coxswain.scheduler.lifecycle import (
     Wait,
 )
 from coxswain.scheduler.pod import Pod
+from coxswain.scheduler.timing import SUCCESS, now, plugin_ran, point_ran
 from coxswain.scheduler.writes import message_of
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,18 @@ class Refused:
     rejection: Rejection
     #: The API's answer where the binding itself failed.
     answer: Answer | None = None
+
+
+@contextmanager
+def _timed(plugin: Any, point: str, pod: Pod) -> Iterator[None]:
+    """Notes how long one plugin (None: the default binder) takes at a point; such pods are few, so each counts."""
+    began, status = now(), "Error"
+    try:
+        yield
+        status = SUCCESS
+    finally:
+        plugin_ran("DefaultBinder" if plugin is None else plugin.NAME, point, status, began)
+        point_ran(pod.scheduler_name, point, status, began)
 
 
 Done = Callable[[Refused | None], None]
@@ -90,13 +104,16 @@ class BindingCycle:
         for plugin in plugins:
             if offers(plugin, ReservePlugin):  # type: ignore[type-abstract]
                 reserved.append(plugin)
-                if rejection := plugin.reserve(state, pod, node_name):
+                with _timed(plugin, "Reserve", pod):
+                    rejection = plugin.reserve(state, pod, node_name)
+                if rejection:
                     refused = Refused(plugin.NAME, rejection)
                     break
         held: dict[str, float] = {}
         for plugin in plugins if refused is None else ():
             if offers(plugin, PermitPlugin):  # type: ignore[type-abstract]
-                answer = plugin.permit(state, pod, node_name)
+                with _timed(plugin, "Permit", pod):
+                    answer = plugin.permit(state, pod, node_name)
                 if isinstance(answer, Rejection):
                     refused = Refused(plugin.NAME, answer)
                     break
@@ -156,7 +173,8 @@ class BindingCycle:
             if refused is None:
                 for plugin in plugins:
                     if offers(plugin, PostBindPlugin):  # type: ignore[type-abstract]
-                        plugin.post_bind(state, pod, node_name)
+                        with _timed(plugin, "PostBind", pod):
+                            plugin.post_bind(state, pod, node_name)
             else:
                 self._undo(state, pod, node_name, reserved)
             done(refused)
@@ -185,8 +203,11 @@ class BindingCycle:
         state: CycleState, pod: Pod, node_name: str, plugins: Sequence[Any]
     ) -> Refused | None:
         for plugin in plugins:
-            if offers(plugin, PreBindPlugin) and (rejection := await plugin.pre_bind(state, pod, node_name)):  # type: ignore[type-abstract]
-                return Refused(plugin.NAME, rejection)
+            if offers(plugin, PreBindPlugin):  # type: ignore[type-abstract]
+                with _timed(plugin, "PreBind", pod):
+                    rejection = await plugin.pre_bind(state, pod, node_name)
+                if rejection:
+                    return Refused(plugin.NAME, rejection)
         return None
 
     @staticmethod
@@ -194,9 +215,13 @@ class BindingCycle:
         state: CycleState, pod: Pod, node_name: str, plugins: Sequence[Any], bind: Bind
     ) -> Refused | None:
         for plugin in plugins:
-            if offers(plugin, BindPlugin) and await plugin.bind(state, pod, node_name):  # type: ignore[type-abstract]
-                return None
-        answer = await bind(pod, node_name)
+            if offers(plugin, BindPlugin):  # type: ignore[type-abstract]
+                with _timed(plugin, "Bind", pod):
+                    did = await plugin.bind(state, pod, node_name)
+                if did:
+                    return None
+        with _timed(None, "Bind", pod):
+            answer = await bind(pod, node_name)
         if answer.code < 300:
             return None
         return Refused("", Rejection("Error", (f"binding rejected: {message_of(answer)}",)), answer)

@@ -38,6 +38,7 @@ from coxswain.scheduler.preemption import Candidate
 from coxswain.scheduler.profiles import build_all
 from coxswain.scheduler.queue import QueuedPod, SchedulingQueue
 from coxswain.scheduler.template import Template, Templates
+from coxswain.scheduler.timing import ONE_IN, SUCCESS, Timing, plugin_ran, point_ran
 from coxswain.scheduler.watching import Watching
 from coxswain.scheduler.writer import Writer
 
@@ -98,8 +99,9 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._changes: dict[object, Change] = {}
         self._step = config.batch_size
-        self._measure_plugins_at = 0.0
-        self._measured_plugins: set[tuple[str, str]] = set()
+        self._timings = {name: Timing(name) for name in self.profiles}
+        self._decisions = 0
+        self._measuring = metrics.Measuring(self.queue, self.cache, self.table, self.cycle)
         self.synced = False
 
     async def run(self) -> None:
@@ -175,11 +177,9 @@ class Scheduler:
         if pod.nominated != (known.pod.nominated if known is not None else ""):
             self.cycle.nominator.set(pod, pod.nominated)
         self.queue.add(pod, clock.monotonic(), gate=_gate_of(pod, profile))
-        if known is None:
-            metrics.INCOMING_ADD.inc()
-            if pod.group:
-                self.groups_changed()
-                self.happened(Event.POD_PENDING, None, pod)
+        if known is None and pod.group:
+            self.groups_changed()
+            self.happened(Event.POD_PENDING, None, pod)
 
     def pod_gone(self, key: str, pod: Pod) -> None:
         self.queue.delete(key)
@@ -207,13 +207,15 @@ class Scheduler:
             if self._changes:
                 self._wake_those_helped(now)
             self.queue.tick(now)
+            if self._measuring.is_due(now):
+                self._measuring.look(now)
             batch = self.queue.pop(self._step)
             if batch:
                 await self._schedule(batch, now)
                 self._adapt(clock.monotonic() - now)
                 await asyncio.sleep(0)
             else:
-                self._measure(now)
+                self._measuring.look(now)
                 await self._wait(now)
 
     def _adapt(self, seconds: float) -> None:
@@ -230,7 +232,7 @@ class Scheduler:
             def helps(template: Template, plugins: tuple[str, ...], change: Change = change) -> bool:
                 return any(self._plugin_helps(name, template, change) for name in plugins)
 
-            metrics.INCOMING_WOKEN.inc(self.queue.move(change.event, now, helps))
+            self.queue.move(change.event, now, helps, metrics.label_of(change))
 
     def _plugin_helps(self, name: str, template: Template, change: Change) -> bool:
         plugin = self._plugins.get(name)
@@ -244,7 +246,7 @@ class Scheduler:
 
     async def _wait(self, now: float) -> None:
         """Until something happened or the next pod is due."""
-        due = self.queue.next_due()
+        due = min(filter(None, (self.queue.next_due(), self._measuring.owed)), default=None)
         try:
             async with asyncio.timeout(None if due is None else max(due - now, 0.001)):
                 await self._wake.wait()
@@ -261,6 +263,19 @@ class Scheduler:
                 batch.remove(queued)
             if not batch:
                 return
+        self._decisions += 1
+        if self._decisions % ONE_IN:
+            await self._decide(batch, profile, started)
+            return
+        timing = self.cycle.timing = self._timings[profile.name]
+        try:
+            await self._decide(batch, profile, started)
+        finally:
+            self.cycle.timing = None
+            timing.finish()
+
+    async def _decide(self, batch: list[QueuedPod], profile: Profile, started: float) -> None:
+        first = batch[0].pod
         asked = extended.interested(self.extenders, first, self.table)
         try:
             if first.group and (gang := self._gang_of(first, profile)) is not None:
@@ -367,7 +382,13 @@ class Scheduler:
             )
             return
 
+        began = clock.monotonic() if self.cycle.timing is not None else None
+
         def settle(answer: Answer) -> None:
+            if began is not None:
+                status = SUCCESS if answer.code < 300 else "Error"
+                plugin_ran("DefaultBinder", "Bind", status, began)
+                point_ran(profile.name, "Bind", status, began)
             self._bound(queued, pod, node_name, started, answer)
 
         self.writer.put(pod.key, writes.binding(pod, node_name), settle)
@@ -430,8 +451,7 @@ class Scheduler:
         if answer.code < 300:
             self.queue.delete(pod.key)
             self._attempts[pod.scheduler_name].count("scheduled", now - started)
-            metrics.SLI.observe(now - queued.first_seen)
-            metrics.POD_ATTEMPTS.observe(queued.attempts)
+            metrics.bound(now - queued.first_seen, queued.attempts)
             message = f"Successfully assigned {pod.key} to {node_name}"
             recorder = self.events[pod.scheduler_name]
             recorder.event(writes.reference(pod), "Normal", "Scheduled", message, action="Binding")
@@ -459,7 +479,6 @@ class Scheduler:
         found = failure.diagnosis
         plugins = tuple(part for name in found.plugins for part in name.split())
         self.queue.reject(queued, found.wakes_on, now, plugins)
-        metrics.INCOMING_FAILED.inc()
         nominated: str | None = None
         if found.preempts is not None:
             nominated = found.preempts.node_name
@@ -517,24 +536,6 @@ class Scheduler:
     def _is_placing(self) -> bool:
         """Whether pods are being placed: that goes before telling about it."""
         return len(self.writer) > 0 or self.queue.size("active") > 0
-
-    def _measure(self, now: float) -> None:
-        metrics.PENDING_ACTIVE.set(self.queue.size("active"))
-        metrics.PENDING_BACKOFF.set(self.queue.size("backoff"))
-        metrics.PENDING_UNSCHEDULABLE.set(self.queue.size("unschedulable"))
-        metrics.PENDING_GATED.set(self.queue.size("gated"))
-        if now >= self._measure_plugins_at:
-            # This walks all unschedulable pods: not at every pause.
-            self._measure_plugins_at = now + 5.0
-            counts = self.queue.by_plugin()
-            for key in self._measured_plugins - counts.keys():
-                metrics.UNSCHEDULABLE_PODS.labels(*key).set(0)
-            for key, count in counts.items():
-                metrics.UNSCHEDULABLE_PODS.labels(*key).set(count)
-            self._measured_plugins = set(counts)
-        metrics.CACHE_NODES.set(len(self.table))
-        metrics.CACHE_PODS.set(len(self.cache))
-        metrics.CACHE_ASSUMED.set(self.cache.assumed)
 
 
 def _gate_of(pod: Pod, profile: Profile) -> str:

@@ -1,4 +1,4 @@
-"""The scheduling cycle: a run of identical pods in, a node or a diagnosis for each out. No IO, no clock.
+"""The scheduling cycle: a run of identical pods in, a node or a diagnosis for each out. No IO; time is only noted.
 
     narrow (PreFilter) -> judge (Filter) -> sample -> score -> choose -> assume
                                         \\-> no node: explain -> preempt (PostFilter) -> nominate
@@ -14,6 +14,7 @@ of one at a time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,13 +29,14 @@ from coxswain.scheduler import diagnosis
 from coxswain.scheduler.diagnosis import Diagnosis, Unfit
 from coxswain.scheduler.disruption import Budgets
 from coxswain.scheduler.firstpod import FirstPods
-from coxswain.scheduler.framework import Codes, FilterPlugin, Profile, Rejection, Scope
+from coxswain.scheduler.framework import UNSCHEDULABLE, Codes, FilterPlugin, Profile, Rejection, Scope
 from coxswain.scheduler.nodetable import NodeTable, Rows
 from coxswain.scheduler.nominated import Nominator, added
 from coxswain.scheduler.plan import BATCHED_SCORES
 from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.preemption import Candidate, Preemptor, judge_with, pick_one
 from coxswain.scheduler.template import Template
+from coxswain.scheduler.timing import SUCCESS, Timing, now, plugin_ran
 from coxswain.scheduler.verdict import Verdict, as_rows
 
 MIN_FEASIBLE_NODES: Final = 100
@@ -84,6 +86,9 @@ class Cycle:
         self._verdicts: dict[tuple[str, Template], Verdict] = {}
         self._first: dict[str, FirstPods] = {}
         self._scratch: Rows = np.empty(0, np.int32)
+        #: Where the time of the decisions to come is noted; None: nowhere.
+        self.timing: Timing | None = None
+        self._evaluated: Counter[tuple[str, str, str]] = Counter()
 
     @property
     def chance(self) -> NDArray[np.uint64]:
@@ -104,9 +109,26 @@ class Cycle:
             # About 60 bytes a node: four arrays of codes, two of the plan, up to five of raw scores.
             keep = min(max(self._memory // (60 * self.table.capacity), 16), 1024)
             while len(self._verdicts) >= keep:
-                self._verdicts.pop(next(iter(self._verdicts)))
+                self._count(self._verdicts.pop(next(iter(self._verdicts))))
         self._verdicts[key] = found
+        found.timing = self.timing
         return found
+
+    def _count(self, verdict: Verdict) -> None:
+        if verdict.evaluated:
+            for plugin, point in verdict.asked():
+                self._evaluated[plugin, point, verdict.profile.name] += verdict.evaluated
+            verdict.evaluated = 0
+
+    def take_evaluations(self) -> Counter[tuple[str, str, str]]:
+        """How many pods each (plugin, extension point, profile) had a say about since this was last asked."""
+        for verdict in self._verdicts.values():
+            self._count(verdict)
+        for first in self._first.values():
+            for verdict in first.verdicts():
+                self._count(verdict)
+        taken, self._evaluated = self._evaluated, Counter()
+        return taken
 
     def schedule(
         self, pods: Sequence[Pod], profile: Profile, *, preempt: bool = True
@@ -145,6 +167,7 @@ class Cycle:
     def _place(self, pods: Sequence[Pod], verdict: Verdict) -> list[Placement]:
         # A template's first pod is scored on its sample; from the second on, arrays over all rows pay.
         verdict.uses += 1
+        verdict.evaluated += len(pods)
         if (len(pods) > 1 or verdict.uses > 1) and self._batchable(verdict):
             narrowed = verdict.narrow()
             neighbours = verdict.neighbours()
@@ -172,7 +195,10 @@ class Cycle:
             return None
         nodes = len(self.table)
         wanted = feasible_nodes_to_find(nodes, profile.percentage_of_nodes_to_score)
+        began = now() if self.timing is not None else 0.0
         row, start = first.place(pod.template, self._start % nodes, wanted, self._chance, self._room(wanted))
+        if self.timing is not None:
+            self.timing.add("Score", began)
         if row < 0:
             return None
         self._start = start
@@ -309,6 +335,7 @@ class Cycle:
         else:
             order, start, wanted = named, 0, len(named)
         plan = verdict.plan()
+        began = now() if self.timing is not None else 0.0
         chosen = np.empty(len(pods), np.int32)
         placed, ended = batch.schedule(
             len(pods),
@@ -333,6 +360,8 @@ class Cycle:
             chosen,
             neighbours,
         )
+        if self.timing is not None:
+            self.timing.add("Score", began)
         if named is None:
             self._start = ended
         rows = chosen[:placed]
@@ -403,7 +432,16 @@ class Cycle:
         return failures
 
     def _preempt(self, pod: Pod, verdict: Verdict, unfit: Unfit) -> Diagnosis:
-        candidates, none = self.preemption_candidates(pod, verdict.profile, unfit)
+        began, timing = (now() if self.timing is not None else 0.0), self.timing
+        self.timing = None  # a dry run asks filters about one node at a time: not what their times are about
+        try:
+            candidates, none = self.preemption_candidates(pod, verdict.profile, unfit)
+        finally:
+            self.timing = verdict.timing = timing
+        if timing is not None:
+            status = SUCCESS if candidates else UNSCHEDULABLE
+            plugin_ran("DefaultPreemption", "PostFilter", status, began)
+            timing.add("PostFilter", began, status)
         return unfit.diagnosis(None, pick_one(candidates)) if candidates else none
 
     def preemption_candidates(

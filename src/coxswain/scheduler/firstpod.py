@@ -8,7 +8,7 @@ template goes the ordinary way; so does whatever the kernel does not know. The r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -40,18 +40,18 @@ class _Shape:
     """What templates of one shape share: codes and scores that follow from the nodes alone."""
 
     def __init__(self, template: Template, profile: Profile, table: NodeTable) -> None:
-        self._verdict = Verdict(template, profile, table)
+        self.verdict = Verdict(template, profile, table)
         self._at = (-1, -1, -1)
-        self.plan = Plan(self._verdict)
+        self.plan = Plan(self.verdict)
         self.rejected: Codes = np.empty(0, np.uint8)
         self.narrowed = False
 
     def refresh(self, table: NodeTable) -> None:
         at = (table.node_log.end, table.image_epoch, table.capacity)
         if at != self._at:
-            self.narrowed = self._verdict.narrow() is not None
+            self.narrowed = self.verdict.narrow() is not None
             self.plan.refresh_static()
-            self.rejected = self._verdict.static_codes()
+            self.rejected = self.verdict.static_codes()
             self._at = at
 
 
@@ -62,6 +62,7 @@ class FirstPods:
         self.profile = profile
         self._table = table
         self._shapes: dict[bytes, _Shape] = {}
+        self._dropped: list[Verdict] = []
         filters = [plugin for plugin in profile.filters if plugin.SCOPE is not Scope.CLUSTER]
         scores = [each.plugin for each in profile.scores if each.plugin.SCOPE is not Scope.CLUSTER]
         #: Whether the kernel knows all that the profile asks of ordinary pods.
@@ -82,6 +83,11 @@ class FirstPods:
                 self._cluster.setdefault(each.plugin, []).append(each.plugin.scoring)
         self._totals: NDArray[np.int64] = np.empty(0, np.int64)
 
+    def verdicts(self) -> Iterable[Verdict]:
+        """One for each shape (those dropped once more): who is asked about its pods, and how many there were."""
+        dropped, self._dropped = self._dropped, []
+        return [*dropped, *(shape.verdict for shape in self._shapes.values())]
+
     def place(
         self, template: Template, start: int, wanted: int, chance: NDArray[np.uint64], rows: Rows
     ) -> tuple[int, int]:
@@ -99,7 +105,7 @@ class FirstPods:
         if len(self._totals) < wanted:
             self._totals = np.empty(wanted, np.int64)
         plan = shape.plan
-        return first.place(
+        found: tuple[int, int] = first.place(
             table.allocatable,
             table.requested,
             table.nonzero,
@@ -119,6 +125,8 @@ class FirstPods:
             rows,
             self._totals,
         )
+        shape.verdict.evaluated += found[0] >= 0
+        return found
 
     def _shape(self, template: Template) -> _Shape | None:
         """The shape of a template that the kernel can decide; None marks all others, and every second pod."""
@@ -142,7 +150,7 @@ class FirstPods:
         shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= _MOST_SHAPES:
-                self._shapes.pop(next(iter(self._shapes)))
+                self._dropped.append(self._shapes.pop(next(iter(self._shapes))).verdict)
             shape = self._shapes[key] = _Shape(template, self.profile, self._table)
         return shape
 

@@ -61,7 +61,7 @@ class Plan:
                 (NodeResourcesFit, NodeResourcesBalancedAllocation), self.weights[2:].tolist(), strict=True
             ):
                 if weight:
-                    self.base[rows] += weight * self._of[kind].score(self._verdict.template, table, rows)
+                    self.base[rows] += weight * self._verdict.score(self._of[kind], rows)
         self._static_at = static_at
         self.mark_current()
 

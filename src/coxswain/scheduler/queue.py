@@ -43,6 +43,10 @@ SortKey = Callable[[Pod, float], tuple[Any, ...]]
 Helps = Callable[[Template, tuple[str, ...]], bool]
 
 
+#: kube-scheduler's names of what brings a pod into a queue (``framework/events.go``).
+_POD_ADD, _POD_UPDATE, _FAILURE = "UnschedulablePodAdd", "UnschedulablePodUpdate", "ScheduleAttemptFailure"
+
+
 def _priority_sort(pod: Pod, entered: float) -> tuple[Any, ...]:
     return -pod.priority, entered
 
@@ -106,6 +110,8 @@ class SchedulingQueue:
         self._unschedulable: dict[Kind, dict[str, QueuedPod]] = {}
         self._sizes: dict[Place, int] = dict.fromkeys(PLACES, 0)
         self._tickets = count(1)
+        #: How many pods came into (queue, by event), in kube-scheduler's names; whoever reads it may clear it.
+        self.incoming: Counter[tuple[Place, str]] = Counter()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -156,7 +162,7 @@ class SchedulingQueue:
             return known
         queued = self._known[pod.key] = QueuedPod(pod, now, now)
         self._sizes["popped"] += 1
-        self._put(queued, "gated" if gated or gate else "active")
+        self._put(queued, "gated" if gated or gate else "active", _POD_ADD)
         queued.plugins = (gate,) if gate else ()
         return queued
 
@@ -178,9 +184,9 @@ class SchedulingQueue:
             queued.plugins = (gate,) if gate else ()
         elif queued.place == "gated" or (queued.place == "active" and old.priority != pod.priority):
             queued.timestamp = now if queued.place == "gated" else queued.timestamp
-            self._put(queued, "active")
+            self._put(queued, "active", _POD_UPDATE)
         elif queued.place == "unschedulable" and old.template is not pod.template:
-            self._wake(queued, now)
+            self._wake(queued, now, _POD_UPDATE)
 
     def delete(self, key: str) -> None:
         """The pod is gone or bound; unknown keys are ignored."""
@@ -212,6 +218,7 @@ class SchedulingQueue:
             self._drop_stale_backoff()
             early = next((q for _, _, q in self._backoff if q.place == "backoff" and not q.erred), None)
             if early is not None:
+                self.incoming["active", "PopFromBackoffQ"] += 1
                 popped.append(self._start(early))
         return popped
 
@@ -237,25 +244,26 @@ class SchedulingQueue:
         queued.plugins = plugins
         queued.erred = False
         if any(seen > queued._popped_at and queued.wakes_on & one for one, seen in self._last_seen.items()):
-            self._put(queued, "backoff")
+            self._put(queued, "backoff", _FAILURE)
         else:
-            self._put(queued, "unschedulable")
+            self._put(queued, "unschedulable", _FAILURE)
 
     def retry(self, queued: QueuedPod, now: float) -> None:
         """Something else failed (binding, say): try again after the back-off."""
         if self._known.get(queued.pod.key) is queued:
             queued.timestamp = now
             queued.erred = True
-            self._put(queued, "backoff")
+            self._put(queued, "backoff", _FAILURE)
 
     def interested(self, event: Event) -> bool:
         """Whether any unschedulable pod waits for such an event."""
         return any(wakes_on & event for wakes_on, _, _ in self._unschedulable)
 
-    def move(self, event: Event, now: float, helps: Helps | None = None) -> int:
+    def move(self, event: Event, now: float, helps: Helps | None = None, label: str = "") -> int:
         """Wake pods that one of these events may help; returns how many.
 
         ``helps(template, plugins)`` is the hint of the plugins that rejected such pods; None: it always helps.
+        ``label``: what ``incoming`` calls the event.
         """
         self.note(event)
         woken = [
@@ -265,7 +273,7 @@ class SchedulingQueue:
             for queued in group.values()
         ]
         for queued in woken:
-            self._wake(queued, now)
+            self._wake(queued, now, label)
         return len(woken)
 
     def note(self, event: Event) -> None:
@@ -283,16 +291,16 @@ class SchedulingQueue:
         """Try the pod again now, whatever it waits for (gates excepted)."""
         queued = self._known.get(key)
         if queued is not None and queued.place in ("backoff", "unschedulable"):
-            self._put(queued, "active")
+            self._put(queued, "active", "ForceActivate")
 
     def tick(self, now: float) -> None:
         """Let pods whose back-off is over become active, and those that waited too long be tried again."""
         while self._backoff and self._backoff[0][0] <= now:
             _, ticket, queued = heapq.heappop(self._backoff)
             if queued.place == "backoff" and queued._ticket == ticket:
-                self._put(queued, "active")
+                self._put(queued, "active", "BackoffComplete")
         for queued in list(self._overdue(now)):
-            self._wake(queued, now)
+            self._wake(queued, now, "UnschedulableTimeout")
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -307,10 +315,12 @@ class SchedulingQueue:
         doublings = min(max(queued.attempts - 1, 0), 32)
         return queued.timestamp + min(self._initial_backoff * 2.0**doublings, self._max_backoff)
 
-    def _wake(self, queued: QueuedPod, now: float) -> None:
-        self._put(queued, "backoff" if self._backoff_ends(queued) > now else "active")
+    def _wake(self, queued: QueuedPod, now: float, why: str) -> None:
+        self._put(queued, "backoff" if self._backoff_ends(queued) > now else "active", why)
 
-    def _put(self, queued: QueuedPod, place: Place) -> None:
+    def _put(self, queued: QueuedPod, place: Place, why: str = "") -> None:
+        if why:
+            self.incoming[place, why] += 1
         if queued.place != "popped":
             self._leave(queued)
         self._sizes["popped"] -= 1

@@ -7,7 +7,8 @@ sampled nodes only. Plugins of scope CLUSTER are not cached: ``judge`` asks them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from coxswain.scheduler.framework import (
     ClusterPlugin,
     Codes,
     FilterPlugin,
+    Narrowed,
     NarrowingPlugin,
     NormalizingPlugin,
     Profile,
@@ -36,6 +38,7 @@ from coxswain.scheduler.plan import Plan
 from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from coxswain.scheduler.tally import Slot, Tally
 from coxswain.scheduler.template import Template
+from coxswain.scheduler.timing import Timing
 
 
 class Narrowing(NamedTuple):
@@ -54,7 +57,7 @@ class _CachedScore:
         self.position = -1
         self.epoch = -1
 
-    def refresh(self, template: Template, table: NodeTable) -> Scores:
+    def refresh(self, template: Template, table: NodeTable, timing: Timing | None) -> Scores:
         """Bring all rows up to date."""
         log = table.node_log if self.plugin.SCOPE is Scope.NODE else table.pod_log
         epoch = self.plugin.epoch(table)
@@ -64,7 +67,8 @@ class _CachedScore:
             self.values = np.zeros(table.capacity, np.int64)
         rows = table.order if changed is None else _used(changed, table)
         if len(rows):
-            self.values[rows] = self.plugin.score(template, table, rows)
+            score = self.plugin.score if timing is None else partial(timing.score, self.plugin)
+            self.values[rows] = score(template, table, rows)
         self.position, self.epoch = log.end, epoch
         return self.values
 
@@ -78,6 +82,10 @@ class Verdict:
         self.table = table
         #: Decisions so far; raw scores are cached from the second on.
         self.uses = 0
+        #: Pods decided about since somebody last took count (``Cycle.take_evaluations``).
+        self.evaluated = 0
+        #: Where the time of this decision is noted; None: nowhere.
+        self.timing: Timing | None = None
         numbered = [(i + 1, f) for i, f in enumerate(profile.filters) if f.needed(template)]
         self._node_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.NODE]
         self._row_filters = [(i, f) for i, f in numbered if f.SCOPE is Scope.ROW]
@@ -147,13 +155,27 @@ class Verdict:
         result: frozenset[str] | None = None
         by: list[str] = []
         for plugin in self._narrowing:
-            found = plugin.narrow(self.template, self.table)
+            found = self._narrow(plugin)
             if isinstance(found, Rejection):
                 return Narrowing(plugin.NAME, found)
             if found is not None:
                 result = found if result is None else result & found
                 by.append(plugin.NAME)
         return None if result is None else Narrowing(" ".join(by), result)
+
+    def _narrow(self, plugin: NarrowingPlugin) -> Narrowed:
+        if self.timing is None:
+            return plugin.narrow(self.template, self.table)
+        return self.timing.call(plugin.NAME, "PreFilter", lambda: plugin.narrow(self.template, self.table))
+
+    def asked(self) -> Iterator[tuple[str, str]]:
+        """(plugin, extension point) of all that have a say about pods of this template."""
+        for plugin in self._narrowing:
+            yield plugin.NAME, "PreFilter"
+        for _, each in (*self._node_filters, *self._row_filters, *self._cluster_filters):
+            yield each.NAME, "Filter"
+        for weighted in self.scores:
+            yield weighted.plugin.NAME, "Score"
 
     def refresh(self) -> None:
         """Bring ``rejected_by`` and ``code`` of all rows up to date."""
@@ -208,8 +230,13 @@ class Verdict:
         if not len(rows):
             return
         for number, plugin in plugins:
-            codes = plugin.filter(self.template, self.table, rows)
+            codes = self._filter(plugin, rows)
             filters.first_rejection(codes, number, rows, by, code)
+
+    def _filter(self, plugin: FilterPlugin, rows: Rows) -> Codes:
+        if self.timing is None:
+            return plugin.filter(self.template, self.table, rows)
+        return self.timing.filter(plugin, self.template, self.table, rows)
 
     def asked_every_time(self) -> list[FilterPlugin]:
         """Filters of scope CLUSTER that have something to say now; brings the kept arrays up to date."""
@@ -222,7 +249,7 @@ class Verdict:
         for plugin in asked:
             if not len(at):
                 break
-            at = at[plugin.filter(self.template, self.table, rows[at]) == 0]
+            at = at[self._filter(plugin, rows[at]) == 0]
         return at
 
     def judge(self) -> tuple[Codes, Codes]:
@@ -240,7 +267,7 @@ class Verdict:
         by, code = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.uint8)
         places = np.arange(len(rows), dtype=np.int32)
         for number, plugin in (*self._node_filters, *self._row_filters, *self._cluster_filters):
-            codes = plugin.filter(self.template, self.table, rows)
+            codes = self._filter(plugin, rows)
             filters.first_rejection(codes, number, places, by, code)
         return by, code
 
@@ -251,7 +278,13 @@ class Verdict:
 
     def raw(self, plugin: ScorePlugin) -> Scores:
         """Raw scores of all rows, cached."""
-        return self._cached[plugin.NAME].refresh(self.template, self.table)
+        return self._cached[plugin.NAME].refresh(self.template, self.table, self.timing)
+
+    def score(self, plugin: ScorePlugin, rows: Rows) -> Scores:
+        """Raw scores of these rows, worked out now."""
+        if self.timing is None:
+            return plugin.score(self.template, self.table, rows)
+        return self.timing.score(plugin, self.template, self.table, rows)
 
     def weighted(self, weighted: Weighted, rows: Rows, *, cached: bool) -> Scores:
         """One plugin's normalized, weighted scores of ``rows`` (which are the feasible nodes)."""
@@ -259,7 +292,7 @@ class Verdict:
         if cached and plugin.NAME in self._cached:
             scores = self.raw(plugin)[rows]
         else:
-            scores = plugin.score(self.template, self.table, rows)
+            scores = self.score(plugin, rows)
         if offers(plugin, NormalizingPlugin):  # type: ignore[type-abstract]
             scores = plugin.normalize(self.template, self.table, rows, scores)
         elif plugin.NORMALIZE != "none":
