@@ -6,6 +6,9 @@ that they use often: looking a child up costs four times what counting costs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from weakref import WeakMethod
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -29,6 +32,17 @@ def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
 def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
     """A gauge."""
     return Gauge(name, text, labels, registry=REGISTRY)
+
+
+def follow(gauge: Gauge, value: Callable[[], float]) -> None:
+    """Let ``gauge`` show what the method ``value`` returns whenever somebody asks; 0 once its object is gone."""
+    method = WeakMethod(value)
+
+    def current() -> float:
+        ask = method()
+        return ask() if ask is not None else 0.0
+
+    gauge.set_function(current)
 
 
 def histogram(

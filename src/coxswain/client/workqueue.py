@@ -34,6 +34,14 @@ _WAIT = metrics.histogram(
 _WORK = metrics.histogram(
     "workqueue_work_duration_seconds", "Seconds that processing an item takes", ("name",)
 )
+_UNFINISHED = metrics.gauge(
+    "workqueue_unfinished_work_seconds", "Seconds of work in progress, summed over its items", ("name",)
+)
+_LONGEST = metrics.gauge(
+    "workqueue_longest_running_processor_seconds",
+    "Seconds for which the oldest item is being processed",
+    ("name",),
+)
 
 
 class ShutDown(Exception):
@@ -56,7 +64,9 @@ class WorkQueue(Generic[T]):
         self._wait = _WAIT.labels(name) if name else None
         self._work = _WORK.labels(name) if name else None
         if name:
-            _DEPTH.labels(name).set_function(self.__len__)
+            metrics.follow(_DEPTH.labels(name), self.__len__)
+            metrics.follow(_UNFINISHED.labels(name), self._unfinished)
+            metrics.follow(_LONGEST.labels(name), self._longest)
 
     def __len__(self) -> int:
         """Keys that wait to be taken."""
@@ -120,6 +130,13 @@ class WorkQueue(Generic[T]):
         self.shutting_down = True
         while self._waiters:
             self._wake_one()
+
+    def _unfinished(self) -> float:
+        now = clock.monotonic() if self._processing else 0.0
+        return sum(now - started for started in self._processing.values())
+
+    def _longest(self) -> float:
+        return clock.monotonic() - min(self._processing.values()) if self._processing else 0.0
 
     def _take(self) -> T:
         item = self._ready.popleft()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.base.tasks import Supervisor
 from coxswain.client.events import EventRecorder
 from coxswain.client.informer import InformerFactory
@@ -30,6 +30,9 @@ from coxswain.controllers.descriptor import ControllerContext, Descriptor
 
 log = logging.getLogger(__name__)
 LEASE = "kube-controller-manager"
+_RUNNING = metrics.gauge(
+    "running_managed_controllers", "1 while a controller runs, by its name", ("name", "manager")
+)
 
 
 @dataclass(slots=True)
@@ -122,6 +125,8 @@ class Manager:
             workers=self.workers.get(name, 5),
             options=self.options.get(name, {}),
         )
+        runs = _RUNNING.labels(name, LEASE)
+        runs.set(1)
         health.running, health.started_at = True, clock.monotonic()
         try:
             await descriptor.run(context)
@@ -131,6 +136,7 @@ class Manager:
             raise
         finally:
             health.running = False
+            runs.set(0)
 
     def _client_of(self, account: str) -> Client:
         return self.acting_as(account) if account and self.acting_as is not None else self.client

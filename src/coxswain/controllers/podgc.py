@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from coxswain.api.errors import ApiError, NotFound
 from coxswain.api.meta import is_pod_finished, is_pod_ready, is_terminating, set_condition
 from coxswain.api.names import NODES, PODS, Object
-from coxswain.base import clock, settings
+from coxswain.base import clock, metrics, settings
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.nodelifecycle.health import ready_status
@@ -27,6 +27,16 @@ from coxswain.controllers.pods import patch_status, pod_informer
 log = logging.getLogger(__name__)
 _INDEX, _FINISHED, _UNBOUND = "pod garbage", "finished", "terminating without a node"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+_FORCED = metrics.counter(
+    "pod_gc_collector_force_delete_pods",
+    "Pods that the pod garbage collector began to delete, by namespace and reason",
+    ("namespace", "reason"),
+)
+_FORCED_ERRORS = metrics.counter(
+    "pod_gc_collector_force_delete_pod_errors",
+    "Of those, the ones that could not be",
+    ("namespace", "reason"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +109,14 @@ class PodGC:
     async def collect(self) -> None:
         """One pass."""
         finished = self._pods.by_index(_INDEX, _FINISHED)
-        await self._delete(surplus(finished, self._settings.terminated_threshold), "")
+        await self._delete(surplus(finished, self._settings.terminated_threshold), "terminated")
         for node in list(self._nodes.list()):
             if is_out_of_service(node):
                 lost = self._pods.by_index(NODE_INDEX, node["metadata"]["name"])
-                await self._delete([pod for pod in lost if is_terminating(pod)], "")
+                await self._delete([pod for pod in lost if is_terminating(pod)], "out-of-service")
         await self._delete_orphans()
-        await self._delete(never_bound([*self._pods.by_index(_INDEX, _UNBOUND), *finished]), "")
+        unbound = never_bound([*self._pods.by_index(_INDEX, _UNBOUND), *finished])
+        await self._delete(unbound, "unscheduled")
 
     async def _delete_orphans(self) -> None:
         used = self._pods.index_values(NODE_INDEX)
@@ -115,7 +126,7 @@ class PodGC:
         for name, since in list(self._missing_since.items()):
             if now - since >= self._settings.quarantine and await self._is_gone(name):
                 orphans = self._pods.by_index(NODE_INDEX, name)
-                await self._delete(orphans, "PodGC: node no longer exists")
+                await self._delete(orphans, "orphaned", "PodGC: node no longer exists")
 
     async def _is_gone(self, name: str) -> bool:
         try:
@@ -126,9 +137,10 @@ class PodGC:
             log.info("node %s: %s", name, error)
         return False
 
-    async def _delete(self, pods: Sequence[Object], why: str) -> None:
+    async def _delete(self, pods: Sequence[Object], reason: str, why: str = "") -> None:
         for pod in pods:
             meta = pod["metadata"]
+            _FORCED.labels(meta["namespace"], reason).inc()
             try:
                 if not is_pod_finished(pod):
                     await self._mark_failed(pod, why)
@@ -138,6 +150,7 @@ class PodGC:
             except NotFound:
                 continue
             except ApiError as error:
+                _FORCED_ERRORS.labels(meta["namespace"], reason).inc()
                 log.info("pod %s/%s: %s; it is tried again", meta["namespace"], meta["name"], error)
 
     async def _mark_failed(self, pod: Object, why: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from coxswain.api.errors import AlreadyExists, ApiError, NotFound
 from coxswain.api.names import CONFIGMAPS, NAMESPACES
+from coxswain.base import clock, metrics
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.serviceaccount import is_active, is_terminating_error
 from coxswain.controllers.shell import Shell
@@ -21,6 +22,10 @@ _WHY = (
     " Kubernetes clusters."
 )
 _DESCRIPTION = {"kubernetes.io/description": _WHY}
+_SYNCS = metrics.counter("root_ca_cert_publisher_sync", "Namespaces looked at, by HTTP code", ("code",))
+_SECONDS = metrics.histogram(
+    "root_ca_cert_publisher_sync_duration_seconds", "Seconds that took, likewise", ("code",)
+)
 
 
 async def run(context: ControllerContext) -> None:
@@ -30,6 +35,17 @@ async def run(context: ControllerContext) -> None:
     certificate = await root_certificate(context)
 
     async def reconcile(name: str) -> None:
+        started, code = clock.monotonic(), "200"
+        try:
+            await publish(name)
+        except ApiError as error:
+            code = str(error.code)
+            raise
+        finally:
+            _SYNCS.labels(code).inc()
+            _SECONDS.labels(code).observe(clock.monotonic() - started)
+
+    async def publish(name: str) -> None:
         if not is_active(namespaces.get(name)):
             return
         data = {_KEY: certificate}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from coxswain.api import meta
 from coxswain.api.errors import NotFound
 from coxswain.api.names import JOBS, Object
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.shell import Shell
@@ -26,6 +26,13 @@ def time_left(job: Object, now: float) -> float | None:
         if ended is not None and ended["status"] == "True":
             return clock.parse_time(ended["lastTransitionTime"]) + float(ttl) - now
     return None
+
+
+_LATENCY = metrics.histogram(
+    "ttl_after_finished_controller_job_deletion_duration_seconds",
+    "Seconds from when a Job was to be deleted to its deletion",
+    buckets=tuple(0.1 * 2**power for power in range(14)),
+)
 
 
 class TtlAfterFinished:
@@ -65,7 +72,8 @@ class TtlAfterFinished:
                 JOBS, meta.name(fresh), meta.namespace(fresh), propagation="Foreground", uid=meta.uid(fresh)
             )
         except NotFound:
-            pass
+            return None
+        _LATENCY.observe(-left)
         return None
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import ENDPOINT_SLICES, NODES, Object
-from coxswain.base import settings
+from coxswain.base import metrics, settings
 from coxswain.client.client import create_call, delete_call, update_call
 from coxswain.client.interface import Answers, Call, Client
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
@@ -31,6 +31,21 @@ NAME = "endpointslice-controller"
 _INDEX, _HOLDING = "service", "endpoint"
 #: Seconds in which changes of nodes are gathered before hints by proportion are worked out anew.
 _GATHER = 1.0
+
+
+_CHANGES = metrics.counter(
+    "endpoint_slice_controller_changes", "Writes of endpoint slices by operation", ("operation",)
+)
+_SYNCS = metrics.counter("endpoint_slice_controller_syncs", "Syncs of services by result", ("result",))
+_SUCCESS, _STALE, _ERROR = (_SYNCS.labels(result) for result in ("success", "stale", "error"))
+_PER_SYNC = metrics.histogram(
+    "endpoint_slice_controller_endpointslices_changed_per_sync",
+    "Endpoint slices written in a sync, by whether hints by topology are asked for, and traffic distribution",
+    ("topology", "traffic_distribution"),
+    buckets=(0, 1, 2, 3, 5, 10, 20, 50, 100),
+)
+_SLICES = metrics.gauge("endpoint_slice_controller_num_endpoint_slices", "Endpoint slices that there are")
+_ENDPOINTS = metrics.gauge("endpoint_slice_controller_endpoints_desired", "Endpoints in all slices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ class EndpointSliceController:
         self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after, self._touched)
         self._services = self._events.services
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
+        metrics.follow(_ENDPOINTS, self._count_endpoints)
+        metrics.follow(_SLICES, self._count_slices)
         self._nodes = context.informers.informer(NODES)
         self._nodes.add_handler(self._node_added, self._node_updated, self._node_gone)
 
@@ -155,16 +172,27 @@ class EndpointSliceController:
         if service["spec"].get("type") == "ExternalName" or key not in self._dirty:
             return None
         if not self._tracker.is_current(key, self._slices.get):
+            _STALE.inc()
             return 0.05
         changed = self._dirty.pop(key)
         try:
-            foreign = await write(self._client, self._tracker, key, self._changes(key, service, changed))
+            changes = self._changes(key, service, changed)
+            foreign = await write(self._client, self._tracker, key, changes)
         except BaseException:
             self._dirty[key] = None
+            _ERROR.inc()
             raise
+        _SUCCESS.inc()
+        _count(service, changes)
         if foreign:
             self._look_at_all(key)
         return None
+
+    def _count_endpoints(self) -> float:
+        return len(self._slices.index_values(_HOLDING))
+
+    def _count_slices(self) -> float:
+        return sum(1 for each in self._slices.list() if _service_index(each))
 
     def _forget(self, key: str) -> None:
         self._tracker.forget(key)
@@ -232,6 +260,16 @@ async def write(client: Client, tracker: SliceTracker, key: str, changes: Change
     if failure is not None:
         raise failure
     return foreign
+
+
+def _count(service: Object, changes: Changes) -> None:
+    writes = {"create": changes.create, "update": changes.update, "delete": changes.delete}
+    for operation, slices in writes.items():
+        if slices:
+            _CHANGES.labels(operation).inc(len(slices))
+    topology = "Auto" if hints.wants_auto(service) else "Disabled"
+    distribution = service["spec"].get("trafficDistribution") or ""
+    _PER_SYNC.labels(topology, distribution).observe(sum(map(len, writes.values())))
 
 
 def _note(tracker: SliceTracker, key: str, calls: Sequence[Call], answers: Answers) -> ApiError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from coxswain.api import meta
 from coxswain.api.errors import AlreadyExists, ApiError
 from coxswain.api.names import PERSISTENT_VOLUME_CLAIMS, Object
+from coxswain.base import metrics
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.ephemeral import decide
@@ -13,6 +14,10 @@ from coxswain.controllers.shell import Shell
 
 NAME = "ephemeral-volume-controller"
 _INDEX = "ephemeral claims of the pod"
+
+
+_CREATES = metrics.counter("ephemeral_volume_controller_create", "Claims that were to be made")
+_FAILURES = metrics.counter("ephemeral_volume_controller_create_failures", "Of those, the ones that failed")
 
 
 class EphemeralVolumes:
@@ -58,11 +63,13 @@ class EphemeralVolumes:
             if wanted.claim is None:
                 self._tell(pod, wanted.volume, wanted.conflict)
                 continue
+            _CREATES.inc()
             try:
                 await self._client.create(PERSISTENT_VOLUME_CLAIMS, wanted.claim)
             except AlreadyExists:
                 await self._look_again(pod, wanted)
             except ApiError as error:
+                _FAILURES.inc()
                 self._tell(pod, wanted.volume, f"create PVC {meta.name(wanted.claim)}: {error}")
                 failure = error
         if failure is not None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from coxswain.api.errors import Conflict, NotFound
 from coxswain.api.names import LEASES, NODES, Object
-from coxswain.base import clock, settings
+from coxswain.base import clock, metrics, settings
 from coxswain.base.tasks import Supervisor
 from coxswain.client.informer import Informer
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
@@ -31,6 +31,17 @@ log = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 NODE_INDEX = "node"
 _EVICTION_PERIOD = 0.1
+_SECONDS = tuple(0.001 * 4**power for power in range(8))
+_ALL = metrics.histogram(
+    "node_collector_update_all_nodes_health_duration_seconds",
+    "Seconds that it takes to judge the health of all nodes.",
+    buckets=_SECONDS,
+)
+_ONE = metrics.histogram(
+    "node_collector_update_node_health_duration_seconds",
+    "Seconds that it takes to write the health of one node.",
+    buckets=_SECONDS,
+)
 
 
 def renew_time_only(lease: Object) -> Object:
@@ -118,7 +129,9 @@ class NodeLifecycle:
 
     async def _monitor(self) -> None:
         while True:
+            started = clock.monotonic()
             await self._look_at_all()
+            _ALL.observe(clock.monotonic() - started)
             await clock.sleep(self._settings.monitor_period)
 
     async def _look_at_all(self) -> None:
@@ -134,7 +147,9 @@ class NodeLifecycle:
         counted = (node for node in nodes if not is_excluded(node))
         just_stopped = self._zones.judge((self._judged(node, silent) for node in counted), now)
         for node in silent.values():
+            started = clock.monotonic()
             await self._declare_silent(node)
+            _ONE.observe(clock.monotonic() - started)
         if just_stopped:
             log.warning("every zone is silent: no node is emptied until one is heard again")
             await self._take_back_taints()

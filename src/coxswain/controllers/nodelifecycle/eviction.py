@@ -14,13 +14,22 @@ from dataclasses import dataclass
 from coxswain.api.errors import Conflict, NotFound
 from coxswain.api.meta import is_pod_finished, is_terminating, set_condition
 from coxswain.api.names import NODES, PODS, Object
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.client.informer import key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.nodelifecycle.tolerance import execute_taints, seconds_tolerated
 from coxswain.controllers.pods import patch_status, pod_informer
 from coxswain.controllers.shell import Shell
+
+_DELETIONS = metrics.counter(
+    "taint_eviction_controller_pod_deletions", "Pods deleted because of taints of their nodes."
+)
+_LATENCY = metrics.histogram(
+    "taint_eviction_controller_pod_deletion_duration_seconds",
+    "Seconds from when a taint took effect for a pod to the pod's deletion.",
+    buckets=(0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 30, 60, 120, 180, 240),
+)
 
 
 @dataclass(slots=True)
@@ -99,6 +108,8 @@ class TaintEviction:
         if left > 1e-6:
             return left
         await self._evict(key, pod)
+        _DELETIONS.inc()
+        _LATENCY.observe(max(-left, 0.0))
         return None
 
     async def _evict(self, key: str, pod: Object) -> None:

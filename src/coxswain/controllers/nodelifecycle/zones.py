@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from coxswain.api.names import Object
+from coxswain.base import metrics
 from coxswain.controllers.nodelifecycle.health import HealthSettings
 
 _EXCLUDED = "node.kubernetes.io/exclude-disruption"
@@ -53,6 +54,18 @@ def rate_of(state: ZoneState, nodes: int, settings: HealthSettings) -> float:
     if state is not ZoneState.PARTIAL:
         return settings.eviction_rate
     return settings.secondary_eviction_rate if nodes > settings.large_cluster_size else 0.0
+
+
+_SIZE = metrics.gauge("node_collector_zone_size", "Registered nodes of a zone.", ("zone",))
+_HEALTH = metrics.gauge(
+    "node_collector_zone_health", "Percentage of a zone's nodes that are ready.", ("zone",)
+)
+_UNHEALTHY = metrics.gauge(
+    "node_collector_unhealthy_nodes_in_zone", "Nodes of a zone that are not ready.", ("zone",)
+)
+_EVICTIONS = metrics.counter(
+    "node_collector_evictions", "Times that a node of the zone began to be emptied.", ("zone",)
+)
 
 
 class ZoneQueue:
@@ -120,7 +133,7 @@ class Zones:
             return []
         taken = [node for queue in self._queues.values() if (node := queue.take(now)) is not None]
         for node in taken:
-            self._zone_of.pop(node, None)
+            _EVICTIONS.labels(self._zone_of.pop(node, "")).inc()
         return taken
 
     def judge(self, nodes: Iterable[tuple[str, bool]], now: float) -> bool:
@@ -130,6 +143,10 @@ class Zones:
             counts.setdefault(zone, [0, 0])[not ready] += 1
         states = {zone: state_of(ready, silent, self._settings) for zone, (ready, silent) in counts.items()}
         for zone, state in states.items():
+            well, unwell = counts[zone]
+            _SIZE.labels(zone).set(well + unwell)
+            _HEALTH.labels(zone).set(100 * well / (well + unwell))
+            _UNHEALTHY.labels(zone).set(unwell)
             queue = self._queues.setdefault(zone, ZoneQueue(self._settings.eviction_rate))
             queue.set_rate(rate_of(state, sum(counts[zone]), self._settings), now)
         was = self.stopped
