@@ -40,7 +40,7 @@ from coxswain.scheduler.queue import QueuedPod, SchedulingQueue
 from coxswain.scheduler.template import Template, Templates
 from coxswain.scheduler.timing import ONE_IN, SUCCESS, Timing, plugin_ran, point_ran
 from coxswain.scheduler.watching import Watching
-from coxswain.scheduler.writer import Writer
+from coxswain.scheduler.writer import LINGER, Writer
 
 log = logging.getLogger(__name__)
 #: Seconds that one step of the loop may take before runs are made shorter, and the shortest run.
@@ -203,6 +203,9 @@ class Scheduler:
     async def _schedule_for_ever(self) -> None:
         while True:
             await self.writer.has_room(self.config.max_unbound)
+            if self.writer.gathers and self.queue.size("active") < self.config.bind_batch_size:
+                # What were decided now would be sent later: let more pods come, and decide on all in one go.
+                await self.writer.quiet(LINGER)
             now = clock.monotonic()
             if self._changes:
                 self._wake_those_helped(now)
