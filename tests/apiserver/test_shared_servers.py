@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from coxswain.api.names import (
     GVR,
     NAMESPACES,
     SECRETS,
+    SERVICE_ACCOUNTS,
     Object,
 )
 from coxswain.apiserver import bootstrap
 from coxswain.apiserver.expiry import Expiry
+from coxswain.apiserver.pki import Pki
 from coxswain.client.client import ApiClient
 from coxswain.client.inprocess import InProcessTransport
 from coxswain.client.interface import Call, WatchEvent
@@ -33,6 +36,8 @@ from coxswain.client.leaderelection import ElectionSettings, LeaderElector
 from store.etcd_server import Etcd, needs_etcd, running
 
 pytestmark = needs_etcd
+QUOTAS = GVR("", "v1", "resourcequotas")
+TOKEN_REVIEWS = GVR("authentication.k8s.io", "v1", "tokenreviews")
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +302,37 @@ async def test_events_that_both_servers_find_expired_go_once(etcd: Etcd, tmp_pat
         assert sum(removed) == 20
         assert (await servers[1].do("list", EVENTS))["items"] == []
         await asyncio.gather(*(expiry.sweep() for expiry in expiries))
+
+
+async def test_a_quota_holds_whichever_server_is_asked(etcd: Etcd, tmp_path: Path) -> None:
+    async with two_clusters(etcd, tmp_path) as servers:
+        quota = {"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "10"}}}
+        await servers[0].do("create", QUOTAS, body=quota)
+        quota = await servers[0].do("get", QUOTAS, "q")
+        status = {"hard": {"count/configmaps": "10"}, "used": {"count/configmaps": "0"}}
+        await servers[1].do("update", QUOTAS, "q", {**quota, "status": status}, subresource="status")
+        answers = await asyncio.gather(
+            *(servers[n % 2].call("create", CONFIGMAPS, body=configmap(f"c{n}")) for n in range(30))
+        )
+        made = [answer.code for answer in answers].count(201)
+        assert made == 10
+        assert {answer.code for answer in answers} == {201, 403}
+        used = (await servers[1].do("get", QUOTAS, "q"))["status"]["used"]
+        assert used == {"count/configmaps": "10"}
+
+
+async def test_a_token_of_one_server_is_good_at_the_other(etcd: Etcd, tmp_path: Path) -> None:
+    Pki(tmp_path / "one" / "pki").service_account_key()
+    shutil.copytree(tmp_path / "one" / "pki", tmp_path / "two" / "pki")
+    async with two_clusters(etcd, tmp_path) as (one, two):
+        await one.do("create", SERVICE_ACCOUNTS, body={"metadata": {"name": "robot"}})
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        made = await one.do("create", SERVICE_ACCOUNTS, "robot", request, subresource="token")
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+        spec = {"token": made["status"]["token"]}
+        await two.core.storage.catch_up()
+        seen = await two.do("create", TOKEN_REVIEWS, body={**review, "spec": spec}, namespace="")
+        assert seen["status"]["user"]["username"] == "system:serviceaccount:default:robot"
 
 
 async def test_of_two_managers_at_two_servers_one_leads_and_the_other_takes_over(
