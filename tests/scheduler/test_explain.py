@@ -50,6 +50,18 @@ def test_labels_that_nobody_has_and_nodes_that_are_all_too_small() -> None:
     assert "the largest of these nodes has 4000m even when empty" in text
 
 
+def test_what_stands_behind_the_first_refusal_is_told_too() -> None:
+    spec = {"nodeSelector": {"disk": "ssd"}}
+    nodes = [node("n0", labels={"disk": "hdd"}), node("n1", labels={"disk": "ssd"}, unschedulable=True)]
+    text = told(nodes, pod("p", cpu="9", spec=spec))
+    first, further = text.split("and beyond that:")
+    assert "1  NodeUnschedulable" in first
+    assert "1  NodeAffinity" in first
+    assert "2  NodeResourcesFit: Insufficient cpu (n0, n1)" in further
+    assert "label disk In ssd: 1 of 2 nodes" in further
+    assert "the largest of these nodes has 4000m even when empty" in further
+
+
 def test_victims_are_named() -> None:
     text = told([node("n0", cpu="1")], pod("p", cpu="1", priority=5), on("n0", pod("victim", cpu="1")))
     assert "preemption frees a node: n0, from d/victim (1 node(s) were candidates)" in text

@@ -50,6 +50,8 @@ class Explanation:
     #: Nodes that would take it, best first: name, total, score of each plugin.
     feasible: list[tuple[str, int, dict[str, int]]]
     refusals: list[Refusal]
+    #: What else would refuse these nodes: the scheduler asks no further after the first that does.
+    further: list[Refusal]
     #: Sentences.
     remedies: list[str]
     #: What the scheduler would say in its event; empty if some node takes the pod.
@@ -69,15 +71,16 @@ def explain(case: dict[str, Any], obj: dict[str, Any], profile: Profile) -> Expl
         found.node_name = ""
     cycle = Cycle(table, seed=1, budgets=budgets)
     verdict = cycle.verdict(found.template, profile)
-    explanation = Explanation(found.key, node_name, len(table), [], [], [])
+    explanation = Explanation(found.key, node_name, len(table), [], [], [], [])
     rows, by, code = _judge(verdict)
     free = rows[by == 0]
     explanation.feasible = _scored(verdict, free) if len(free) else []
     explanation.refusals = _refusals(verdict, rows, by, code)
+    explanation.further = _further(verdict, rows, by)
     if gate := next((r for r in (plugin.gate(found) for plugin in profile.gates) if r is not None), None):
         explanation.remedies.append(f"it is held before the queue: {', '.join(gate.reasons)}")
     if not explanation.feasible:
-        explanation.remedies += _remedies(verdict, found, explanation.refusals)
+        explanation.remedies += _remedies(verdict, [*explanation.refusals, *explanation.further])
         explanation.remedies += _preemption(cycle, found, profile, explanation)
     return explanation
 
@@ -107,8 +110,11 @@ def _scored(verdict: Verdict, rows: Any) -> list[tuple[str, int, dict[str, int]]
     return sorted(found, key=lambda one: (-one[1], one[0]))
 
 
+_ByReason = dict[tuple[str, tuple[str, ...]], Refusal]
+
+
 def _refusals(verdict: Verdict, rows: Any, by: Any, code: Any) -> list[Refusal]:
-    found: dict[tuple[str, tuple[str, ...]], Refusal] = {}
+    found: _ByReason = {}
     narrowed = verdict.narrow()
     for row, number, value in zip(rows.tolist(), by.tolist(), code.tolist(), strict=True):
         if number == 0:
@@ -120,18 +126,36 @@ def _refusals(verdict: Verdict, rows: Any, by: Any, code: Any) -> list[Refusal]:
             plugin, rejection = narrowed.plugin, result if isinstance(result, Rejection) else left_out
         else:
             plugin, rejection = verdict.rejection(row, number, value)
-        refusal = found.setdefault(
-            (plugin, rejection.reasons),
-            Refusal(plugin, rejection.reasons, rejection.code != UNRESOLVABLE),
-        )
-        refusal.nodes.append(verdict.table.node(row).name)
+        _note(found, verdict.table.node(row).name, plugin, rejection)
+    return _most_first(found)
+
+
+def _further(verdict: Verdict, rows: Any, by: Any) -> list[Refusal]:
+    """Who else refuses the nodes that one filter has refused already."""
+    found: _ByReason = {}
+    refused = np.flatnonzero((by != 0) & (by != 255))
+    for number, codes in verdict.judged_alone(rows[refused]):
+        for i in np.flatnonzero(codes).tolist():
+            if by[refused[i]] != number:
+                row = int(rows[refused[i]])
+                _note(found, verdict.table.node(row).name, *verdict.rejection(row, number, int(codes[i])))
+    return _most_first(found)
+
+
+def _note(found: _ByReason, node: str, plugin: str, rejection: Rejection) -> None:
+    resolvable = rejection.code != UNRESOLVABLE
+    refusal = found.setdefault((plugin, rejection.reasons), Refusal(plugin, rejection.reasons, resolvable))
+    refusal.nodes.append(node)
+
+
+def _most_first(found: _ByReason) -> list[Refusal]:
     return sorted(found.values(), key=lambda refusal: (-len(refusal.nodes), refusal.reasons))
 
 
 # -- what would have to change --------------------------------------------------------------------
 
 
-def _remedies(verdict: Verdict, pod: Pod, refusals: list[Refusal]) -> list[str]:
+def _remedies(verdict: Verdict, refusals: list[Refusal]) -> list[str]:
     by_plugin: dict[str, list[str]] = {}
     for refusal in refusals:
         by_plugin.setdefault(refusal.plugin, []).extend(refusal.nodes)
@@ -263,19 +287,25 @@ def render(found: Explanation, limit: int = 5) -> str:
         for name, total, scores in shown:
             parts = ", ".join(f"{plugin} {score}" for plugin, score in scores.items() if score)
             lines.append(f"  {name:<24} {total:>6}  {parts}")
-    if found.refusals:
-        lines += ["", "nodes that would not:"]
-        for refusal in found.refusals[:limit]:
-            lines.append(
-                f"  {len(refusal.nodes):>6}  {refusal.plugin}: {', '.join(refusal.reasons)} ({_some(refusal.nodes)})"
-            )
-        if len(found.refusals) > limit:
-            lines.append(f"          and {len(found.refusals) - limit} more kinds of refusals")
+    lines += _listed("nodes that would not:", found.refusals, limit)
+    lines += _listed("and beyond that:", found.further, limit)
     if found.remedies:
         lines += ["", "what would have to change:", *(f"  {remedy}" for remedy in found.remedies)]
     if found.message:
         lines += ["", f"the scheduler says: {found.message}"]
     return "\n".join(lines)
+
+
+def _listed(title: str, refusals: list[Refusal], limit: int) -> list[str]:
+    if not refusals:
+        return []
+    lines = ["", title]
+    for refusal in refusals[:limit]:
+        reasons = ", ".join(refusal.reasons)
+        lines.append(f"  {len(refusal.nodes):>6}  {refusal.plugin}: {reasons} ({_some(refusal.nodes)})")
+    if len(refusals) > limit:
+        lines.append(f"          and {len(refusals) - limit} more kinds of refusals")
+    return lines
 
 
 __all__ = ["Explanation", "Refusal", "explain", "render"]

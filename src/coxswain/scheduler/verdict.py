@@ -271,6 +271,11 @@ class Verdict:
             filters.first_rejection(codes, number, places, by, code)
         return by, code
 
+    def judged_alone(self, rows: Rows) -> Iterator[tuple[int, Codes]]:
+        """(number, codes of ``rows``) of every filter by itself, whatever those before it say; 0: it accepts."""
+        for number, plugin in (*self._node_filters, *self._row_filters, *self._cluster_filters):
+            yield number, plugin.filter(self.template, self.table, rows)
+
     def rejection(self, row: int, by: int, code: int) -> tuple[str, Rejection]:
         """(plugin, rejection) of a row that filter number ``by`` rejected with ``code``."""
         plugin = self.profile.filters[by - 1]
