@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from coxswain._generated import messages
 from coxswain.api.names import GVR
-from coxswain.client.grpcwire import batch_number, decode_answers, encode_batch, encode_call
-from coxswain.client.interface import JSON, Answer, Call, Verb
+from coxswain.client.grpcwire import (
+    batch_number,
+    decode_answers,
+    encode_answers,
+    encode_batch,
+    encode_call,
+    encode_events,
+)
+from coxswain.client.interface import JSON, Answer, Call, EventType, Verb, WatchEvent
 
 texts = st.text(max_size=300)
 calls = st.builds(
@@ -28,6 +35,9 @@ calls = st.builds(
     st.sampled_from([JSON, "application/vnd.coxswain.nothing"]),
 )
 answers = st.builds(Answer, st.integers(100, 599), st.binary(max_size=200))
+
+
+events = st.builds(WatchEvent, st.sampled_from(get_args(EventType)), st.binary(max_size=20_000))
 
 
 def read(message: Any) -> Call:
@@ -82,3 +92,19 @@ def test_what_is_cut_short_is_no_message() -> None:
     data = messages.AnswerBatch(id=1, answers=[messages.Answer(code=201, body=b"x")]).SerializeToString()
     with pytest.raises(DecodeError):
         decode_answers(data[:-1], 2, 1)
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(answers, max_size=5), st.integers(1, 3))
+def test_answers_are_written_as_the_message_class_reads_them(
+    number: int, some: list[Answer], times: int
+) -> None:
+    sent = [answer for answer in some for _ in range(times)]
+    message = messages.AnswerBatch.FromString(encode_answers(number, sent))
+    assert message.id == number
+    assert [Answer(one.code, one.body) for one in message.answers] == sent
+
+
+@given(st.lists(events, max_size=5))
+def test_events_are_written_as_the_message_class_reads_them(sent: list[WatchEvent]) -> None:
+    found = messages.WatchBatch.FromString(encode_events(sent)).events
+    assert [(messages.EVENT_NAMES[one.type], one.object) for one in found] == [(e.type, e.raw) for e in sent]

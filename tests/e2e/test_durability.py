@@ -26,9 +26,7 @@ CONFIGMAPS = GVR("", "v1", "configmaps")
 
 
 @asynccontextmanager
-async def api_server(
-    data_dir: Path, *flags: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
+async def api_server(data_dir: Path, *flags: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
     """``cox apiserver`` in a process of its own, and a REST client; killed at the end."""
     reader, writer = os.pipe()
     command = ("apiserver", "--port=0", f"--data-dir={data_dir}", f"--ready-fd={writer}", "--log-level=error")

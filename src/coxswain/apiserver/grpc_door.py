@@ -31,6 +31,7 @@ from coxswain.apiserver.authn.authenticator import Authenticator
 from coxswain.apiserver.pending import decided
 from coxswain.apiserver.pki import KeyPair
 from coxswain.base.errors import ResourceUnavailable
+from coxswain.client.grpcwire import encode_answers, encode_events
 from coxswain.client.interface import JSON, Answer, Backend, Call, UserInfo, Verb, WatchEvent
 
 if TYPE_CHECKING:
@@ -139,24 +140,21 @@ class GrpcDoor:
         def serialize(message: Any) -> bytes:
             return bytes(message.SerializeToString())
 
+        # What is sent by the hundred is written by hand (``grpcwire``) and needs no serializer.
         methods: dict[str, Any] = {
-            "Exchange": grpc.stream_stream_rpc_method_handler(
-                self.exchange, messages.CallBatch.FromString, serialize
-            ),
+            "Exchange": grpc.stream_stream_rpc_method_handler(self.exchange, messages.CallBatch.FromString),
             "List": grpc.unary_stream_rpc_method_handler(self.list, messages.Call.FromString, serialize),
-            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, messages.Call.FromString, serialize),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, messages.Call.FromString),
         }
         return grpc.method_handlers_generic_handler(messages.SERVICE, methods)
 
     async def exchange(
         self, batches: AsyncIterator[messages.CallBatch], context: Any
-    ) -> AsyncIterator[messages.AnswerBatch]:
+    ) -> AsyncIterator[bytes]:
         """Answer batches in their order while later ones are already at work."""
         user = await self._user(context, "Exchange")
         backend = self._seen(context)
-        running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None] = asyncio.Queue(
-            self._settings.in_flight
-        )
+        running: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(self._settings.in_flight)
         reader = asyncio.create_task(self._read(batches, backend, user, running))
         try:
             while (task := await running.get()) is not None:
@@ -176,15 +174,13 @@ class GrpcDoor:
         batches: AsyncIterator[messages.CallBatch],
         backend: ExchangeBackend,
         user: UserInfo,
-        running: asyncio.Queue[asyncio.Task[messages.AnswerBatch] | None],
+        running: asyncio.Queue[asyncio.Task[bytes] | None],
     ) -> None:
         async for batch in batches:
             await running.put(asyncio.create_task(self._answer(batch, backend, user)))
         await running.put(None)
 
-    async def _answer(
-        self, batch: messages.CallBatch, backend: ExchangeBackend, user: UserInfo
-    ) -> messages.AnswerBatch:
+    async def _answer(self, batch: messages.CallBatch, backend: ExchangeBackend, user: UserInfo) -> bytes:
         calls, refusals = self._accept(batch)
         try:
             answers = iter(await backend.exchange(calls, user)) if calls else iter(())
@@ -194,10 +190,7 @@ class GrpcDoor:
             log.exception("a batch of %d calls failed", len(calls))
             internal = errors.InternalError("Internal error occurred: the batch could not be processed")
             answers = iter([_failure(internal)] * len(calls))
-        merged = [refused or next(answers) for refused in refusals]
-        return messages.AnswerBatch(
-            id=batch.id, answers=[messages.Answer(code=a.code, body=a.body) for a in merged]
-        )
+        return encode_answers(batch.id, [refused or next(answers) for refused in refusals])
 
     def _accept(self, batch: messages.CallBatch) -> tuple[list[Call], list[Answer | None]]:
         """The calls that can be made, and for each call of the batch its refusal or None."""
@@ -254,16 +247,16 @@ class GrpcDoor:
             **{"continue": found.continue_},
         )
 
-    async def watch(self, message: messages.Call, context: Any) -> AsyncIterator[messages.WatchBatch]:
+    async def watch(self, message: messages.Call, context: Any) -> AsyncIterator[bytes]:
         """Events in batches; a failure is an ERROR event and ends the watch."""
         user = await self._user(context, "Watch")
         try:
             async with self._seen(context).watch_events(self._call(message), user) as stream:
                 async for events in stream:
                     for chunk in _split(events, _event_size, self._settings.chunk_bytes):
-                        yield _batch(chunk)
+                        yield encode_events(chunk)
         except errors.ApiError as error:
-            yield _batch([WatchEvent("ERROR", orjson.dumps(error.status()))])
+            yield encode_events([WatchEvent("ERROR", orjson.dumps(error.status()))])
 
     def _seen(self, context: Any) -> ExchangeBackend:
         """The backend, for requests from a stream's other end."""
@@ -312,13 +305,6 @@ def _failure(error: errors.ApiError) -> Answer:
 
 def _event_size(event: WatchEvent) -> int:
     return len(event.raw)
-
-
-def _batch(events: Sequence[WatchEvent]) -> messages.WatchBatch:
-    numbers = messages.EVENT_NUMBERS
-    return messages.WatchBatch(
-        events=[messages.WatchEvent(type=numbers[event.type], object=event.raw) for event in events]
-    )
 
 
 def _split(items: Sequence[Any], size: Any, limit: int) -> Iterator[list[Any]]:

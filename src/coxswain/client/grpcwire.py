@@ -1,8 +1,8 @@
-"""Batches of calls as the bytes that go over gRPC, and the answers from theirs.
+"""Batches of calls, answers and events as the bytes that go over gRPC, and the answers from theirs.
 
 The messages are those of ``proto/coxswain/v1/api.proto``, field by field in order. They are written here because
-calls come by the hundred and are alike but for a name and a body, while a message class is filled one field at a
-time; and because the answers to a batch of writes are mostly one answer, many times.
+calls and events come by the hundred and are alike but for a name and a body, while a message class is filled one
+field at a time; and because the answers to a batch of writes are mostly one answer, many times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from coxswain.api.names import GVR
-from coxswain.client.interface import JSON, Answer, Answers, Call
+from coxswain.client.interface import JSON, Answer, Answers, Call, EventType, WatchEvent
 
 
 def _varint(value: int) -> bytes:
@@ -77,6 +77,41 @@ def encode_batch(number: int, calls: Sequence[Call]) -> bytes:
     for call in calls:
         data = encode_call(call)
         parts += (b"\x12", _length(len(data)), data)
+    return b"".join(parts)
+
+
+def encode_answers(number: int, answers: Sequence[Answer]) -> bytes:
+    """An ``AnswerBatch`` message. Answers that follow their like are written once."""
+    parts = [b"\x08", _varint(number)]
+    last, data = None, b""
+    for answer in answers:
+        if answer != last:
+            body = answer.body
+            code = b"\x08" + _varint(answer.code)
+            data = code + b"\x12" + _length(len(body)) + body if body else code
+            data = b"\x12" + _length(len(data)) + data
+            last = answer
+        parts.append(data)
+    return b"".join(parts)
+
+
+#: The type of an event and the tag of its object.
+_EVENT_HEADS: Final[dict[EventType, bytes]] = {
+    "ADDED": b"\x08\x01\x12",
+    "MODIFIED": b"\x08\x02\x12",
+    "DELETED": b"\x08\x03\x12",
+    "BOOKMARK": b"\x08\x04\x12",
+    "ERROR": b"\x08\x05\x12",
+}
+
+
+def encode_events(events: Sequence[WatchEvent]) -> bytes:
+    """A ``WatchBatch`` message."""
+    parts: list[bytes] = []
+    for event in events:
+        raw = event.raw
+        size = _length(len(raw))
+        parts += (b"\x0a", _length(3 + len(size) + len(raw)), _EVENT_HEADS[event.type], size, raw)
     return b"".join(parts)
 
 
