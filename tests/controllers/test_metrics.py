@@ -9,12 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from controllerbench import running
-from coxswain.api.names import NAMESPACES, NODES, PODS, SERVICES, Object
+from coxswain.api.names import JOBS, NAMESPACES, NODES, PODS, SERVICES, Object
 from coxswain.base import clock, metrics
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.workqueue import WorkQueue
 from coxswain.controllers import podgc, rootca
 from coxswain.controllers.endpointslice import controller as slices
+from coxswain.controllers.job import controller as job
 from coxswain.controllers.manager import Manager
 from coxswain.controllers.nodelifecycle import controller as nodelifecycle
 from coxswain.controllers.nodelifecycle import eviction
@@ -121,6 +122,28 @@ async def test_zones_and_evictions_are_counted() -> None:
         assert sample("node_collector_unhealthy_nodes_in_zone", zone="r:z") == 1
     assert deleted() == 1
     assert looks() >= 4
+
+
+@pytest.mark.virtual
+async def test_jobs_and_their_pods_are_counted() -> None:
+    api = FakeApi()
+    spec = {"completions": 2, "parallelism": 2, "backoffLimit": 0, "selector": {"matchLabels": {"job": "j"}}}
+    template = {"metadata": {"labels": {"job": "j"}}, "spec": {"restartPolicy": "Never", "containers": []}}
+    api.add(JOBS, {"metadata": {"name": "j", "namespace": "d"}, "spec": {**spec, "template": template}})
+    prefix, mode = "job_controller_", {"completion_mode": "NonIndexed"}
+    created = growth(f"{prefix}job_pods_creation_total", reason="new", status="succeeded")
+    done = growth(f"{prefix}job_pods_finished_total", result="succeeded", **mode)
+    reason = "CompletionsReached"
+    finished = growth(f"{prefix}jobs_finished_total", result="succeeded", reason=reason, **mode)
+    syncs = growth(f"{prefix}job_syncs_total", result="success", action="pods_created", **mode)
+    async with running(api, job.DESCRIPTOR):
+        await clock.sleep(2)
+        for each in api.objects(PODS, "d"):
+            name = each["metadata"]["name"]
+            api.change(PODS, name, "d", lambda pod: pod.update(status={"phase": "Succeeded"}))
+        await clock.sleep(5)
+    assert (created(), done(), finished()) == (2, 2, 1)
+    assert syncs() == 1
 
 
 @pytest.mark.virtual

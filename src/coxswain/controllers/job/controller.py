@@ -14,6 +14,7 @@ from coxswain.client.informer import key_of
 from coxswain.controllers.claim import decide_claims, perform_claims
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.expectations import Expectations
+from coxswain.controllers.job import metrics
 from coxswain.controllers.job.backoff import Record
 from coxswain.controllers.job.manage import Plan, condition, plan
 from coxswain.controllers.job.podcontrol import JobPods, strip_call
@@ -164,12 +165,18 @@ class JobController:
             return None
         if is_foreign(job) or not await self._own.caught_up(key, job):
             return None
+        with metrics.syncing(job) as sync:
+            return await self._sync(key, job, sync)
+
+    async def _sync(self, key: str, job: Object, sync: metrics.Sync) -> float | None:
         satisfied = self._expectations.satisfied(key)
         view = View(job, await self._claimed(job), frozenset(self._control.removing[key]), clock.now())
         view.backoff = self._backoff.get(key, Record()).after(view.new_succeeded, view.new_failed)
         may_manage = satisfied and not meta.is_terminating(job)
         decided = plan(view, may_manage)
         created, deleted, failure = await self._act(key, job, decided)
+        if created or deleted:
+            sync.action = "pods_created" if created else "pods_deleted"
         status = {**(job.get("status") or {})}
         changed, event, outcome = self._settle(view, status, decided, created, deleted, may_manage, satisfied)
         await self._track(key, view, status, changed, outcome)
@@ -201,6 +208,7 @@ class JobController:
             deleted, failure = await self._control.delete(key, job, decided.delete, decided.strip)
         elif decided.create:
             created, failure = await self._control.create(key, job, decided.create)
+            metrics.pods_created(job, len(decided.create), created)
         return created, deleted, failure
 
     def _settle(
@@ -267,9 +275,11 @@ class JobController:
             self._own.unsure(key)
             raise
         self._own.wrote(key, written)
+        metrics.status_written(job, job.get("status") or {}, status)
         return written
 
     def _say_finished(self, job: Object, final: Object) -> None:
+        metrics.finished(job, final)
         if final["type"] == "Complete":
             self._recorder.event(job, "Normal", "Completed", "Job completed")
         else:
