@@ -11,6 +11,29 @@ if TYPE_CHECKING:
     from coxswain.controllers.manager import Manager
 
 
+#: kube-controller-manager's flags for how many objects of a kind are worked on at a time.
+_CONCURRENCY = {
+    "concurrent-cron-job-syncs": "cronjob-controller",
+    "concurrent-daemonset-syncs": "daemonset-controller",
+    "concurrent-deployment-syncs": "deployment-controller",
+    "concurrent-endpoint-syncs": "endpoints-controller",
+    "concurrent-ephemeralvolume-syncs": "ephemeral-volume-controller",
+    "concurrent-gc-syncs": "garbage-collector-controller",
+    "concurrent-horizontal-pod-autoscaler-syncs": "horizontal-pod-autoscaler-controller",
+    "concurrent-job-syncs": "job-controller",
+    "concurrent-namespace-syncs": "namespace-controller",
+    "concurrent-rc-syncs": "replicationcontroller-controller",
+    "concurrent-replicaset-syncs": "replicaset-controller",
+    "concurrent-resource-quota-syncs": "resourcequota-controller",
+    "concurrent-service-endpoint-syncs": "endpointslice-controller",
+    "concurrent-serviceaccount-token-syncs": "serviceaccount-token-controller",
+    "concurrent-statefulset-syncs": "statefulset-controller",
+    "concurrent-ttl-after-finished-syncs": "ttl-after-finished-controller",
+    "concurrent-validating-admission-policy-status-syncs": "validatingadmissionpolicy-status-controller",
+    "mirroring-concurrent-service-endpoint-syncs": "endpointslice-mirroring-controller",
+}
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     from coxswain.cli.runner import add_log_flags
 
@@ -55,9 +78,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="each controller acts as its own service account in kube-system",
     )
+    for flag, controller in _CONCURRENCY.items():
+        parser.add_argument(
+            f"--{flag}", type=_count, default=0, help=f"what the {controller} works on at a time (default 5)"
+        )
     _configure_election(parser)
     _configure_serving(parser)
     add_log_flags(parser)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _configure_election(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +141,7 @@ async def _control(args: argparse.Namespace) -> None:
     from coxswain.controllers.manager import Manager
 
     async with await connect(args.kubeconfig) as client, AsyncExitStack() as closing:
-        manager = Manager(client, args.controllers, _options(args))
+        manager = Manager(client, args.controllers, _options(args), _workers(args))
         if args.use_service_account_credentials:
             accounts = AccountClients(client, settings_of(args.kubeconfig))
             closing.push_async_callback(accounts.close)
@@ -136,6 +170,11 @@ async def _run(manager: Manager, args: argparse.Namespace) -> None:
         args.leader_elect_lease_duration, args.leader_elect_renew_deadline, args.leader_elect_retry_period
     )
     await manager.run_elected(f"{socket.gethostname()}_{os.getpid()}", settings)
+
+
+def _workers(args: argparse.Namespace) -> dict[str, int]:
+    given = {name: getattr(args, flag.replace("-", "_")) for flag, name in _CONCURRENCY.items()}
+    return {name: number for name, number in given.items() if number}
 
 
 def _options(args: argparse.Namespace) -> dict[str, dict[str, object]]:
