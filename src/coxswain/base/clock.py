@@ -16,10 +16,11 @@ replays a history.
 from __future__ import annotations
 
 import asyncio
+import math
 import random as _random
 import time as _time
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 
@@ -99,7 +100,12 @@ def _format_second(second: int) -> str:
 
 def format_micro_time(seconds: float) -> str:
     """metav1.MicroTime of ``seconds`` since the epoch: RFC 3339, UTC, six decimals."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    fraction, whole = math.modf(seconds)
+    micros = round(fraction * 1e6)
+    if micros < 0 or micros == 1_000_000:  # before the epoch, or rounded up to the next second
+        step = 1 if micros > 0 else -1
+        whole, micros = whole + step, micros - step * 1_000_000
+    return f"{_format_second(int(whole))[:-1]}.{micros:06d}Z"
 
 
 def parse_time(text: str) -> float:

@@ -26,6 +26,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import orjson
+
 from coxswain.api.errors import ApiError
 from coxswain.api.names import EVENTS, Object
 from coxswain.base import clock, metrics
@@ -41,7 +43,7 @@ _DROPPED = metrics.counter("coxswain_events_dropped", "Events given up before th
 _QUEUE = 1000
 _YIELDING_QUEUE = 20_000
 _LONGEST_HOLD, _LOOK_AGAIN = 5.0, 0.05
-_BATCH = 100
+_BATCH = 250
 _CACHE = 4096
 _SIMILAR, _SIMILAR_WINDOW = 10, 600.0
 _SPAM_BURST, _SPAM_RATE = 25, 1 / 300
@@ -69,9 +71,16 @@ class _Note:
 class _Sent:
     """An event that exists (or is about to): what a repetition patches."""
 
-    event: Object
+    #: The event as JSON: thousands are kept, and few are looked at again.
+    raw: bytes
     last_write: float
     pending: bool = True
+
+    @property
+    def event(self) -> Object:
+        """A copy of the event."""
+        decoded: Object = orjson.loads(self.raw)
+        return decoded
 
 
 @dataclass(slots=True)
@@ -149,6 +158,7 @@ class EventRecorder:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._last_name = 0
         self._task: asyncio.Task[None] | None = None
         self._sent: _Recent[_Sent] = _Recent(_CACHE)
         self._similar: _Recent[_Similar] = _Recent(_CACHE)
@@ -253,8 +263,10 @@ class EventRecorder:
                     sent.pending = False
             elif answer.code == 404 and call.verb == "patch" and sent is not None:
                 # It expired on the server: write it anew, with its count.
-                sent.event["metadata"]["name"] = self._name(sent.event["involvedObject"])
-                again[key] = create_call(EVENTS, sent.event, accept=NOTHING)
+                event = sent.event
+                event["metadata"]["name"] = self._name(event["involvedObject"], clock.now())
+                again[key] = create = create_call(EVENTS, event, accept=NOTHING)
+                sent.raw = create.body
             elif answer.code in (429, 500, 503, 504):
                 again[key] = call
             else:
@@ -303,43 +315,50 @@ class EventRecorder:
     def _count(self, note: _Note, message: str, key: Hashable, calls: dict[Hashable, Call]) -> None:
         sent = self._sent.get(key)
         if sent is None:
-            event = self._new(note, message)
-            self._sent.put(key, _Sent(event, note.at))
-            calls[key] = create_call(EVENTS, event, accept=NOTHING)
+            self._write(note, message, key, calls)
             return
         event = sent.event
         event["count"] += 1
         event["lastTimestamp"] = clock.format_time(note.at)
         event["message"] = message
+        sent.raw = orjson.dumps(event)
         changes = {name: event[name] for name in ("count", "lastTimestamp", "message")}
-        self._rewrite(sent, key, changes, calls)
+        self._rewrite(sent, event, key, changes, calls)
 
     def _count_series(self, note: _Note, key: Hashable, calls: dict[Hashable, Call]) -> None:
         sent = self._sent.get(key)
-        series: Object | None = sent.event.get("series") if sent is not None else None
-        seen = _observed(sent.event) if sent is not None else 0.0
-        if sent is None or note.at - seen > _SERIES_END:
-            event = self._new(note, note.message)
-            self._sent.put(key, _Sent(event, note.at))
-            calls[key] = create_call(EVENTS, event, accept=NOTHING)
+        if sent is None:
+            self._write(note, note.message, key, calls)
             return
+        event = sent.event
+        if note.at - _observed(event) > _SERIES_END:
+            self._write(note, note.message, key, calls)
+            return
+        series: Object | None = event.get("series")
         count = series["count"] + 1 if series is not None else 2
-        sent.event["series"] = {"count": count, "lastObservedTime": clock.format_micro_time(note.at)}
+        event["series"] = {"count": count, "lastObservedTime": clock.format_micro_time(note.at)}
+        sent.raw = orjson.dumps(event)
         if series is None or note.at - sent.last_write > _SERIES_REFRESH:
             sent.last_write = note.at
-            self._rewrite(sent, key, {"series": sent.event["series"]}, calls)
+            self._rewrite(sent, event, key, {"series": event["series"]}, calls)
 
-    def _rewrite(self, sent: _Sent, key: Hashable, changes: Object, calls: dict[Hashable, Call]) -> None:
+    def _write(self, note: _Note, message: str, key: Hashable, calls: dict[Hashable, Call]) -> None:
+        """Write an event that there is none of yet."""
+        calls[key] = create = create_call(EVENTS, self._new(note, message), accept=NOTHING)
+        self._sent.put(key, _Sent(create.body, note.at))
+
+    def _rewrite(
+        self, sent: _Sent, event: Object, key: Hashable, changes: Object, calls: dict[Hashable, Call]
+    ) -> None:
         if sent.pending:
-            calls[key] = create_call(EVENTS, sent.event, accept=NOTHING)
+            calls[key] = create_call(EVENTS, event, accept=NOTHING)
             return
-        meta = sent.event["metadata"]
+        meta = event["metadata"]
         calls[key] = patch_call(EVENTS, meta["name"], changes, meta["namespace"], accept=NOTHING)
 
     def _new(self, note: _Note, message: str) -> Object:
-        stamp = clock.format_time(note.at)
         about = note.regarding
-        meta: Object = {"name": self._name(about), "namespace": about.get("namespace") or "default"}
+        meta: Object = {"name": self._name(about, note.at), "namespace": about.get("namespace") or "default"}
         if note.annotations:
             meta["annotations"] = note.annotations
         event: Object = {
@@ -360,14 +379,15 @@ class EventRecorder:
             event |= {"eventTime": clock.format_micro_time(note.at), "action": note.action}
             event |= {"reportingInstance": instance, "source": {}}
         else:
+            stamp = clock.format_time(note.at)
             source = {"component": self._component} | ({"host": self._host} if self._host else {})
             event |= {"source": source, "firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1}
             event |= {"eventTime": None}
         return event
 
-    def _name(self, about: Object) -> str:
+    def _name(self, about: Object, at: float) -> str:
         # client-go appends the time in nanoseconds; two events of one instant need different names.
-        self._last_name = max(int(clock.now() * 1e9), getattr(self, "_last_name", 0) + 1)
+        self._last_name = max(int(at * 1e9), self._last_name + 1)
         return f"{about.get('name', '')}.{self._last_name:x}"
 
 

@@ -69,10 +69,11 @@ def deletion(pod: Pod) -> Call:
 
 def reference(pod: Pod) -> Object:
     """The ObjectReference of a pod."""
-    metadata: Object = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+    namespace, _, name = pod.key.partition("/")
+    found: Object = {"kind": "Pod", "namespace": namespace, "name": name, "uid": pod.uid, "apiVersion": "v1"}
     if pod.resource_version:
-        metadata["resourceVersion"] = pod.resource_version
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        found["resourceVersion"] = pod.resource_version
+    return found
 
 
 def message_of(answer: Answer) -> str:
