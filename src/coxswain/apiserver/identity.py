@@ -63,14 +63,16 @@ class Identity:
     asks: bool = False
     legacy_use: LegacyTokenUse = field(default_factory=LegacyTokenUse)
 
-    def pipeline(self, core: Core, *, kubelets: KubeletClient | None = None) -> Pipeline:
-        """The server's pipeline."""
-        pipeline = self._kind_of_pipeline(core)(core, kubelets=kubelets)
+    def pipeline(
+        self, core: Core, *, kubelets: KubeletClient | None = None, shared: bool = False
+    ) -> Pipeline:
+        """The server's pipeline; ``shared``: others write to its store, too."""
+        pipeline = self._kind_of_pipeline(shared)(core, kubelets=kubelets)
         self.legacy_use.write_through(pipeline)
         return pipeline
 
-    def _kind_of_pipeline(self, core: Core) -> type[Pipeline]:
-        if core.storage.store.shared:
+    def _kind_of_pipeline(self, shared: bool) -> type[Pipeline]:
+        if shared:
             from coxswain.apiserver.shared.pipeline import SharedPipeline
 
             return SharedPipeline

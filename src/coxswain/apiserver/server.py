@@ -148,7 +148,9 @@ class ApiServer:
         allocator = ServiceAllocator(
             registry.lookup, config.service_cidr, _port_range(config.node_port_range)
         )
-        self._pipeline = identity.pipeline(self._core(registry, identity, allocator), kubelets=self._kubelets)
+        core = self._core(registry, identity, allocator)
+        shared = core.storage.store.shared
+        self._pipeline = identity.pipeline(core, kubelets=self._kubelets, shared=shared)
         self._customs = CustomResources(self._pipeline, LOOPBACK_USER)
         self._customs.start()
         self._open_audit_log(identity)
