@@ -171,6 +171,27 @@ LIMITS_AND_ROLES = [
         ({"spec.scopes": ["Odd"]}, "spec.scopes", INVALID, "unsupported scope"),
         ({"spec.scopes": ["BestEffort", "NotBestEffort"]}, "spec.scopes", INVALID, "conflicting scopes"),
         (
+            {"spec.scopes": ["BestEffort"], "spec.hard": {"cpu": "1", "pods": "1"}},
+            "spec.scopes",
+            INVALID,
+            '["BestEffort"]: unsupported scope applied to resource',
+        ),
+        (
+            {
+                SCOPE: [{"scopeName": "PriorityClass", "operator": "Exists"}],
+                "spec.hard": {"requests.storage": "1"},
+            },
+            SCOPE,
+            INVALID,
+            '{"MatchExpressions":[{"ScopeName":"PriorityClass","Operator":"Exists","Values":null}]}: unsupported scope',
+        ),
+        (
+            {SCOPE: [{"scopeName": n, "operator": "Exists"} for n in ("Terminating", "NotTerminating")]},
+            SCOPE,
+            INVALID,
+            "conflicting scopes",
+        ),
+        (
             {SCOPE: [{"scopeName": "Odd", "operator": "Exists"}]},
             f"{SCOPE}.scopeName",
             INVALID,

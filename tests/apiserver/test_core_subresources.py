@@ -234,3 +234,18 @@ async def test_a_binding_to_what_cannot_be_a_node_is_refused() -> None:
         await c.do("create", PODS, body=pod("a"))
         with pytest.raises(errors.Invalid, match=r"target\.name: Invalid value"):
             await c.do("create", PODS, "a", _binding("a", node="Zürich"), subresource="binding")
+
+
+async def test_a_scale_is_shown_as_a_table() -> None:
+    async with cluster() as c:
+        await c.do("create", DEPLOYMENTS, body=deployment("d", 0))
+        accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+        table = await c.do("get", DEPLOYMENTS, "d", subresource="scale", accept=accept)
+        assert [column["name"] for column in table["columnDefinitions"]] == [
+            "Name",
+            "Desired",
+            "Available",
+            "Age",
+        ]
+        assert table["rows"][0]["cells"][:3] == ["d", 0, 0]
+        assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"

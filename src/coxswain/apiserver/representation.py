@@ -111,6 +111,12 @@ def shape(entry: Entry, representation: Representation, obj: Object, query: obje
     return obj
 
 
+def one_row(ctx: Context, obj: Object, columns: Sequence[Object]) -> Object:
+    """A Table of one object with columns of its own, as custom resources have them."""
+    meta = {"resourceVersion": (obj.get("metadata") or {}).get("resourceVersion", "")}
+    return _table(ctx.entry, [obj], ctx.query, meta, ctx.representation.version, columns)
+
+
 def partial_metadata(obj: Object, version: str = "v1") -> Object:
     """The PartialObjectMetadata of ``obj``."""
     return {
@@ -120,7 +126,14 @@ def partial_metadata(obj: Object, version: str = "v1") -> Object:
     }
 
 
-def _table(entry: Entry, objects: list[Object], query: object, meta: Object, version: str) -> Object:
+def _table(
+    entry: Entry,
+    objects: list[Object],
+    query: object,
+    meta: Object,
+    version: str,
+    columns: Sequence[Object] | None = None,
+) -> Object:
     from coxswain.api import tables
 
     asked = query.get("includeObject") if isinstance(query, Mapping) else None
@@ -135,7 +148,7 @@ def _table(entry: Entry, objects: list[Object], query: object, meta: Object, ver
         now=clock.now(),
         include_object=wanted,
         list_meta=meta,
-        columns=entry.columns,
+        columns=entry.columns if columns is None else columns,
     )
     if version != "v1":
         table["apiVersion"] = f"meta.k8s.io/{version}"

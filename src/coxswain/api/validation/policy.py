@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coxswain.api.fields import Errors, duplicate, forbidden, invalid, not_supported, required
+import orjson
+
+from coxswain.api.fields import Errors, Shown, duplicate, forbidden, invalid, not_supported, required
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
 from coxswain.api.validation.formats import (
@@ -28,6 +30,18 @@ _SCOPES = (
     "Terminating",
     "VolumeAttributesClass",
 )
+_PODS = frozenset({"pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"})
+#: What can be counted within a scope.
+_COUNTABLE = {
+    "BestEffort": frozenset({"pods"}),
+    "CrossNamespacePodAffinity": _PODS,
+    "NotBestEffort": _PODS,
+    "NotTerminating": _PODS,
+    "PriorityClass": _PODS,
+    "Terminating": _PODS,
+    "VolumeAttributesClass": frozenset({"persistentvolumeclaims", "requests.storage"}),
+}
+_MISAPPLIED = "unsupported scope applied to resource"
 _OPPOSITES = ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"})
 
 
@@ -103,12 +117,30 @@ def _validate_quota(quota: Object, errors: Errors) -> None:
     spec = quota.get("spec") or {}
     _validate_quota_amounts(spec.get("hard") or {}, "spec.hard", errors)
     scopes = spec.get("scopes") or []
-    if any(scope not in _SCOPES for scope in scopes):
-        errors.append(invalid("spec.scopes", scopes, "unsupported scope"))
-    if any(pair <= set(scopes) for pair in _OPPOSITES):
-        errors.append(invalid("spec.scopes", scopes, "conflicting scopes"))
-    for requirement in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
-        _validate_scope_requirement(requirement, "spec.scopeSelector.matchExpressions", errors)
+    limited = sorted(spec.get("hard") or {})
+    for scope in scopes:
+        if scope not in _SCOPES:
+            errors.append(invalid("spec.scopes", scopes, "unsupported scope"))
+        errors += [invalid("spec.scopes", scopes, _MISAPPLIED)] * _misapplied(scope, limited)
+    errors += [invalid("spec.scopes", scopes, "conflicting scopes")] * _conflicts(scopes)
+    path, selector = "spec.scopeSelector.matchExpressions", spec.get("scopeSelector") or {}
+    requirements = selector.get("matchExpressions") or []
+    for requirement in requirements:
+        _validate_scope_requirement(requirement, limited, requirements, path, errors)
+    named = [each.get("scopeName") or "" for each in requirements]
+    errors += [invalid(path, scopes or None, "conflicting scopes")] * _conflicts(named)
+
+
+def _conflicts(scopes: list[str]) -> int:
+    return sum(pair <= set(scopes) for pair in _OPPOSITES)
+
+
+def _misapplied(scope: str, limited: list[str]) -> int:
+    """How many of the limited resources cannot be counted within a scope."""
+    countable = _COUNTABLE.get(scope)
+    if countable is None:
+        return 0
+    return sum(name in STANDARD_QUOTA and name not in countable for name in limited)
 
 
 def _validate_quota_amounts(amounts: Object, path: str, errors: Errors) -> None:
@@ -125,11 +157,15 @@ def _validate_quota_amounts(amounts: Object, path: str, errors: Errors) -> None:
         resource_quantity(name, value, here, errors)
 
 
-def _validate_scope_requirement(requirement: Object, path: str, errors: Errors) -> None:
+def _validate_scope_requirement(
+    requirement: Object, limited: list[str], requirements: list[Object], path: str, errors: Errors
+) -> None:
     scope, operator = requirement.get("scopeName") or "", requirement.get("operator") or ""
     values = requirement.get("values") or []
     if scope not in _SCOPES:
         errors.append(invalid(f"{path}.scopeName", scope, "unsupported scope"))
+    if misapplied := _misapplied(scope, limited):
+        errors += [invalid(path, _shown_selector(requirements), _MISAPPLIED)] * misapplied
     if scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
         why = (
             "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, "
@@ -147,6 +183,19 @@ def _validate_scope_requirement(requirement: Object, path: str, errors: Errors) 
             errors.append(invalid(f"{path}.values", values, why))
     else:
         errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
+
+
+def _shown_selector(requirements: list[Object]) -> Shown:
+    """The selector as Go shows it."""
+    shown = [
+        {
+            "ScopeName": each.get("scopeName") or "",
+            "Operator": each.get("operator") or "",
+            "Values": each.get("values"),
+        }
+        for each in requirements
+    ]
+    return Shown(orjson.dumps({"MatchExpressions": shown}).decode())
 
 
 def _validate_quota_update(new: Object, old: Object, errors: Errors) -> None:

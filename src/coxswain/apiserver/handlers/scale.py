@@ -14,7 +14,7 @@ from coxswain.api.structural.model import lookup
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.options import WriteOptions, check_patch_options, write_options
 from coxswain.apiserver.registry import ScalePaths
-from coxswain.apiserver.representation import shaped_reply
+from coxswain.apiserver.representation import one_row, shaped_reply
 from coxswain.apiserver.request import Context, Core, Reply
 from coxswain.apiserver.verbs import decoding, patch, writing
 from coxswain.apiserver.verbs.writing import Door
@@ -31,7 +31,21 @@ async def get(core: Core, ctx: Context) -> Reply:
     item = cache.get(ctx.namespace, ctx.name) if cache is not None else None
     if item is None:
         raise errors.not_found(ctx.entry.gvr, ctx.name)
-    return shaped_reply(ctx, 200, scale_of(writing.current(ctx.entry, item), ctx.entry.scale))
+    return _reply(ctx, scale_of(writing.current(ctx.entry, item), ctx.entry.scale))
+
+
+_COLUMNS: tuple[Object, ...] = (
+    {"name": "Desired", "type": "integer", "jsonPath": ".spec.replicas"},
+    {"name": "Available", "type": "integer", "jsonPath": ".status.replicas"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+
+def _reply(ctx: Context, scale: Object) -> Reply:
+    if ctx.representation.shape == "Table":
+        shown = {**scale, "spec": {"replicas": 0, **scale["spec"]}}
+        return shaped_reply(ctx, 200, one_row(ctx, shown, _COLUMNS))
+    return shaped_reply(ctx, 200, scale)
 
 
 async def update(core: Core, ctx: Context) -> Reply:
@@ -81,7 +95,7 @@ async def _apply(core: Core, ctx: Context, options: WriteOptions) -> Reply:
         return merged
 
     raw = await writing.update_object(core, ctx, transform, options, _door(ctx), tracked=False)
-    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw), ctx.entry.scale))
+    return _reply(ctx, scale_of(orjson.loads(raw), ctx.entry.scale))
 
 
 def _put_replicas(obj: Object, paths: ScalePaths | None, replicas: int) -> None:
@@ -137,7 +151,7 @@ async def _change(core: Core, ctx: Context, options: WriteOptions, make: Callabl
         return existing
 
     raw = await writing.update_object(core, ctx, transform, options, _door(ctx))
-    return shaped_reply(ctx, 200, scale_of(orjson.loads(raw), ctx.entry.scale))
+    return _reply(ctx, scale_of(orjson.loads(raw), ctx.entry.scale))
 
 
 def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
