@@ -56,6 +56,9 @@ def leases_of(running: Cluster, address: str, port: int = 6443) -> MasterLeases:
     return MasterLeases(running.core.storage.store, running.pipeline, ADMIN, address=address, port=port)
 
 
+@pytest.mark.conformance(
+    "[sig-network] API Server should have Endpoints and EndpointSlices pointing to API Server [Conformance]"
+)
 @pytest.mark.virtual
 async def test_the_endpoints_of_kubernetes_are_the_servers_that_live() -> None:
     async with cluster() as one:

@@ -12,6 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,18 +40,29 @@ def coverings(tests: Path = TESTS) -> Iterator[Covering]:
 
 def _of_module(module: ast.Module, path: str) -> Iterator[Covering]:
     constants: dict[str, str] = {}
+    assigned: dict[str, ast.expr] = {}
     for node in module.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                constants[node.targets[0].id] = _text(node.value, constants)
-            except ValueError:
-                continue
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                assigned[target.id] = node.value
+                with suppress(ValueError):
+                    constants[target.id] = _text(node.value, constants)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("mark.conformance"):
+            for decorator in node.decorator_list:
+                for mark in _marks(decorator, assigned):
                     entries = tuple(_text(argument, constants) for argument in mark.args)
                     notes = [_text(k.value, constants) for k in mark.keywords if k.arg == "note"]
                     yield Covering(entries, f"{path}::{node.name}", "".join(notes))
+
+
+def _marks(decorator: ast.expr, assigned: dict[str, ast.expr]) -> Iterator[ast.Call]:
+    """The markers in a decorator: itself, or those of the parameters that it or a constant in it lists."""
+    for node in ast.walk(decorator):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.conformance"):
+            yield node
+        elif isinstance(node, ast.Name) and node.id in assigned and node is not decorator:
+            yield from _marks(assigned[node.id], {})
 
 
 def _text(node: ast.expr, constants: dict[str, str]) -> str:

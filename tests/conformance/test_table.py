@@ -21,15 +21,18 @@ AREA = "[sig-apps] Job "
 @pytest.mark.conformance(f"{AREA}should run", "[sig-apps] Pod " + "should stop", note="in part")
 async def test_some(): ...
 
-@pytest.mark.virtual
-def test_other(): ...
+CASES = [pytest.param(1, marks=pytest.mark.conformance("[sig-apps] Set should count"))]
+
+@pytest.mark.parametrize("case", CASES)
+def test_other(case): ...
 """
 
 
 def test_markers_are_read_from_the_sources(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_it.py").write_text(MODULE)
-    (found,) = coverings(tmp_path / "tests")
+    found, other = coverings(tmp_path / "tests")
+    assert (other.entries, other.test) == (("[sig-apps] Set should count",), "tests/test_it.py::test_other")
     assert found.entries == ("[sig-apps] Job should run", "[sig-apps] Pod should stop")
     assert (found.test, found.note) == ("tests/test_it.py::test_some", "in part")
     entries = ["[sig-apps] Job should run", "[sig-apps] Job should end", "[sig-node] Pods should be"]

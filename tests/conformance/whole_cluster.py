@@ -20,6 +20,7 @@ import orjson
 
 from conformance.pretended_runtime import PretendedRuntime, Process, Program
 from coxswain import scheduler
+from coxswain.api import kinds
 from coxswain.api.errors import ApiError, Conflict, NotFound
 from coxswain.api.names import GVR, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Object
 from coxswain.apiserver.authn.issuer import Issuer
@@ -47,15 +48,8 @@ from coxswain.kubelet.config import KubeletConfig, NodeSettings, ServerSettings
 
 T = TypeVar("T")
 WORK = "work"
-#: Kinds whose objects lie in no namespace.
-CLUSTER_SCOPED = {
-    "namespaces", "nodes", "persistentvolumes", "priorityclasses", "certificatesigningrequests",
-    "clusterroles", "clusterrolebindings", "customresourcedefinitions", "flowschemas",
-    "prioritylevelconfigurations", "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
-    "validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies",
-    "mutatingadmissionpolicybindings", "selfsubjectreviews", "tokenreviews", "subjectaccessreviews",
-    "selfsubjectaccessreviews", "selfsubjectrulesreviews",
-}  # fmt: skip
+#: Resources whose objects lie in no namespace.
+CLUSTER_SCOPED = {resource.gvr for resource in kinds.resources() if not resource.namespaced}
 
 
 class Whole:
@@ -306,7 +300,7 @@ def is_ready(pod: Object) -> bool:
 
 
 def _scope(resource: GVR, namespace: str) -> str:
-    return "" if resource.resource in CLUSTER_SCOPED else namespace
+    return "" if resource in CLUSTER_SCOPED else namespace
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from coxswain.base import clock
 from coxswain.kubelet.pod import worker as w
 from coxswain.kubelet.pod.backoff import Backoff, go_duration
-from coxswain.kubelet.pod.view import PodView
+from coxswain.kubelet.pod.view import CONTAINER_HASH, PodView, container_hash
 from coxswain.kubelet.pod.worker import PodWorker
 from coxswain.kubelet.runtime.interface import Container, ContainerState, Sandbox, SandboxConfig
 
@@ -238,6 +239,22 @@ def test_a_failed_liveness_probe_restarts_the_container() -> None:
     assert kill.kill.message == "Container c failed liveness probe, will be restarted"
     world.settle()
     assert world.log[-2:] == ["kill c", "start c"]
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_another_image_restarts_the_container_whatever_the_policy(policy: str) -> None:
+    first = pod(restartPolicy=policy)
+    world = World(first)
+    world.settle()
+    made_from = {CONTAINER_HASH: container_hash(first["spec"]["containers"][0])}
+    world.containers = [replace(each, annotations=made_from) for each in world.containers]
+    assert world.step() == []
+    world.worker.update(pod(box("c", image="img:2"), restartPolicy=policy))
+    kill, start = world.step()
+    assert isinstance(kill, w.KillContainer) and isinstance(start, w.StartContainer)
+    assert kill.kill.message == "Container c definition changed, will be restarted"
+    assert world.log[-2:] == ["kill c", "start c"]
+    assert (world.status()["phase"], world.state()["restartCount"]) == ("Running", 1)
 
 
 def test_readiness_and_startup_probes_rule_the_conditions() -> None:

@@ -6,6 +6,7 @@ from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
 from coxswain.kubelet.env import expand
+from coxswain.kubelet.pod.view import CONTAINER_HASH, container_hash
 from coxswain.kubelet.runtime.interface import POD_UID_LABEL, ContainerConfig, Resources, SandboxConfig
 from coxswain.kubelet.volumes import PodVolumes
 
@@ -73,6 +74,7 @@ def container_config(
         mounts=mounts,
         log_path=f"{name}/{attempt}.log",
         labels={**pod_labels(pod), CONTAINER_NAME: name},
+        annotations={CONTAINER_HASH: container_hash(spec)},
         resources=resources_of(pod, spec),
         run_as_user=security.get("runAsUser"),
         run_as_group=security.get("runAsGroup"),

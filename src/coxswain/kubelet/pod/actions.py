@@ -2,7 +2,7 @@
 
     sandbox gone or not ready?  -> kill what is left, make a new one, begin with the first init container
     init containers             -> one after the other; sidecars stay and start before what follows them
-    containers                  -> start what should run, kill what failed a liveness or startup probe
+    containers                  -> start what should run, kill what failed a liveness or startup probe or was changed
     nothing runs, nothing to start -> kill the pod (its sandbox goes, the phase becomes final)
 
 Pure: a pod and a view in, ``Actions`` out. Back-off is applied by whoever starts the containers.
@@ -18,6 +18,7 @@ from coxswain.kubelet.pod.view import (
     container_restart_policy,
     containers_of,
     init_containers_of,
+    is_changed,
     is_sidecar,
     matches_restart_rules,
     restart_policy,
@@ -117,6 +118,11 @@ def _compute_container(pod: Object, container: Object, view: PodView, actions: A
                 actions.kill.append(
                     Kill(found, f"Container is in {state!r} state, try killing it before restart")
                 )
+        return False
+    if is_changed(container, found):
+        # Whatever the restart policy: the pod asks for another container than the one that runs.
+        actions.start.append(name)
+        actions.kill.append(Kill(found, f"Container {name} definition changed, will be restarted"))
         return False
     probe = _failed_probe(found, view)
     if not probe:

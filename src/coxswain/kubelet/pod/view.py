@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from coxswain.api.meta import fnv32a
 from coxswain.api.names import Object
 from coxswain.kubelet.runtime.interface import Container, ContainerState, Sandbox
+
+#: The annotation of a container that says from what it was made; kubelet's name for it.
+CONTAINER_HASH = "io.kubernetes.container.hash"
 
 #: (container id, "liveness" | "readiness" | "startup") -> passed; absent while nothing is known yet.
 ProbeResults = Mapping[tuple[str, str], bool]
@@ -112,6 +116,18 @@ def should_restart(pod: Object, container: Object, view: PodView) -> bool:
     if policy == "Never":
         return False
     return not (policy == "OnFailure" and found.exit_code == 0)
+
+
+def container_hash(container: Object) -> str:
+    """What has to stay for a container to go on running: its name and image, as with kubelet's ``HashContainer``."""
+    seed = f"{container['name']}\0{container.get('image') or ''}"
+    return f"{fnv32a(seed.encode()):x}"
+
+
+def is_changed(container: Object, found: Container) -> bool:
+    """Whether ``found`` was made from another definition than the pod now has."""
+    made_from = found.annotations.get(CONTAINER_HASH)
+    return made_from is not None and made_from != container_hash(container)
 
 
 def describe(pod: Object) -> str:
