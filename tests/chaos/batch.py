@@ -98,9 +98,9 @@ class JobCounting(Invariant):
         phase = meta.pod_phase(pod)
         if name == "succeeded" and phase != "Succeeded":
             self.fail(change, f"pod {meta.name(pod)} is counted as succeeded, it is {phase}")
-        if name == "failed" and phase != "Failed" and not meta.is_terminating(pod):
-            if not meta.is_condition_true(job, "FailureTarget"):
-                self.fail(change, f"pod {meta.name(pod)} is counted as failed, it is {phase}")
+        ends_badly = meta.is_terminating(pod) or meta.is_condition_true(job, "FailureTarget")
+        if name == "failed" and phase != "Failed" and not ends_badly:
+            self.fail(change, f"pod {meta.name(pod)} is counted as failed, it is {phase}")
 
     def _see_released(self, change: Change, pod: Object) -> None:
         """A pod whose end its Job will not learn any more must have been counted."""

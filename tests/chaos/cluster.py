@@ -11,6 +11,7 @@ from coxswain.api.names import Object
 from coxswain.base import clock
 
 COLLECTOR = "garbage-collector-controller"
+_SCALED = frozenset({"ReplicaSet", "ReplicationController", "Deployment", "StatefulSet"})
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
@@ -107,7 +108,9 @@ class Garbage(Invariant):
             for key, obj in sorted(objects.items()):
                 references = meta.owner_references(obj)
                 if references and all(self.world.by_uid(ref["uid"]) is None for ref in references):
-                    self.world.fail(f"Garbage: {kind} {key} is left, its owner {references[0]['name']} is gone")
+                    self.world.fail(
+                        f"Garbage: {kind} {key} is left, its owner {references[0]['name']} is gone"
+                    )
 
 
 class Namespaces(Invariant):
@@ -140,16 +143,14 @@ class Budgets(Invariant):
     def see(self, change: Change) -> None:
         if change.kind == "PodDisruptionBudget" and _differs(change, "spec"):
             self._worse[meta.namespace(change.obj)] = change.at
-        if change.kind in ("ReplicaSet", "ReplicationController", "Deployment", "StatefulSet"):
-            if _size(change.old) != _size(change.new):
-                self._worse[meta.namespace(change.obj)] = change.at
+        if change.kind in _SCALED and _size(change.old) != _size(change.new):
+            self._worse[meta.namespace(change.obj)] = change.at
         if change.kind != "Pod" or change.old is None or not is_ready(change.old):
             return
         if change.actor == "evictor" and change.deletion_began:
             self._see_evicted(change, change.old)
-        elif change.new is None or not is_ready(change.new):
-            if not meta.is_terminating(change.old):
-                self._worse[meta.namespace(change.obj)] = change.at
+        elif (change.new is None or not is_ready(change.new)) and not meta.is_terminating(change.old):
+            self._worse[meta.namespace(change.obj)] = change.at
 
     def _see_evicted(self, change: Change, pod: Object) -> None:
         space = meta.namespace(pod)

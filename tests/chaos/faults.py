@@ -148,7 +148,9 @@ class FaultyTransport:
         self._life.step()
         await self._travel()
         if faults.happens("refused"):
-            kind = faults.rng.choice([errors.ServiceUnavailable, errors.InternalError, errors.TooManyRequests])
+            kind = faults.rng.choice(
+                [errors.ServiceUnavailable, errors.InternalError, errors.TooManyRequests]
+            )
             return _answer(kind("injected refusal"))
         if call.verb in ("update", "patch") and faults.happens("conflict"):
             return _answer(errors.conflict(call.resource, call.name, errors.MODIFIED))

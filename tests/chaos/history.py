@@ -24,7 +24,6 @@ from coxswain.api.names import (
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
-    GVR,
     JOBS,
     NAMESPACES,
     NODES,
@@ -147,7 +146,9 @@ class History:
 
     async def _create(self) -> None:
         resource = self.rng.choice(WORKLOADS)
-        space = self.rng.choice([meta.name(one) for one in self.seen.all("Namespace") if _is_ours(one)] or ["a"])
+        space = self.rng.choice(
+            [meta.name(one) for one in self.seen.all("Namespace") if _is_ours(one)] or ["a"]
+        )
         self._made += 1
         name = self.rng.choice([f"x{self._made}", "same"])
         obj = manifests.make(self.rng, resource, name)
@@ -393,12 +394,15 @@ class History:
         stamp = clock.timestamp()
         terminated = {"exitCode": code, "reason": "Done", "finishedAt": stamp, "startedAt": stamp}
         conditions = [
-            {"type": kind, "status": "False", "lastTransitionTime": stamp} for kind in ("Ready", "ContainersReady")
+            {"type": kind, "status": "False", "lastTransitionTime": stamp}
+            for kind in ("Ready", "ContainersReady")
         ]
         status = {
             "phase": "Failed" if failed else "Succeeded",
             "conditions": conditions,
-            "containerStatuses": [{"name": "c", "ready": False, "state": {"terminated": terminated, "running": None}}],
+            "containerStatuses": [
+                {"name": "c", "ready": False, "state": {"terminated": terminated, "running": None}}
+            ],
         }
         await self._report(pod, status)
 

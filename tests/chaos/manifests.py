@@ -68,9 +68,7 @@ def _replica_set(rng: random.Random, spec: Object, labels: dict[str, str], pod: 
         spec["minReadySeconds"] = 3
 
 
-def _replication_controller(
-    rng: random.Random, spec: Object, labels: dict[str, str], pod: Object
-) -> None:
+def _replication_controller(rng: random.Random, spec: Object, labels: dict[str, str], pod: Object) -> None:
     spec |= {"replicas": rng.randrange(5), "selector": labels, "template": pod}
 
 

@@ -57,7 +57,9 @@ class Change:
 
     def __str__(self) -> str:
         what = "create" if self.appeared else "delete" if self.vanished else "update"
-        return f"{self.at:9.3f} {self.revision:6d} {self.actor:34} {what} {self.kind} {self.key}{self._detail()}"
+        return (
+            f"{self.at:9.3f} {self.revision:6d} {self.actor:34} {what} {self.kind} {self.key}{self._detail()}"
+        )
 
     def _detail(self) -> str:
         if self.old is None or self.new is None:

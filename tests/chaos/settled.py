@@ -141,7 +141,9 @@ def _slice(seen: Observer, obj: Object) -> Iterator[str]:
     pods = [pod for pod in seen.all("Pod", meta.namespace(obj)) if labels.items() <= meta.labels(pod).items()]
     ready = sorted(pod["status"]["podIP"] for pod in pods if is_ready(pod))
     listed = [
-        one["addresses"][0] for one in obj.get("endpoints") or () if (one.get("conditions") or {}).get("ready")
+        one["addresses"][0]
+        for one in obj.get("endpoints") or ()
+        if (one.get("conditions") or {}).get("ready")
     ]
     if sorted(listed) != ready:
         yield f"lists {sorted(listed)}, ready are {ready}"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chaos.observer import Change, Invariant, Ledger, Observer, has_ended, is_active, is_available, is_ready, share
+from chaos.observer import (
+    Change,
+    Invariant,
+    Ledger,
+    Observer,
+    has_ended,
+    is_active,
+    is_available,
+    is_ready,
+    share,
+)
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.base import clock

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from coxswain.api import meta
 from coxswain.api.errors import AlreadyExists, ApiError, NotFound
 from coxswain.api.names import CRON_JOBS, JOBS, Object
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.client.informer import key_of
 from coxswain.controllers.cronjob.schedule import Schedule, most_recent, parse
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
@@ -20,6 +20,13 @@ from coxswain.controllers.pods import OWNER_INDEX, owner_index
 from coxswain.controllers.shell import Shell
 
 NAME = "cronjob-controller"
+#: Annotation of the Jobs that we made, not of those that somebody made by hand from a CronJob.
+_SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+_SKEW = metrics.histogram(
+    "cronjob_controller_job_creation_skew_duration_seconds",
+    "Seconds from when a Job was to be made to its creation",
+    buckets=tuple(float(2**power) for power in range(10)),
+)
 
 
 def _finished(job: Object) -> str:
@@ -82,6 +89,8 @@ class CronJobController:
             ended = (job.get("status") or {}).get("completionTime")
             if how == "Complete" and ended and ended > (status.get("lastSuccessfulTime") or ""):
                 status["lastSuccessfulTime"] = ended
+            elif not how and uid not in known and _SCHEDULED in meta.annotations(job):
+                active.append(_reference(job))  # ours: we crashed before it was written down
         present = {meta.uid(job) for job in jobs}
         for each in [each for each in active if each["uid"] not in present]:
             try:
@@ -113,6 +122,10 @@ class CronJobController:
 
     async def _run_job(self, cron_job: Object, status: Object, due: float) -> None:
         policy, active = cron_job["spec"].get("concurrencyPolicy"), list(status.get("active") or ())
+        wanted = _job(cron_job, due)
+        if any(each["name"] == meta.name(wanted) for each in active):
+            status["lastScheduleTime"] = clock.format_time(due)  # it runs: only that was not written down
+            return
         if policy == "Forbid" and active:
             message = "Not starting job because prior execution is running and concurrency policy is Forbid"
             self._recorder.event(cron_job, "Normal", "JobAlreadyActive", message)
@@ -121,9 +134,9 @@ class CronJobController:
             for each in active:
                 await self._delete(cron_job, each["name"], each["namespace"])
             active = []
-        wanted = _job(cron_job, due)
         try:
             job = await self._client.create(JOBS, wanted)
+            _SKEW.observe(max(clock.now() - due, 0.0))
             message = f"Created job {meta.name(job)}"
             self._recorder.event(cron_job, "Normal", "SuccessfulCreate", message)
         except AlreadyExists:
@@ -189,7 +202,7 @@ def _job(cron_job: Object, due: float) -> Object:
         "namespace": meta.namespace(cron_job),
         "annotations": {
             **(source.get("annotations") or {}),
-            "batch.kubernetes.io/cronjob-scheduled-timestamp": stamp,
+            _SCHEDULED: stamp,
         },
         "ownerReferences": [meta.owner_reference(cron_job)],
     }

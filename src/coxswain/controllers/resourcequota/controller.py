@@ -153,7 +153,7 @@ class ResourceQuotaController:
 
     def _count_when_quiet(self, key: str) -> None:
         """Count ``SETTLE`` seconds after the last such call."""
-        self._charged[key] = clock.now()
+        self._charged[key] = clock.monotonic()
         self._shell.add_after(key, SETTLE)
 
     def _definition_changed(self, definition: Object) -> None:
@@ -165,7 +165,7 @@ class ResourceQuotaController:
     async def reconcile(self, key: str) -> float | None:
         """Count what is in use of one quota, and write it if that is news."""
         if key not in self._urgent:
-            wait = self._charged.get(key, 0.0) + SETTLE - clock.now()
+            wait = self._charged.get(key, 0.0) + SETTLE - clock.monotonic()
             return wait if wait > 0 else await self._count(key)
         self._urgent.discard(key)
         try:
