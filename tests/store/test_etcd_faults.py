@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from coxswain.apiserver.pki import Pki
+from coxswain.base import metrics
 from coxswain.base.errors import ConfigurationError, ResourceUnavailable
 from coxswain.store.etcd import MAX_OPS, EtcdSettings, EtcdStore
 from coxswain.store.etcd_client import RANGE, EtcdClient
@@ -310,6 +313,52 @@ async def test_tls_shows_a_certificate_and_trusts_the_named_authority_only(tmp_p
             await EtcdStore.open(replace(named, key_file=None))
         with pytest.raises(ConfigurationError, match="etcd-cafile"):
             await EtcdStore.open(replace(named, ca_file=tmp_path / "absent"))
+
+
+@pytest.mark.skipif(shutil.which("etcdctl") is None, reason="etcdctl is not installed")
+async def test_a_user_that_may_not_read_everything_is_told_so(tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki")
+    serving, root, user = pki.serving(["127.0.0.1"]), pki.client("root", "root"), pki.client("user", "user")
+    flags = [f"--cert-file={serving.certificate_file}", f"--key-file={serving.key_file}"]
+    flags += [f"--trusted-ca-file={pki.ca.certificate_file}", "--client-cert-auth"]
+    with running(flags, "https") as etcd:
+        ca = pki.ca.certificate_file
+        shown = {"certificate_file": root.certificate_file, "key_file": root.key_file}
+        allowed = replace(settings_for(etcd.url, prefix="/mine"), ca_file=ca, **shown)
+        options = [f"--cacert={ca}", f"--cert={root.certificate_file}", f"--key={root.key_file}"]
+        for words in (
+            "user add root --no-password",
+            "user add user --no-password",
+            "user grant-role root root",
+            "role add mine",
+            "role grant-permission mine --prefix=true readwrite /mine",
+            "user grant-role user mine",
+            "auth enable",
+        ):
+            command = ["etcdctl", f"--endpoints={etcd.url}", *options, *words.split()]
+            done = subprocess.run(
+                command, check=False, env={"ETCDCTL_API": "3"}, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+        async with opened(allowed) as store:
+            await store.commit([Op("/registry/a", b"1")])
+        with pytest.raises(ResourceUnavailable, match=r"permission denied.*read all keys"):
+            await EtcdStore.open(
+                replace(allowed, certificate_file=user.certificate_file, key_file=user.key_file)
+            )
+
+
+async def test_what_etcd_is_asked_is_counted(etcd: Etcd) -> None:
+    def counted(name: str) -> float:
+        return metrics.REGISTRY.get_sample_value(name, {"operation": "txn"}) or 0.0
+
+    async with opened(settings_for(etcd.url)) as store:
+        before = counted("etcd_request_duration_seconds_count"), counted("etcd_request_errors_total")
+        await store.commit([Op("/registry/a", b"1")])
+        with pytest.raises(ValueTooLarge):
+            await store.commit([Op("/registry/a", b"x" * 3_000_000)])
+        after = counted("etcd_request_duration_seconds_count"), counted("etcd_request_errors_total")
+        assert after == (before[0] + 1, before[1] + 1)
 
 
 async def test_a_closed_client_says_so(etcd: Etcd) -> None:

@@ -89,6 +89,7 @@ class EtcdStore:
                 RANGE, store._question(), _RANGE_RESPONSE, timeout=5.0, patience=settings.start_timeout
             )
             store._revision = answer.header.revision
+            await store._check_permission()
             await store._greet()
         except StoreError as error:
             await client.close()
@@ -99,6 +100,16 @@ class EtcdStore:
             work = Compactor(client).run(settings.compaction_interval)
             store._tasks.append(loop.create_task(work, name="etcd compaction"))
         return store
+
+    async def _check_permission(self) -> None:
+        """Watches are of all keys, and a refused one would not say so before something is missed."""
+        anything = _RANGE_REQUEST(key=b"\0", range_end=b"\0", limit=1, keys_only=True)
+        try:
+            await self._client.call(RANGE, anything, _RANGE_RESPONSE)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise StoreError(f"{error} (its user has to be allowed to read all keys)") from None
 
     async def _greet(self) -> None:
         status = await self._client.call(STATUS, _STATUS_REQUEST(), _STATUS_RESPONSE)

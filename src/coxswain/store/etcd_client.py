@@ -116,9 +116,12 @@ class EtcdClient:
 
     def __init__(self, settings: EtcdSettings) -> None:
         """Raises ``ConfigurationError`` for addresses and files that cannot be used."""
+        from coxswain.store.etcd_metrics import Costs
+
         self._settings = settings
         self._endpoints = [_Endpoint(*_target(address, settings)) for address in settings.servers]
         self._current = 0
+        self._costs = {method: Costs(method) for method in (RANGE, TXN, COMPACT, STATUS)}
         if not self._endpoints:
             raise ConfigurationError("no address of etcd is given: --etcd-servers")
 
@@ -144,15 +147,18 @@ class EtcdClient:
         """
         import grpc.aio
 
-        data = request.SerializeToString()
+        data, costs = request.SerializeToString(), self._costs[method]
         until = clock.monotonic() + (self._settings.patience if patience < 0 else patience)
         tried = 0
         while True:
             endpoint = self._endpoints[self._current]
+            started = clock.monotonic()
             try:
                 got = await endpoint.methods[method](data, timeout=timeout or self._settings.timeout)
+                costs.seconds(clock.monotonic() - started)
                 return answer.FromString(got)
             except grpc.aio.AioRpcError as error:
+                costs.failed()
                 failure = _translate(error, endpoint.name)
             if not isinstance(failure, StoreUnavailable):
                 raise failure
