@@ -49,6 +49,14 @@ def _replica_sets(api: Api, count: int) -> None:
         api.seed(REPLICA_SETS, owner("ReplicaSet", number))
 
 
+def _bare_pods(api: Api, count: int) -> None:
+    """So many pods that nobody owns, and few sets among them."""
+    for number in range(count):
+        metadata = {"name": f"bare{number}", "namespace": NAMESPACE, "labels": {"app": f"bare{number % 50}"}}
+        api.seed(PODS, {"kind": "Pod", "metadata": metadata, "spec": {}, "status": {"phase": "Running"}})
+    _replica_sets(api, api.changes)
+
+
 def _replication_controllers(api: Api, count: int) -> None:
     for number in range(count):
         selector = {"app": f"a{number}"}
@@ -63,7 +71,7 @@ def _scale_up(resource: GVR) -> Any:
 
 
 def _with_two_pods(api: Api) -> int:
-    owners = [meta.controller_of(pod)["name"] for pod in api.objects(PODS)]  # type: ignore[index]
+    owners = [(meta.controller_of(pod) or {}).get("name") for pod in api.objects(PODS)]
     return sum(owners.count(f"w{number}") == 2 for number in range(api.changes))
 
 
@@ -163,6 +171,7 @@ def _at_half_past(api: Api, number: int) -> None:
 
 CASES = {
     "replicaset": Case(("replicaset",), _replica_sets, _scale_up(REPLICA_SETS), _with_two_pods),
+    "replicaset, bare pods": Case(("replicaset",), _bare_pods, _scale_up(REPLICA_SETS), _with_two_pods),
     "replicationcontroller": Case(
         ("replicationcontroller",),
         _replication_controllers,

@@ -72,8 +72,10 @@ class Api(FakeApi):
             self.spent += time.process_time() - started
 
     def _select(self, call: Call) -> list[bytes]:
-        narrowed = call.namespace or call.name or _NARROWING & call.query.keys()
-        return super()._select(call) if narrowed else list(self._objects[call.resource].values())
+        if call.name or _NARROWING & call.query.keys():
+            return super()._select(call)
+        found, space = self._objects[call.resource], call.namespace
+        return [raw for key, raw in found.items() if key[0] == space] if space else list(found.values())
 
     def _offer(self, watcher: Watcher, change: Change) -> None:
         if watcher.call.namespace or _NARROWING & watcher.call.query.keys():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coxswain.api.names import PODS, SERVICES, Object
 from coxswain.client.informer import Informer
 from coxswain.client.interface import WatchEvent
-from coxswain.controllers.labels import LabelIndex, Selected, Selecting, SelectorIndex
+from coxswain.controllers.labels import LabelIndex, Orphans, Selected, Selecting, SelectorIndex, match_labels
 from fakeapi import FakeApi
 
 _LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"), max_size=3)
@@ -60,6 +60,9 @@ def test_the_selected_are_those_whose_labels_match(steps: Any, wanted: dict[str,
         and wanted.items() <= obj["metadata"]["labels"].items()
         and test(obj["metadata"]["labels"])
     }
+    orphans = Orphans(informer)  # of these, nobody has an owner
+    owner = {"metadata": {"namespace": "n"}, "spec": {"selector": {"matchLabels": wanted}}}
+    assert {obj["metadata"]["uid"] for obj in orphans.may_join(owner)} >= found
     index = informer.attach_index("labels", LabelIndex)
     assert len(index._groups) == len(
         {(o["metadata"]["namespace"], frozenset(o["metadata"]["labels"].items())) for o in there.values()}
@@ -76,7 +79,7 @@ def test_candidates_miss_nobody_who_selects(steps: Any, labels: dict[str, str]) 
         found: dict[str, str] = obj["metadata"]["labels"]
         return None if "c" in found else found
 
-    selecting = Selecting(informer, "selector", wanted)
+    selecting = Selecting(informer, wanted)
     there = _play(informer, steps)
     found = [obj["metadata"]["uid"] for obj in selecting.candidates(_obj("pod", "n", labels))]
     assert len(found) == len(set(found))
@@ -96,3 +99,27 @@ def test_a_label_that_all_selectors_share_is_no_bucket_for_all() -> None:
     for number in range(1_000):
         index.put(f"n/s{number}", "n", {"tier": "web", "app": f"a{number}"})
     assert len(list(index.candidates("n", {"tier": "web", "app": "a7"}))) <= 2
+
+
+def test_selectors_of_every_shape_are_understood() -> None:
+    def obj(selector: object) -> Object:
+        return {"spec": {"selector": selector} if selector is not None else {}}
+
+    assert match_labels(obj(None)) is None
+    assert match_labels(obj({})) == {}
+    assert match_labels(obj({"matchLabels": {"a": "b"}})) == {"a": "b"}
+    expressions = {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
+    assert match_labels(obj(expressions)) == {}
+    assert match_labels(obj({"app": "web"})) == {"app": "web"}  # a replication controller's
+
+
+def test_who_has_an_owner_is_no_orphan() -> None:
+    informer = Informer(FakeApi().client(), PODS)
+    orphans = Orphans(informer)
+    owner = {"metadata": {"namespace": "n"}, "spec": {"selector": {"matchLabels": {"a": "x"}}}}
+    pod = _obj("p", "n", {"a": "x"})
+    for revision, owners in enumerate(([], [{"uid": "u", "controller": True}], []), 1):
+        pod["metadata"] |= {"ownerReferences": owners, "resourceVersion": str(revision)}
+        informer.apply([WatchEvent("MODIFIED", orjson.dumps(pod))])
+        assert len(orphans.may_join(owner)) == (0 if owners else 1)
+    assert orphans.may_join({"metadata": {"namespace": "n"}, "spec": {}}) == []

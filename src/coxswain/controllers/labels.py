@@ -24,14 +24,18 @@ Labels = Mapping[str, str]
 class LabelIndex(Index):
     """Keys by namespace and labels."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[Object], bool] = lambda _: True) -> None:
+        """``wanted(obj)``: whether an object counts at all."""
         super().__init__(lambda obj: ())
+        self._wanted = wanted
         #: (namespace, all labels) -> (labels, keys of the objects that have just these).
         self._groups: dict[tuple[str, frozenset[tuple[str, str]]], tuple[Labels, dict[str, None]]] = {}
         #: (namespace, label, value) -> groups that have it; (namespace, "", "") -> all of the namespace.
         self._having: dict[Pair, dict[tuple[str, frozenset[tuple[str, str]]], None]] = {}
 
     def insert(self, key: str, obj: Object) -> None:
+        if not self._wanted(obj):
+            return
         labels = meta.labels(obj)
         identity = meta.namespace(obj), frozenset(labels.items())
         group = self._groups.get(identity)
@@ -118,6 +122,16 @@ def _any(labels: Labels) -> bool:
     return True
 
 
+def match_labels(obj: Object) -> Labels | None:
+    """What a workload's or a budget's ``spec.selector`` needs at least; of a replication controller, all that it is."""
+    selector = obj["spec"].get("selector")
+    if selector is None:
+        return None
+    labels = selector.get("matchLabels") or {}
+    is_map = isinstance(labels, str) or not ({"matchLabels", "matchExpressions"} & selector.keys())
+    return dict(selector) if is_map else labels
+
+
 class Selected:
     """The objects of an informer by labels; the index is shared by all who ask for one."""
 
@@ -131,13 +145,35 @@ class Selected:
         return [obj for obj in objects if obj is not None]
 
 
+class Orphans:
+    """The objects of an informer that nobody controls; there may be many in a namespace, few of one's own labels."""
+
+    def __init__(self, informer: Informer) -> None:
+        self._informer = informer
+        self._index = informer.attach_index("labels of orphans", lambda: LabelIndex(_is_orphan))
+
+    def may_join(self, owner: Object) -> list[Object]:
+        """Those that ``owner`` may select: test them."""
+        wanted = match_labels(owner)
+        if wanted is None:
+            return []
+        objects = (
+            self._informer.get(key) for key in self._index.matching(meta.namespace(owner), wanted, _any)
+        )
+        return [obj for obj in objects if obj is not None]
+
+
+def _is_orphan(obj: Object) -> bool:
+    return meta.controller_of(obj) is None
+
+
 class Selecting:
     """The objects of an informer by whom they select."""
 
-    def __init__(self, informer: Informer, name: str, wanted: Callable[[Object], Labels | None]) -> None:
-        """``name``: of the index; see ``SelectorIndex`` for ``wanted``."""
+    def __init__(self, informer: Informer, wanted: Callable[[Object], Labels | None] = match_labels) -> None:
+        """See ``SelectorIndex`` for ``wanted``; who shares the informer shares the index."""
         self._informer = informer
-        self._index = informer.attach_index(name, lambda: SelectorIndex(wanted))
+        self._index = informer.attach_index("selector", lambda: SelectorIndex(wanted))
 
     def candidates(self, obj: Object) -> list[Object]:
         """Those of ``obj``'s namespace that may select it: test them."""

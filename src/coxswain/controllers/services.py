@@ -94,7 +94,7 @@ class ServiceEvents:
         ``touched(key, pod)`` says before which pod it is about; None: the service itself changed.
         """
         self.services = informers.informer(SERVICES)
-        self._selecting = Selecting(self.services, "selector", selected_labels)
+        self._selecting = Selecting(self.services, selected_labels)
         self._selected = Selected(pods)
         self._wake = wake
         self._touched = touched

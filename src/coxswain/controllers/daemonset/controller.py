@@ -25,6 +25,7 @@ from coxswain.controllers.history.revisions import (
     next_number,
     number_of,
 )
+from coxswain.controllers.labels import Orphans, Selecting
 from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_informer
 from coxswain.controllers.shell import Shell
 
@@ -43,10 +44,12 @@ class DaemonSetController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._sets = context.informers.informer(DAEMON_SETS)
+        self._selecting = Selecting(self._sets)
         self._nodes = context.informers.informer(NODES)
         self._pods = pod_informer(context.informers)
         self._revisions = context.informers.informer(CONTROLLER_REVISIONS)
         self._revisions.add_index(OWNER_INDEX, owner_index)
+        self._orphans = {each.resource: Orphans(each) for each in (self._pods, self._revisions)}
         self._expectations = Expectations()
         self._pod_control = PodControl(context.client, self._recorder, self._expectations)
         self._failures: dict[tuple[str, str], tuple[float, float]] = {}
@@ -114,7 +117,7 @@ class DaemonSetController:
     def _wake_adopters(self, pod: Object) -> None:
         if meta.controller_of(pod) is not None:
             return
-        for owner in self._sets.in_namespace(meta.namespace(pod)):
+        for owner in self._selecting.candidates(pod):
             if selectors.label_selector_from(owner["spec"].get("selector")).matches(meta.labels(pod)):
                 self._changed(owner)
 
@@ -165,7 +168,7 @@ class DaemonSetController:
         selector = selectors.label_selector_from(owner["spec"].get("selector"))
         candidates = [
             *informer.by_index(OWNER_INDEX, meta.uid(owner)),
-            *informer.by_index(OWNER_INDEX, f"orphan/{meta.namespace(owner)}"),
+            *self._orphans[informer.resource].may_join(owner),
         ]
         claims = decide_claims(owner, candidates, lambda one: selector.matches(meta.labels(one)))
         return await perform_claims(self._client, DAEMON_SETS, owner, resource, claims)

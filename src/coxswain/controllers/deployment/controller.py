@@ -24,6 +24,7 @@ from coxswain.controllers.deployment.rollout import (
     UpdateStatus,
 )
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.labels import Selecting
 from coxswain.controllers.pods import OWNER_INDEX, owner_index, pod_informer
 from coxswain.controllers.shell import Shell
 
@@ -38,6 +39,7 @@ class DeploymentController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._deployments = context.informers.informer(DEPLOYMENTS)
+        self._selecting = Selecting(self._deployments)
         self._sets = context.informers.informer(REPLICA_SETS)
         self._sets.add_index(OWNER_INDEX, owner_index)
         self._pods = pod_informer(context.informers)
@@ -68,7 +70,7 @@ class DeploymentController:
             if reference.get("kind") == "Deployment":
                 self._shell.add(f"{meta.namespace(replica_set)}/{reference['name']}")
             return
-        for deployment in self._deployments.in_namespace(meta.namespace(replica_set)):
+        for deployment in self._selecting.candidates(replica_set):
             if selectors.label_selector_from(deployment["spec"]["selector"]).matches(
                 meta.labels(replica_set)
             ):

@@ -24,7 +24,7 @@ from coxswain.controllers.disruption.decide import (
     overdue,
 )
 from coxswain.controllers.disruption.stale import StaleDisruptions
-from coxswain.controllers.labels import Selected, Selecting
+from coxswain.controllers.labels import Selected, Selecting, match_labels
 from coxswain.controllers.pods import pod_informer
 from coxswain.controllers.served import ServedResources
 from coxswain.controllers.shell import Shell
@@ -47,7 +47,7 @@ class DisruptionController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._budgets = context.informers.informer(BUDGETS)
-        self._selecting = Selecting(self._budgets, "selector", _selected_labels)
+        self._selecting = Selecting(self._budgets)
         self._pods = pod_informer(context.informers)
         self._selected = Selected(self._pods)
         self._owners = {gvr: context.informers.informer(gvr) for gvr in _SCALED.values()}
@@ -84,7 +84,7 @@ class DisruptionController:
         budget = self._budgets.get(key)
         if budget is None:
             return None
-        wanted = _selected_labels(budget)
+        wanted = match_labels(budget)
         matches = _selector(budget).matches
         pods = [] if wanted is None else self._selected.matching(meta.namespace(budget), wanted, matches)
         if not pods:
@@ -135,12 +135,6 @@ class DisruptionController:
     async def _write(self, budget: Object, status: Object) -> None:
         if status != (budget.get("status") or {}):
             await self._client.update(BUDGETS, {**budget, "status": status}, subresource="status")
-
-
-def _selected_labels(budget: Object) -> dict[str, str] | None:
-    """Labels without which a pod is not selected; None: no pod is."""
-    selector = budget["spec"].get("selector")
-    return None if selector is None else selector.get("matchLabels") or {}
 
 
 def _selector(budget: Object) -> selectors.Selector:

@@ -26,6 +26,7 @@ from coxswain.controllers.job.view import (
     is_suspended,
     is_tracked,
 )
+from coxswain.controllers.labels import Orphans, Selecting
 from coxswain.controllers.ownwrites import OwnWrites
 from coxswain.controllers.pods import OWNER_INDEX, pod_informer
 from coxswain.controllers.shell import Shell
@@ -43,7 +44,9 @@ class JobController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._jobs = context.informers.informer(JOBS)
+        self._selecting = Selecting(self._jobs)
         self._pods = pod_informer(context.informers)
+        self._unowned = Orphans(self._pods)
         self._expectations = Expectations()
         self._control = JobPods(context.client, self._recorder, self._expectations)
         self._backoff: dict[str, Record] = {}
@@ -131,7 +134,7 @@ class JobController:
         """A pod of no Job that we know: one may adopt it; a finalizer that it has is ours to take."""
         reference = meta.controller_of(pod)
         if reference is None:
-            for job in self._jobs.in_namespace(meta.namespace(pod)):
+            for job in self._selecting.candidates(pod):
                 if _selector(job).matches(meta.labels(pod)):
                     self._shell.add(key_of(job))
         if is_tracked(pod) and (reference is None or reference.get("kind") == "Job"):
@@ -196,7 +199,7 @@ class JobController:
         selector = _selector(job)
         candidates = [
             *self._pods.by_index(OWNER_INDEX, meta.uid(job)),
-            *self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(job)}"),
+            *self._unowned.may_join(job),
         ]
         claims = decide_claims(job, candidates, lambda pod: selector.matches(meta.labels(pod)))
         return await perform_claims(self._client, JOBS, job, PODS, claims)

@@ -19,6 +19,7 @@ from coxswain.client.informer import key_of
 from coxswain.controllers.claim import decide_claims, perform_claims
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.expectations import Expectations
+from coxswain.controllers.labels import Orphans, Selecting
 from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_from_template, pod_informer
 from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status, until_available
 from coxswain.controllers.shell import Shell
@@ -56,8 +57,10 @@ class ReplicaSetController:
         self._client = context.client
         self._informers = context.informers
         self._sets = context.informers.informer(flavor.resource)
+        self._selecting = Selecting(self._sets)
         self._sets.add_index(OWNER_INDEX, owner_index)
         self._pods = pod_informer(context.informers)
+        self._orphans = Orphans(self._pods)
         self._expectations = Expectations()
         self._pod_control = PodControl(context.client, context.recorder(flavor.component), self._expectations)
         self._shell = Shell(flavor.name, self.reconcile, context.workers)
@@ -118,7 +121,7 @@ class ReplicaSetController:
             self._shell.add(key)
 
     def _wake_adopters(self, pod: Object) -> None:
-        for owner in self._sets.in_namespace(meta.namespace(pod)):
+        for owner in self._selecting.candidates(pod):
             if self._flavor.selector(owner).matches(meta.labels(pod)):
                 self._shell.add(key_of(owner))
 
@@ -151,10 +154,9 @@ class ReplicaSetController:
 
     async def _claimed(self, owner: Object) -> list[Object]:
         selector = self._flavor.selector(owner)
-        orphans = self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(owner)}")
         candidates = [
             *self._pods.by_index(OWNER_INDEX, meta.uid(owner)),
-            *(pod for pod in orphans if not meta.is_pod_finished(pod)),
+            *(pod for pod in self._orphans.may_join(owner) if not meta.is_pod_finished(pod)),
         ]
         claims = decide_claims(owner, candidates, lambda pod: selector.matches(meta.labels(pod)))
         return await perform_claims(self._client, self._flavor.resource, owner, PODS, claims)

@@ -29,6 +29,7 @@ from coxswain.controllers.history.revisions import (
     next_number,
     without_live,
 )
+from coxswain.controllers.labels import Orphans, Selecting
 from coxswain.controllers.pods import OWNER_INDEX, owner_index, pod_informer
 from coxswain.controllers.shell import Shell
 from coxswain.controllers.statefulset.decide import (
@@ -64,7 +65,9 @@ class StatefulSetController:
         self._informers = context.informers
         self._recorder = context.recorder(NAME)
         self._sets = context.informers.informer(STATEFUL_SETS)
+        self._selecting = Selecting(self._sets)
         self._pods = pod_informer(context.informers)
+        self._orphans = Orphans(self._pods)
         self._revisions = context.informers.informer(CONTROLLER_REVISIONS)
         self._revisions.add_index(OWNER_INDEX, owner_index)
         self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
@@ -94,7 +97,7 @@ class StatefulSetController:
             if reference.get("kind") == "StatefulSet":
                 self._shell.add(f"{meta.namespace(pod)}/{reference['name']}")
             return
-        for owner in self._sets.in_namespace(meta.namespace(pod)):
+        for owner in self._selecting.candidates(pod):
             if self._matches(owner, pod):
                 self._changed(owner)
 
@@ -133,7 +136,7 @@ class StatefulSetController:
     async def _owned_pods(self, owner: Object) -> list[Object]:
         candidates = [
             *self._pods.by_index(OWNER_INDEX, meta.uid(owner)),
-            *self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(owner)}"),
+            *self._orphans.may_join(owner),
         ]
         claims = decide_claims(owner, candidates, lambda pod: self._matches(owner, pod))
         return await perform_claims(self._client, STATEFUL_SETS, owner, PODS, claims)
