@@ -4,7 +4,8 @@
     @pytest.mark.virtual(seed=7)
     async def test_...: ...
 
-An ``async def`` test without the mark runs on a real uvloop loop, for sockets and processes.
+An ``async def`` test without the mark runs on a real uvloop loop, for sockets and processes. No test fails for being
+slow on a busy machine: hypothesis has no deadlines.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from coxswain.base import loop
+
+settings.register_profile("coxswain", deadline=None)
+settings.load_profile("coxswain")
 
 
 @pytest.hookimpl(tryfirst=True)
