@@ -75,3 +75,13 @@ def test_a_year_can_be_slept_through() -> None:
         return clock.monotonic()
 
     assert loop.run(main()) == pytest.approx(3 * (365 * 86_400 + 0.1))
+
+
+def test_the_wall_clock_can_be_set_while_time_goes_on() -> None:
+    async def main() -> tuple[float, float]:
+        wall, steady = clock.now(), clock.monotonic()
+        asyncio.get_running_loop().clock.set_forward(-3600)  # type: ignore[attr-defined]
+        await clock.sleep(60)
+        return clock.now() - wall, clock.monotonic() - steady
+
+    assert loop.run(main()) == pytest.approx((-3540, 60))

@@ -135,3 +135,35 @@ async def test_writes_that_fail_are_tried_again() -> None:
         api.add(PODS, pod("a", "hollow-1"))
         await clock.sleep(10)
         assert api.object(PODS, "a", "d")["status"]["phase"] == "Running"
+
+
+@pytest.mark.virtual
+async def test_a_node_that_was_deleted_and_is_there_again_has_a_lease_again() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        node = api.object(NODES, "hollow-1")
+        api.remove(NODES, "hollow-1")
+        api.remove(LEASES, "hollow-1", "kube-node-lease")
+        await clock.sleep(30)
+        assert not api.exists(LEASES, "hollow-1", "kube-node-lease")
+        api.add(NODES, {**node, "metadata": {"name": "hollow-1"}})
+        await clock.sleep(30)
+        assert clock.now() - renewed(api, "hollow-1") < 12
+
+
+@pytest.mark.virtual
+async def test_pods_that_were_doubted_while_their_node_was_silent_are_ready_again() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        api.add(PODS, pod("a", "hollow-1"))
+        await clock.sleep(1)
+
+        def doubt(obj: dict[str, Any]) -> None:
+            for condition in obj["status"]["conditions"]:
+                if condition["type"] == "Ready":
+                    condition["status"] = "False"
+
+        api.change(PODS, "a", "d", doubt)
+        await clock.sleep(3)
+        conditions = api.object(PODS, "a", "d")["status"]["conditions"]
+        assert [c["status"] for c in conditions if c["type"] == "Ready"] == ["True"]
