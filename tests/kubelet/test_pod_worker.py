@@ -257,6 +257,32 @@ def test_another_image_restarts_the_container_whatever_the_policy(policy: str) -
     assert (world.status()["phase"], world.state()["restartCount"]) == ("Running", 1)
 
 
+def test_an_ephemeral_container_is_started_once_and_is_of_no_account() -> None:
+    world = World(pod(restartPolicy="OnFailure"))
+    world.settle()
+    world.worker.update(pod(restartPolicy="OnFailure", ephemeralContainers=[box("debug")]))
+    world.settle()
+    assert world.log == ["sandbox", "start c", "start debug"]
+    (status,) = world.status()["ephemeralContainerStatuses"]
+    assert "running" in status["state"] and not status["ready"] and "started" not in status
+    assert conditions(world.status())["Ready"] == "True"
+    world.exit("debug", 1)
+    assert world.step() == []
+    (status,) = world.status()["ephemeralContainerStatuses"]
+    assert status["state"]["terminated"]["exitCode"] == 1
+    world.exit("c", 0)
+    world.step()
+    assert world.status()["phase"] == "Succeeded"
+
+
+def test_an_ephemeral_container_is_stopped_with_its_pod() -> None:
+    world = World(pod(restartPolicy="Never", ephemeralContainers=[box("debug")]))
+    world.settle()
+    world.exit("c", 0)
+    world.settle()
+    assert world.status()["phase"] == "Succeeded" and not world.view.active
+
+
 def test_readiness_and_startup_probes_rule_the_conditions() -> None:
     world = World(pod(box("c", readinessProbe={"exec": {}}, startupProbe={"exec": {}})))
     world.settle()

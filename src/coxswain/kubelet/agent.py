@@ -365,10 +365,15 @@ class Agent:
             "uid": meta["uid"],
         }
         if container:
-            init = {box["name"] for box in pod["spec"].get("initContainers") or ()}
-            about["fieldPath"] = (
-                f"spec.{'initContainers' if container in init else 'containers'}{{{container}}}"
+            field = next(
+                (
+                    field
+                    for field in ("initContainers", "ephemeralContainers")
+                    if any(box["name"] == container for box in pod["spec"].get(field) or ())
+                ),
+                "containers",
             )
+            about["fieldPath"] = f"spec.{field}{{{container}}}"
         self._events.event(about, kind, reason, message)
 
 

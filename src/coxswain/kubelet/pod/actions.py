@@ -1,6 +1,7 @@
 """What has to happen to a pod's sandbox and containers now: kubelet's ``computePodActions``.
 
     sandbox gone or not ready?  -> kill what is left, make a new one, begin with the first init container
+    ephemeral containers        -> started once, whatever else is going on
     init containers             -> one after the other; sidecars stay and start before what follows them
     containers                  -> start what should run, kill what failed a liveness or startup probe or was changed
     nothing runs, nothing to start -> kill the pod (its sandbox goes, the phase becomes final)
@@ -17,6 +18,7 @@ from coxswain.kubelet.pod.view import (
     PodView,
     container_restart_policy,
     containers_of,
+    ephemeral_containers_of,
     init_containers_of,
     is_changed,
     is_sidecar,
@@ -44,11 +46,13 @@ class Actions:
     create_sandbox: bool = False
     attempt: int = 0
     kill: list[Kill] = field(default_factory=list)
+    ephemeral_start: list[str] = field(default_factory=list)
     init_start: list[str] = field(default_factory=list)
     start: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.kill_pod or self.create_sandbox or self.kill or self.init_start or self.start)
+        starts = self.ephemeral_start or self.init_start or self.start
+        return bool(self.kill_pod or self.create_sandbox or self.kill or starts)
 
 
 def sandbox_changed(pod: Object, view: PodView) -> tuple[bool, int]:
@@ -70,6 +74,8 @@ def compute(pod: Object, view: PodView) -> Actions:
     actions = Actions(kill_pod=create, create_sandbox=create, attempt=attempt)
     if create:
         return _compute_fresh(pod, view, actions)
+    added = [box["name"] for box in ephemeral_containers_of(pod)]
+    actions.ephemeral_start = [name for name in added if view.find(name) is None]
     initialized = _compute_init(pod, view, actions)
     if actions.kill_pod or not initialized:
         return actions
@@ -77,6 +83,7 @@ def compute(pod: Object, view: PodView) -> Actions:
     if not keep and not actions.start:
         actions.kill_pod = True
         actions.init_start.clear()
+        actions.ephemeral_start.clear()
     return actions
 
 

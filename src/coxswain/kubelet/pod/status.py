@@ -18,6 +18,7 @@ from coxswain.kubelet.pod.view import (
     PodView,
     container_restart_policy,
     containers_of,
+    ephemeral_containers_of,
     init_containers_of,
     is_sidecar,
     matches_restart_rules,
@@ -68,6 +69,8 @@ def generate(pod: Object, view: PodView, about: Circumstances) -> Object:
     if init:
         status["initContainerStatuses"] = init
     status["containerStatuses"] = regular
+    if added := ephemeral_containers_of(pod):
+        status["ephemeralContainerStatuses"] = [_ephemeral_status(pod, box, view, about) for box in added]
     status["qosClass"] = old.get("qosClass") or meta.qos_class(pod)
     return status
 
@@ -140,6 +143,13 @@ def _container_status(pod: Object, spec: Object, view: PodView, about: Circumsta
         status["containerID"] = f"{about.scheme}://{found.id}"
     _describe_resources(spec, status)
     return status
+
+
+def _ephemeral_status(pod: Object, spec: Object, view: PodView, about: Circumstances) -> Object:
+    """Nobody asks an ephemeral container whether it is ready, or has it started again."""
+    status = _container_status(pod, spec, view, about, False)
+    status.pop("started")
+    return {**status, "ready": False}
 
 
 def _describe_resources(spec: Object, status: Object) -> None:

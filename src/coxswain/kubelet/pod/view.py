@@ -74,6 +74,11 @@ def init_containers_of(pod: Object) -> list[Object]:
     return pod["spec"].get("initContainers") or []
 
 
+def ephemeral_containers_of(pod: Object) -> list[Object]:
+    """``spec.ephemeralContainers``: added to a running pod, started once, of no account for its phase."""
+    return pod["spec"].get("ephemeralContainers") or []
+
+
 def is_sidecar(container: Object) -> bool:
     """An init container that goes on running (its own restartPolicy is Always)."""
     return bool(container.get("restartPolicy") == "Always")

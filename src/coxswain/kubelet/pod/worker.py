@@ -29,6 +29,7 @@ from coxswain.kubelet.pod.view import (
     PodView,
     containers_of,
     describe,
+    ephemeral_containers_of,
     init_containers_of,
 )
 
@@ -235,7 +236,7 @@ class PodWorker:
             plan += [self._kill(kill) for kill in actions.kill]
         if actions.kill_pod and not actions.create_sandbox:
             return plan
-        starts: list[Instruction] = []
+        starts = [self._start(name, view, now, False) for name in actions.ephemeral_start]
         for name in actions.init_start:
             step = self._start(name, view, now, True)
             starts.append(step)
@@ -290,8 +291,9 @@ class PodWorker:
         return pod_status.generate(self.pod, view, about)
 
     def spec_of(self, name: str) -> Object | None:
-        """The container (or init container) of this name in the spec."""
-        for spec in (*containers_of(self.pod), *init_containers_of(self.pod)):
+        """The container (or init or ephemeral container) of this name in the spec."""
+        pod = self.pod
+        for spec in (*containers_of(pod), *init_containers_of(pod), *ephemeral_containers_of(pod)):
             if spec["name"] == name:
                 return spec
         return None
