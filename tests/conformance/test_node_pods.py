@@ -47,8 +47,8 @@ def box(name: str, image: str = "web:1", **more: Any) -> Object:
 @pytest.mark.virtual
 @pytest.mark.parametrize("policy", ["Never", "Always"])
 @pytest.mark.conformance(
-    f"{NODE}InitContainer should invoke init containers on a RestartNever pod [NodeConformance] [Conformance]",
-    f"{NODE}InitContainer should invoke init containers on a RestartAlways pod [NodeConformance] [Conformance]",
+    f"{NODE}InitContainer [NodeConformance] should invoke init containers on a RestartNever pod [Conformance]",
+    f"{NODE}InitContainer [NodeConformance] should invoke init containers on a RestartAlways pod [Conformance]",
 )
 async def test_init_containers_run_before_the_others(tmp_path: Path, policy: str) -> None:
     init = [box("init1", "succeed"), box("init2", "succeed")]
@@ -68,8 +68,8 @@ async def test_init_containers_run_before_the_others(tmp_path: Path, policy: str
 @pytest.mark.virtual
 @pytest.mark.parametrize("policy", ["Never", "Always"])
 @pytest.mark.conformance(
-    f"{NODE}InitContainer should not start app containers and fail the pod if init containers fail on a RestartNever pod [NodeConformance] [Conformance]",
-    f"{NODE}InitContainer should not start app containers if init containers fail on a RestartAlways pod [NodeConformance] [Conformance]",
+    f"{NODE}InitContainer [NodeConformance] should not start app containers and fail the pod if init containers fail on a RestartNever pod [Conformance]",
+    f"{NODE}InitContainer [NodeConformance] should not start app containers if init containers fail on a RestartAlways pod [Conformance]",
 )
 async def test_nothing_starts_behind_an_init_container_that_fails(tmp_path: Path, policy: str) -> None:
     init = [box("init1", "fail"), box("init2", "succeed")]
@@ -224,8 +224,8 @@ async def test_a_pods_generation_counts_the_changes_of_its_spec(tmp_path: Path) 
 
 @pytest.mark.virtual
 @pytest.mark.conformance(
-    f"{NODE}Ephemeral Containers will start an ephemeral container in an existing pod [NodeConformance] [Conformance]",
-    f"{NODE}Ephemeral Containers should update the ephemeral containers in an existing pod [Conformance]",
+    f"{NODE}Ephemeral Containers [NodeConformance] will start an ephemeral container in an existing pod [Conformance]",
+    f"{NODE}Ephemeral Containers [NodeConformance] should update the ephemeral containers in an existing pod [Conformance]",
 )
 async def test_an_ephemeral_container_joins_a_running_pod(tmp_path: Path) -> None:
     async with whole_cluster(tmp_path) as it:

@@ -138,6 +138,7 @@ class PodVolumes:
             )
         lines = [*_HOSTS, f"{ip}\t{names}"]
         aliases = spec.get("hostAliases") or ()
+        lines += ["", "# Entries added by HostAliases."] if aliases else []
         lines += ["\t".join([alias["ip"], *(alias.get("hostnames") or ())]) for alias in aliases]
         os.makedirs(self.root, exist_ok=True)
         path = f"{self.root}/etc-hosts"
