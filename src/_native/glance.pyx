@@ -5,103 +5,9 @@ order. Where the text is not quite as expected (escapes in a name, a pod that is
 answer is None, and the caller decodes the whole. Invariant: every read is checked against the end of the text.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcpy
 
-
-cdef struct Span:
-    Py_ssize_t start   # 0: absent
-    Py_ssize_t end
-
-
-cdef struct Text:
-    const char* data
-    Py_ssize_t size
-
-
-cdef inline Py_ssize_t _blank(const Text* text, Py_ssize_t at) noexcept nogil:
-    while at < text.size and (
-        text.data[at] == c' ' or text.data[at] == c'\n' or text.data[at] == c'\t' or text.data[at] == c'\r'
-    ):
-        at += 1
-    return at
-
-
-cdef Py_ssize_t _string(const Text* text, Py_ssize_t at) noexcept nogil:
-    """The place after the string that starts here; -1 if it does not end."""
-    cdef const char* quote
-    cdef Py_ssize_t before
-    at += 1
-    while at < text.size:
-        quote = <const char*>memchr(text.data + at, c'"', text.size - at)
-        if quote == NULL:
-            return -1
-        at = quote - text.data
-        before = at - 1
-        while text.data[before] == c'\\':
-            before -= 1
-        at += 1
-        if (at - 2 - before) % 2 == 0:
-            return at
-    return -1
-
-
-cdef Py_ssize_t _value(const Text* text, Py_ssize_t at) noexcept nogil:
-    """The place after the value that starts here; -1 if it does not end."""
-    cdef Py_ssize_t depth = 0
-    cdef char byte
-    while at < text.size:
-        byte = text.data[at]
-        if byte == c'"':
-            at = _string(text, at)
-            if at < 0:
-                return -1
-            if depth == 0:
-                return at
-            continue
-        if byte == c'{' or byte == c'[':
-            depth += 1
-        elif byte == c'}' or byte == c']':
-            if depth == 0:
-                return at
-            depth -= 1
-            if depth == 0:
-                return at + 1
-        elif depth == 0 and byte == c',':
-            return at
-        at += 1
-    return -1
-
-
-cdef Py_ssize_t _member(const Text* text, Py_ssize_t at, Span* key, Span* value) noexcept nogil:
-    """The next member of an object, from behind its brace or the member before; 0 at the object's end, -1 if broken."""
-    at = _blank(text, at)
-    if at < text.size and text.data[at] == c',':
-        at = _blank(text, at + 1)
-    if at >= text.size:
-        return -1
-    if text.data[at] == c'}':
-        return 0
-    if text.data[at] != c'"':
-        return -1
-    key.start = at + 1
-    at = _string(text, at)
-    if at < 0:
-        return -1
-    key.end = at - 1
-    at = _blank(text, at)
-    if at >= text.size or text.data[at] != c':':
-        return -1
-    at = _blank(text, at + 1)
-    value.start = at
-    at = _value(text, at)
-    if at <= value.start:
-        return -1
-    value.end = at
-    return at
-
-
-cdef inline bint _named(const Text* text, const Span* key, const char* name, Py_ssize_t size) noexcept nogil:
-    return key.end - key.start == size and memcmp(text.data + key.start, name, size) == 0
+from coxswain._native.jsontext cimport Span, Text, is_named, next_member, skip_blank
 
 
 cdef inline bint _opens(const Text* text, const Span* value) noexcept nogil:
@@ -142,74 +48,74 @@ def glance(bytes raw):
     namespace = name = uid = version = labels = owners = nowhere
     node_name = start_time = phase = nominated = cut = nowhere
     with nogil:
-        at = _blank(&text, 0)
+        at = skip_blank(&text, 0)
         if at >= text.size or text.data[at] != c'{':
             broken = True
         else:
             at += 1
             while True:
-                at = _member(&text, at, &key, &value)
+                at = next_member(&text, at, &key, &value)
                 if at <= 0:
                     broken = at < 0
                     break
-                if _named(&text, &key, "metadata", 8):
+                if is_named(&text, &key, "metadata", 8):
                     metadata = value
-                elif _named(&text, &key, "spec", 4):
+                elif is_named(&text, &key, "spec", 4):
                     spec = value
-                elif _named(&text, &key, "status", 6):
+                elif is_named(&text, &key, "status", 6):
                     status = value
         if not metadata.start or not spec.start or not _opens(&text, &metadata) or not _opens(&text, &spec):
             broken = True
         if not broken:
             at = metadata.start + 1
             while True:
-                at = _member(&text, at, &key, &value)
+                at = next_member(&text, at, &key, &value)
                 if at <= 0:
                     broken = at < 0
                     break
-                if _named(&text, &key, "namespace", 9):
+                if is_named(&text, &key, "namespace", 9):
                     namespace = value
-                elif _named(&text, &key, "name", 4):
+                elif is_named(&text, &key, "name", 4):
                     name = value
-                elif _named(&text, &key, "uid", 3):
+                elif is_named(&text, &key, "uid", 3):
                     uid = value
-                elif _named(&text, &key, "resourceVersion", 15):
+                elif is_named(&text, &key, "resourceVersion", 15):
                     version = value
-                elif _named(&text, &key, "labels", 6):
+                elif is_named(&text, &key, "labels", 6):
                     labels = value
-                elif _named(&text, &key, "ownerReferences", 15):
+                elif is_named(&text, &key, "ownerReferences", 15):
                     owners = value
-                elif _named(&text, &key, "deletionTimestamp", 17):
+                elif is_named(&text, &key, "deletionTimestamp", 17):
                     broken = True
                     break
         if not broken:
             at = before = spec.start + 1
             while True:
-                at = _member(&text, at, &key, &value)
+                at = next_member(&text, at, &key, &value)
                 if at <= 0:
                     broken = at < 0
                     break
-                if _named(&text, &key, "nodeName", 8):
+                if is_named(&text, &key, "nodeName", 8):
                     node_name = value
                     # With the comma before it, or the one after it where it comes first.
                     cut.start, cut.end = before, at
                     if before == spec.start + 1:
-                        cut.end = _blank(&text, at)
+                        cut.end = skip_blank(&text, at)
                         if cut.end < text.size and text.data[cut.end] == c',':
                             cut.end += 1
                 before = at
         if not broken and status.start and _opens(&text, &status):
             at = status.start + 1
             while True:
-                at = _member(&text, at, &key, &value)
+                at = next_member(&text, at, &key, &value)
                 if at <= 0:
                     broken = at < 0
                     break
-                if _named(&text, &key, "phase", 5):
+                if is_named(&text, &key, "phase", 5):
                     phase = value
-                elif _named(&text, &key, "startTime", 9):
+                elif is_named(&text, &key, "startTime", 9):
                     start_time = value
-                elif _named(&text, &key, "nominatedNodeName", 17):
+                elif is_named(&text, &key, "nominatedNodeName", 17):
                     nominated = value
     if broken or not name.start:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,15 @@ def test_sharing_changes_no_pod(found: list[Object]) -> None:
         assert [slim_pod(pod) for pod in found] == alone
     finally:
         del pods._ALIKE.owners, pods._ALIKE.conditions
+
+
+@given(_PODS)
+def test_what_is_read_of_a_pod_is_enough(found: list[Object]) -> None:
+    for pod in found:
+        status = pod["status"]
+        ended = {"name": "c", "restartCount": 2, "state": {"terminated": {"exitCode": 1, "message": "x"}}}
+        status["containerStatuses"] = [ended]
+        status["initContainerStatuses"] = [{"name": "i", "restartCount": 1, "state": {"running": {}}}]
+        pod["spec"]["volumes"].append({"name": "e", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}})
+        raw = orjson.dumps(pod)
+        assert pods.KEPT(pods.KEPT.read(raw)) == slim_pod(orjson.loads(raw))

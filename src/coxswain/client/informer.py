@@ -13,8 +13,8 @@ Guarantees:
 - After a relist, handlers hear only of differences (by resourceVersion).
 - ``synced`` is true once the first list was applied.
 
-``transform`` maps each object once, on arrival, to what the component needs: that alone is kept. The
-factory's default drops ``metadata.managedFields``, which no component reads and which an update may omit.
+``transform`` maps each object once, on arrival, to what the component needs: that alone is kept; as a ``Reading``
+it also says what need not be parsed. The factory's default drops ``metadata.managedFields``, which no component reads and which an update may omit.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from coxswain.api.names import GVR, Object
+from coxswain.api.partial import reader, whole
 from coxswain.base.garbage import making_many
 from coxswain.base.tasks import Supervisor
 from coxswain.client.interface import Client, WatchEvent
@@ -60,12 +61,30 @@ def without_managed_fields(obj: Object) -> Object:
     return obj
 
 
-def only_metadata(obj: Object) -> Object:
-    """A transform for those who look at names, labels, owners and finalizers only."""
-    meta = obj["metadata"]
-    meta.pop("managedFields", None)
-    meta.pop("annotations", None)
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A transform that says how much it reads: ``read`` parses no more than that of an object's JSON."""
+
+    read: Callable[[bytes], Object]
+    transform: Transform
+
+    def __call__(self, obj: Object) -> Object:
+        return self.transform(obj)
+
+
+def _metadata_alone(obj: Object) -> Object:
+    meta = {name: obj["metadata"][name] for name in _METADATA if name in obj["metadata"]}
     return {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": meta}
+
+
+_METADATA = (
+    *("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"),
+    *("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "ownerReferences", "finalizers"),
+)
+#: A transform for those who look at names, labels, owners and finalizers only.
+only_metadata = Reading(
+    reader({**whole("apiVersion", "kind"), "metadata": whole(*_METADATA)}), _metadata_alone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,7 @@ class Informer:
         self.resource = resource
         self.revision = ""
         self._transform = transform
+        self._parse = transform.read if isinstance(transform, Reading) else orjson.loads
         self._objects: dict[str, Object] = {}
         self._indexes: dict[str, Index] = {}
         self._handlers: list[Handler] = []
@@ -246,7 +266,7 @@ class Informer:
     # ---- inside
 
     def _decode(self, raw: bytes) -> Object:
-        obj: Object = orjson.loads(raw)
+        obj: Object = self._parse(raw)
         return self._transform(obj) if self._transform is not None else obj
 
     def _upsert(self, key: str, obj: Object) -> None:

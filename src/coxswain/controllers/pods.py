@@ -13,10 +13,11 @@ from typing import Any
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import PODS, Object
+from coxswain.api.partial import reader, whole
 from coxswain.base import clock
 from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
-from coxswain.client.informer import Informer, InformerFactory
+from coxswain.client.informer import Informer, InformerFactory, Reading
 from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Call, Client
 from coxswain.controllers.expectations import Expectations
 
@@ -42,6 +43,22 @@ _ALIKE_META = ("ownerReferences", "labels", "annotations", "finalizers")
 _ALIKE_SPEC = ("containers", "tolerations", "volumes")
 
 _CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
+
+#: All that ``slim_pod`` reads.
+_CONTAINER_STATUS = whole("name", "restartCount") | {"state": whole("terminated")}
+_READ = {
+    "metadata": whole(*_META),
+    "spec": {
+        **whole(*_SPEC, "affinity"),
+        "containers": whole("name", "ports"),
+        "volumes": whole("name", *sorted(_CLAIMS)),
+    },
+    "status": {
+        **whole(*_STATUS, "conditions"),
+        "containerStatuses": _CONTAINER_STATUS,
+        "initContainerStatuses": _CONTAINER_STATUS,
+    },
+}
 
 OWNER_INDEX = "controller"
 
@@ -79,6 +96,9 @@ def slim_pod(pod: Object) -> Object:
         "spec": kept_spec,
         "status": kept_status,
     }
+
+
+KEPT = Reading(reader(_READ), slim_pod)
 
 
 class _Alike:
@@ -149,7 +169,7 @@ def _exit(ended: Object) -> Object:
 
 def pod_informer(informers: InformerFactory) -> Informer:
     """The controllers' shared pod informer, indexed by owner (see ``owner_index``)."""
-    informer = informers.informer(PODS, transform=slim_pod)
+    informer = informers.informer(PODS, transform=KEPT)
     informer.add_index(OWNER_INDEX, owner_index)
     return informer
 

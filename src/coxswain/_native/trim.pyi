@@ -1,0 +1,6 @@
+from __future__ import annotations
+
+class Shape:
+    def __init__(self, members: dict[str, Shape | None]) -> None: ...
+
+def trim(raw: bytes, shape: Shape) -> bytes: ...
