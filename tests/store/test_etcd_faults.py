@@ -198,6 +198,18 @@ async def test_compaction_is_one_servers_turn(etcd: Etcd) -> None:
             await client.close()
 
 
+async def test_an_open_store_has_etcd_compacted_regularly(etcd: Etcd) -> None:
+    quick = replace(settings_for(etcd.url), compaction_interval=0.1)
+    async with opened(quick) as store:
+        first = await store.commit([Op("/registry/a", b"1")])
+        await store.commit([Op("/registry/a", b"2")])
+        with pytest.raises(Compacted):
+            async with asyncio.timeout(20):
+                while (await store.list("/registry/", revision=first)).entries:
+                    await asyncio.sleep(0.05)
+        assert [entry.value for entry in (await store.list("/registry/")).entries] == [b"2"]
+
+
 async def until_revision(watch: Watch, revision: int) -> list[Change]:
     """What a watch tells up to ``revision``."""
     seen: list[Change] = []

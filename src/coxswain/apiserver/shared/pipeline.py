@@ -1,8 +1,11 @@
 """The pipeline of a server among several.
 
-Reading, updating and deleting are up to date by themselves, for they ask the storage to catch up. Creating does not
-read: here it catches up first, so that it finds the namespace, the permissions and the account that another server
-made a moment ago. A service whose address another server has given out meanwhile is done again from the start.
+Reading, updating and deleting are up to date by themselves, for they ask the storage to catch up. Creating reads
+nothing, and what admission looks at may be a moment old, as in Kubernetes; but it is never refused for that: a refusal
+counts only if it is repeated by caches that have caught up since. So the namespace, the permissions and the account
+that another server made a moment ago are found, and a name that it made free can be had.
+
+A service whose address another server has given out meanwhile is done again from the start.
 """
 
 from __future__ import annotations
@@ -18,6 +21,15 @@ from coxswain.client.interface import Call, UserInfo
 
 _ATTEMPTS: Final = 16
 _APPLY: Final = "application/apply-patch"
+#: Refusals that may come from caches that are behind.
+_DOUBTFUL: Final = (
+    errors.AlreadyExists,
+    errors.BadRequest,
+    errors.Conflict,
+    errors.Forbidden,
+    errors.Invalid,
+    errors.NotFound,
+)
 
 
 class SharedPipeline(WaitingPipeline):
@@ -26,8 +38,18 @@ class SharedPipeline(WaitingPipeline):
     async def handle(
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
     ) -> Reply | StreamReply:
-        if self._may_create(call):
+        seen = self.core.storage.revision
+        try:
+            return await self._handle(call, user, user_agent, pretty)
+        except _DOUBTFUL:
+            if not self._may_create(call):
+                raise
             await self.core.storage.catch_up()
+            if self.core.storage.revision == seen:
+                raise
+        return await self._handle(call, user, user_agent, pretty)
+
+    async def _handle(self, call: Call, user: UserInfo, user_agent: str, pretty: bool) -> Reply | StreamReply:
         for _ in range(_ATTEMPTS):
             try:
                 return await super().handle(call, user, user_agent=user_agent, pretty=pretty)
@@ -50,5 +72,5 @@ class SharedPipeline(WaitingPipeline):
     def answer_now(
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
     ) -> Reply | None:
-        """Nothing without asking the store, but what the client lets be old."""
+        """Nothing: the store has to be asked first."""
         return None
