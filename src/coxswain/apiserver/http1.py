@@ -6,7 +6,8 @@ Guarantees:
 - The handler gets the requests of a connection one at a time and in their order; it has to end each with
   ``respond``, ``Stream.end`` or ``take_over``. What was pipelined behind it waits, up to a bound, then unread.
 - A request that is too long (head: ``max_head_bytes``, body: ``max_body_bytes``) or is no HTTP reaches the
-  handler with ``failure`` set; its connection closes after the answer, once the client had time to read it.
+  handler with ``failure`` set; its connection closes after the answer, once the client had time to read it. A body
+  that is too long may be an ``upload`` instead: then the handler gets the request while the body still comes.
 - Memory is bounded: a connection holds a few pipelined requests (``_PIPELINED``, ``_PIPELINED_BYTES``) besides the one
   at work, all bodies together ``max_buffered_bytes`` (large ones are refused beyond it), and answers that nobody
   reads ``max_unread_bytes`` (the connections that have stood still the longest are cut off).
@@ -28,6 +29,7 @@ from typing import Literal, cast
 
 import httptools
 
+from coxswain.apiserver.uploads import Upload
 from coxswain.base import clock
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ class Request:
         "on_lost",
         "target",
         "task",
+        "upload",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -106,6 +109,8 @@ class Request:
         self.fields: list[tuple[bytes, bytes]] = []
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
+        #: A body too long to be held, as it comes; ``body`` is empty then.
+        self.upload: Upload | None = None
         self.http10 = False
         self.keep_alive = True
         self.failure: Failure | None = None
@@ -188,6 +193,8 @@ class Connection(asyncio.Protocol):
         self._held = 0
         self._counted_unread = 0
         self._address: str | None = None
+        #: The body that is passed on while it comes.
+        self._upload: Upload | None = None
         #: What came behind a request to upgrade, whose parser has stopped (None: no such request).
         self._leftover: bytes | None = None
         self._begin()
@@ -237,6 +244,8 @@ class Connection(asyncio.Protocol):
         self._hold(-self._held)
         self._count_unread(0)
         self._closing = True
+        if self._upload is not None:
+            self._upload.fail()
         self._transport = self._rest = None
         self._queue.clear()
         for future in self._drained:
@@ -344,13 +353,17 @@ class Connection(asyncio.Protocol):
         request.headers = headers = dict(reversed(request.fields))
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.max_body_bytes:
-            self._refuse("body")
+            if not self._begin_upload(int(length)):
+                self._refuse("body")
         elif headers.get(b"expect", b"").lower() == b"100-continue" and not request.http10:
             self._owes_continue = True
             self._continue()
 
     def on_body(self, data: bytes) -> None:
         if self._refused:
+            return
+        if self._upload is not None:
+            self._upload.feed(data)
             return
         self._owes_continue = False
         if not self._body:
@@ -364,14 +377,38 @@ class Connection(asyncio.Protocol):
         self._body_bytes += size
         self._hold(size)
         if self._body_bytes > self._limits.max_body_bytes:
-            self._refuse("body")
+            if not self._begin_upload(None):
+                self._refuse("body")
         elif self._server.buffered > self._limits.max_buffered_bytes and self._body_bytes > _SMALL_BODY:
             self._refuse("busy")
 
     def on_message_complete(self) -> None:
+        if self._upload is not None:
+            self._upload.end()
+            self._upload = None
         # The parser says what came behind a request to upgrade when it is done with the data: until then it waits.
         if self._request is not None and not self._parser.should_upgrade():
             self._complete(self._request)
+
+    def _begin_upload(self, length: int | None) -> bool:
+        """Hand on a request whose body is too long to be held, if it is one that may have such."""
+        request, transport = self._request, self._transport
+        if request is None or transport is None or self._active is not None or self._queue:
+            return False
+        if request.http10 or not self._server.uploads(request):
+            return False
+        upload = request.upload = self._upload = Upload(transport, length)
+        if self._body:
+            upload.feed(bytes(self._body))
+        self._hold(-self._body_bytes)
+        self._body, self._body_bytes = b"", 0
+        self._request = None
+        # What comes behind such a body is not waited for.
+        request.keep_alive = False
+        if request.headers.get(b"expect", b"").lower() == b"100-continue":
+            self._send(_CONTINUE)
+        self._enqueue(request)
+        return True
 
     def _complete(self, request: Request) -> None:
         self._request = None
@@ -394,6 +431,9 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._refused = True
+        if self._upload is not None:
+            self._upload.fail()
+            self._upload = None
         request = self._request or Request(self)
         self._hold(-self._body_bytes)
         self._begin()
@@ -449,7 +489,10 @@ class Connection(asyncio.Protocol):
         if self._closing or self._transport is None:
             return
         if not request.keep_alive or self._server.stopping:
-            self._close(lingering=request.failure is not None)
+            upload = request.upload
+            if upload is not None:
+                upload.close()
+            self._close(lingering=request.failure is not None or (upload is not None and not upload.ended))
         else:
             if self._leftover is not None and not self._queue:
                 self._resume_parsing(self._leftover)
@@ -604,6 +647,9 @@ class Connection(asyncio.Protocol):
             log.info("a client that reads nothing was cut off")
             transport.abort()
         elif active is not None:
+            upload = self._upload
+            if upload is not None and not upload.paused and now > self.touched + limits.body_timeout:
+                upload.fail()
             if active.deadline and now > active.deadline and active.task is not None:
                 active.expired = True
                 active.deadline = 0.0
@@ -646,9 +692,15 @@ class Connection(asyncio.Protocol):
 class HttpServer:
     """Makes connections (it is their protocol factory) and sweeps them. ``start`` before use."""
 
-    def __init__(self, handler: Callable[[Request], None], limits: HttpLimits) -> None:
-        """``handler`` must not raise."""
+    def __init__(
+        self,
+        handler: Callable[[Request], None],
+        limits: HttpLimits,
+        uploads: Callable[[Request], bool] = lambda request: False,
+    ) -> None:
+        """``handler`` must not raise. ``uploads`` says whose bodies may be longer than the limit."""
         self.handler = handler
+        self.uploads = uploads
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()

@@ -19,6 +19,8 @@ from coxswain.api.names import Object
 if TYPE_CHECKING:
     import aiohttp
 
+    from coxswain.apiserver.uploads import Upload
+
 KUBELET_PORT = 10250
 #: Seconds to connect; a follow may then be silent for as long as it likes.
 _CONNECT_TIMEOUT = 10.0
@@ -110,7 +112,7 @@ class KubeletClient:
         target: str,
         *,
         headers: Iterable[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: bytes | Upload = b"",
     ) -> StreamReply:
         """Any request to the kubelet of ``node``. Raises ``ServiceUnavailable``."""
         fields = list(headers)
@@ -146,7 +148,7 @@ class KubeletClient:
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
         headers: Iterable[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: bytes | Upload = b"",
     ) -> StreamReply:
         """Any request to any address; ``target`` is path and query as they go over the wire.
 
@@ -169,6 +171,11 @@ class KubeletClient:
         shown = f"[{host}]" if ":" in host else host
         url = URL(f"{scheme}://{shown}:{port}{target}", encoded=True)
         kept = [(name, value) for name, value in headers if name.lower() not in _HOP_HEADERS]
+        if not isinstance(body, bytes):
+            # The client has been told already to go on, and only a length that is known can be told.
+            kept = [field for field in kept if field[0].lower() != "expect"]
+            if body.length is not None:
+                kept.append(("Content-Length", str(body.length)))
         try:
             response = await self._session.request(
                 method,

@@ -164,7 +164,7 @@ class RestServer:
             max_buffered_bytes=serving.max_buffered_bytes,
             max_unread_bytes=serving.max_unread_bytes,
         )
-        server = HttpServer(self.accept, limits)
+        server = HttpServer(self.accept, limits, self._takes_uploads)
         self._listener = await self._loop.create_server(
             server, serving.address, serving.port, ssl=self._tls, backlog=1024
         )
@@ -211,6 +211,14 @@ class RestServer:
             self._begin(exchange, partial(self._again, exchange, pending))
         except Exception as error:
             self._fail(exchange, error)
+
+    def _takes_uploads(self, request: Request) -> bool:
+        """Whether somebody else answers, who may be sent more than we would hold."""
+        try:
+            target = resolve(request.method, request.target)
+        except ValueError:
+            return False
+        return self._proxies is not None and self._proxies.concerns(target)
 
     def _take_up(self, exchange: Exchange, target: Target, user: UserInfo) -> None:
         """Pass it on, or have it answered in its turn. Raises ``ApiError`` and ``Pending``."""

@@ -120,7 +120,7 @@ async def _pass_on(remote: Remote, request: Request, path: str, user: UserInfo) 
         if headers.is_upgrade(request.headers):
             fields += headers.upgrade_fields(request.headers)
             return await pass_upgrade(request, location, fields, remote.tls, remote.server_name)
-        return await remote.request(request.method, location, fields, request.body)
+        return await remote.request(request.method, location, fields, request.upload or request.body)
     except errors.ApiError as error:
         return _unavailable(error.message)
 

@@ -24,6 +24,7 @@ from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.proxying.headers import Fields, identity
 from coxswain.apiserver.proxying.locations import Location
+from coxswain.apiserver.uploads import Upload
 from coxswain.base import clock
 from coxswain.client.interface import UserInfo
 
@@ -102,7 +103,7 @@ class Remote:
         return Location("https", host, port, path, query)
 
     async def request(
-        self, method: str, location: Location, fields: Fields, body: bytes = b""
+        self, method: str, location: Location, fields: Fields, body: bytes | Upload = b""
     ) -> StreamReply:
         """Ask the server. Raises ``ServiceUnavailable``."""
         return await self._client.request(

@@ -191,7 +191,7 @@ class Proxies:
                 location.port,
                 location.target,
                 headers=fields,
-                body=request.body,
+                body=request.upload or request.body,
             )
         else:
             reply = await self._kubelets.request(
@@ -202,7 +202,7 @@ class Proxies:
                 location.target,
                 tls=self._unverified if location.scheme == "https" else None,
                 headers=fields,
-                body=request.body,
+                body=request.upload or request.body,
             )
         reply.headers = _redirected(reply.headers, location, prefix, request.header(b"host"))
         return reply
