@@ -340,7 +340,7 @@ async def test_of_two_managers_at_two_servers_one_leads_and_the_other_takes_over
 ) -> None:
     async with two_servers(etcd, tmp_path) as servers:
         leading: list[str] = []
-        settings = ElectionSettings(lease_seconds=1.0, renew_deadline=0.8, retry_period=0.1)
+        settings = ElectionSettings(lease_seconds=4.0, renew_deadline=3.0, retry_period=0.1)
         changed = asyncio.Event()
 
         async def lead(name: str) -> None:
