@@ -121,7 +121,12 @@ class Writer:
             self._wait_no_more()
             self._sent += 1
             self._quiet.clear()
-            self._group.create_task(self._deliver(writes))
+            delivery = self._deliver(writes)
+            try:
+                self._group.create_task(delivery)
+            except RuntimeError:  # the group is ending, and we with it
+                delivery.close()
+                return
 
     def _linger_no_more(self) -> None:
         self._waited_enough = True

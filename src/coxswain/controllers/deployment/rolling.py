@@ -29,7 +29,7 @@ def _shrink_olds(rollout: Rollout) -> bool:
     if not rollout.active_olds:
         return False
     least = rollout.replicas - rollout.max_unavailable
-    new_unavailable = replicas_of(new) - status_count(new, "availableReplicas")
+    new_unavailable = replicas_of(new) - _lasting(new)
     room = rollout.total() - least - new_unavailable
     if room <= 0:
         return False
@@ -37,11 +37,16 @@ def _shrink_olds(rollout: Rollout) -> bool:
     return _remove_healthy(rollout, least) or cleaned
 
 
+def _lasting(replica_set: Object) -> int:
+    """Available pods that are to stay: a set that was just made smaller still counts those that will go."""
+    return min(replicas_of(replica_set), status_count(replica_set, "availableReplicas"))
+
+
 def _remove_unhealthy(rollout: Rollout, room: int) -> bool:
     """Unavailable old pods go first: removing them costs no availability."""
     done = 0
     for old in by_age(rollout.active_olds):
-        unhealthy = replicas_of(old) - status_count(old, "availableReplicas")
+        unhealthy = replicas_of(old) - _lasting(old)
         count = min(room - done, unhealthy)
         if count > 0:
             done += count
@@ -50,7 +55,7 @@ def _remove_unhealthy(rollout: Rollout, room: int) -> bool:
 
 
 def _remove_healthy(rollout: Rollout, least: int) -> bool:
-    spare = sum(status_count(rs, "availableReplicas") for rs in rollout.all) - least
+    spare = sum(map(_lasting, rollout.all)) - least
     scaled = False
     for old in by_age(rollout.active_olds):
         count = min(spare, replicas_of(old))
