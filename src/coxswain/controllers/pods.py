@@ -13,7 +13,7 @@ from typing import Any
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import PODS, Object
-from coxswain.api.partial import reader, whole
+from coxswain.api.partial import reader, take, whole
 from coxswain.base import clock
 from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
@@ -44,7 +44,7 @@ _ALIKE_SPEC = ("containers", "tolerations", "volumes")
 
 _CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
 
-#: All that ``slim_pod`` reads.
+#: All that is read of a pod.
 _CONTAINER_STATUS = whole("name", "restartCount") | {"state": whole("terminated")}
 _READ = {
     "metadata": whole(*_META),
@@ -64,41 +64,31 @@ OWNER_INDEX = "controller"
 
 
 def slim_pod(pod: Object) -> Object:
-    """An informer transform: a pod without what no controller reads.
+    """A pod without what no controller reads. Parts are shared between pods: nobody may change one."""
+    return _slim(take(pod, _READ))
 
-    All controllers share it, so that there is one copy of the pods in a controller manager. Parts are shared
-    between pods: nobody may change one.
-    """
-    source, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    kept_spec = {name: spec[name] for name in _SPEC if name in spec}
-    kept_spec["containers"] = [
-        {name: container[name] for name in ("name", "ports") if name in container}
-        for container in spec.get("containers") or ()
-    ]
-    if claimed := [volume for volume in spec.get("volumes") or () if not _CLAIMS.isdisjoint(volume)]:
-        kept_spec["volumes"] = claimed
-    if "nodeName" not in spec and "affinity" in spec and _is_daemon(pod):
-        kept_spec["affinity"] = spec["affinity"]  # says which node the pod is meant for
-    kept_status = {name: status[name] for name in _STATUS if name in status}
+
+def _slim(pod: Object) -> Object:
+    """The same of a pod that was read by ``_READ``; changed in place."""
+    spec, status = pod.setdefault("spec", {}), pod.setdefault("status", {})
+    spec.setdefault("containers", [])
+    if volumes := spec.pop("volumes", None):
+        claimed = [volume for volume in volumes if not _CLAIMS.isdisjoint(volume)]
+        if claimed:
+            spec["volumes"] = claimed
+    if "affinity" in spec and ("nodeName" in spec or not _is_daemon(pod)):
+        del spec["affinity"]  # it only says which node a daemon's pod is meant for
     if conditions := status.get("conditions"):
-        kept_status["conditions"] = [_ALIKE.condition(each) for each in conditions]
-    kept_status["restarts"] = sum(
-        container.get("restartCount", 0) for container in status.get("containerStatuses") or ()
-    )
-    _keep_exits(kept_status, status)
-    kept_meta = {name: source[name] for name in _META if name in source}
-    if owners := source.get("ownerReferences"):
-        _ALIKE.share(owners[0]["uid"], kept_meta, kept_spec)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": kept_meta,
-        "spec": kept_spec,
-        "status": kept_status,
-    }
+        status["conditions"] = [_ALIKE.condition(each) for each in conditions]
+    _keep_exits(status)
+    if owners := pod["metadata"].get("ownerReferences"):
+        _ALIKE.share(owners[0]["uid"], pod["metadata"], spec)
+    pod["apiVersion"], pod["kind"] = "v1", "Pod"
+    return pod
 
 
-KEPT = Reading(reader(_READ), slim_pod)
+#: The transform that all controllers share, so that there is one copy of the pods in a controller manager.
+KEPT = Reading(reader(_READ), _slim)
 
 
 class _Alike:
@@ -147,20 +137,19 @@ def _is_daemon(pod: Object) -> bool:
     return reference is not None and reference.get("kind") == "DaemonSet"
 
 
-def _keep_exits(kept: Object, status: Object) -> None:
-    """How containers ended (name, exit code, time), where one did: a Job's policy and back-off ask."""
-    for name in ("containerStatuses", "initContainerStatuses"):
-        states = [
-            (each["name"], (each.get("state") or {}).get("terminated")) for each in status.get(name) or ()
-        ]
-        if any(ended for _, ended in states):
-            kept[name] = [
-                {"name": container, "state": {"terminated": _exit(ended)} if ended else {}}
-                for container, ended in states
+def _keep_exits(status: Object) -> None:
+    """How often containers were restarted, and how they ended, where one did: a Job's policy and back-off ask."""
+    for name, counted in (("containerStatuses", "restarts"), ("initContainerStatuses", "initRestarts")):
+        found = status.pop(name, None) or ()
+        restarts = sum(each.get("restartCount", 0) for each in found)
+        if restarts or name == "containerStatuses":
+            status[counted] = restarts
+        ends = [(each.get("state") or {}).get("terminated") for each in found]
+        if any(ends):
+            status[name] = [
+                {"name": each["name"], "state": {"terminated": _exit(ended)} if ended else {}}
+                for each, ended in zip(found, ends, strict=True)
             ]
-    restarts = sum(each.get("restartCount", 0) for each in status.get("initContainerStatuses") or ())
-    if restarts:
-        kept["initRestarts"] = restarts
 
 
 def _exit(ended: Object) -> Object:
@@ -208,6 +197,18 @@ def pod_from_template(template: Object, owner: Object, *, prefix: str | None = N
         if source.get(name):
             metadata[name] = source[name]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def until_available(pods: Iterable[Object], min_ready: int, now: float) -> float | None:
+    """Seconds until the next ready pod has been ready for ``min_ready`` seconds: no event will say so."""
+    waits: list[float] = []
+    for pod in pods if min_ready else ():
+        ready = meta.condition(pod, "Ready")
+        if ready is not None and ready.get("status") == "True" and ready.get("lastTransitionTime"):
+            left = clock.parse_time(ready["lastTransitionTime"]) + min_ready - now
+            if left > 0:
+                waits.append(left)
+    return min(waits, default=None)
 
 
 class PodControl:

@@ -26,7 +26,7 @@ from coxswain.controllers.history.revisions import (
     number_of,
 )
 from coxswain.controllers.labels import Orphans, Selecting
-from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_informer
+from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_informer, until_available
 from coxswain.controllers.shell import Shell
 
 NAME = "daemonset-controller"
@@ -105,8 +105,8 @@ class DaemonSetController:
         if meta.is_terminating(pod):
             self._pod_deleted(pod)
             return
-        for key in {self._owner_key(old), self._owner_key(pod)} - {None}:
-            self._shell.add(str(key))
+        for key in filter(None, dict.fromkeys((self._owner_key(old), self._owner_key(pod)))):
+            self._shell.add(key)
         self._wake_adopters(pod)
 
     def _pod_deleted(self, pod: Object) -> None:
@@ -150,9 +150,9 @@ class DaemonSetController:
             status = new_status(state, observed=satisfied)
             if not same_status(owner.get("status") or {}, status):
                 await self._client.update(DAEMON_SETS, {**owner, "status": status}, subresource="status")
-        if state.min_ready and status["numberReady"] != status.get("numberAvailable", 0):
-            again = state.min_ready if again is None else min(again, state.min_ready)
-        return again
+        # Of every pod: one that surges beside its elder is not in the status, and the elder waits for it.
+        waits = (again, until_available(pods, state.min_ready, clock.now()))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _state(self, owner: Object, hashed: str, pods: list[Object]) -> State:
         by_node: dict[str, list[Object]] = {}

@@ -20,8 +20,15 @@ from coxswain.controllers.claim import decide_claims, perform_claims
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.expectations import Expectations
 from coxswain.controllers.labels import Orphans, Selecting
-from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_from_template, pod_informer
-from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status, until_available
+from coxswain.controllers.pods import (
+    OWNER_INDEX,
+    PodControl,
+    owner_index,
+    pod_from_template,
+    pod_informer,
+    until_available,
+)
+from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status
 from coxswain.controllers.shell import Shell
 
 NAME = "replicaset-controller"
@@ -150,7 +157,7 @@ class ReplicaSetController:
         await self._write_status(owner, pods, active, (reason, failure.message) if failure else None)
         if failure is not None:
             raise failure
-        return until_available(owner, active, clock.now())
+        return until_available(active, owner["spec"].get("minReadySeconds", 0), clock.now())
 
     async def _claimed(self, owner: Object) -> list[Object]:
         selector = self._flavor.selector(owner)

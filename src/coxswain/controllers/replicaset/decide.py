@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from coxswain.api import meta
 from coxswain.api.names import Object
-from coxswain.base import clock
 from coxswain.controllers.pods import deletion_rank
 
 #: Pods created or deleted in one sync (``BurstReplicas``).
@@ -75,21 +74,6 @@ def new_status(
     if conditions:
         status["conditions"] = conditions
     return status
-
-
-def until_available(owner: Object, active: Sequence[Object], now: float) -> float | None:
-    """Seconds until the next ready pod has been ready for long enough: no event will say so."""
-    min_ready = owner["spec"].get("minReadySeconds", 0)
-    if not min_ready:
-        return None
-    waits: list[float] = []
-    for pod in active:
-        ready = meta.condition(pod, "Ready")
-        if ready is not None and ready.get("status") == "True" and ready.get("lastTransitionTime"):
-            left = clock.parse_time(ready["lastTransitionTime"]) + min_ready - now
-            if left > 0:
-                waits.append(left)
-    return min(waits, default=None)
 
 
 def _failure_condition(old: Object, failure: tuple[str, str], now_stamp: str) -> Object:
