@@ -31,6 +31,15 @@ def reader(part: Part) -> Callable[[bytes], Object]:
     return read
 
 
+def take(value: Any, part: Part | None) -> Any:
+    """The same of an object that is parsed already: a copy as deep as ``part`` is."""
+    if part is None:
+        return value
+    if isinstance(value, dict):
+        return {name: take(inner, part[name]) for name, inner in value.items() if name in part}
+    return [take(each, part) for each in value] if isinstance(value, list) else value
+
+
 def _shape(part: Part) -> Shape:
     return Shape({name: None if inner is None else _shape(inner) for name, inner in part.items()})
 
