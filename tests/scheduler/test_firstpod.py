@@ -45,6 +45,19 @@ def different_pod(rng: random.Random, name: str) -> dict:
         wish = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}
         terms = [{"weight": rng.randrange(1, 100), "preference": wish}]
         obj["spec"]["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
+    if rng.random() < 0.25:
+        names = [f"n{rng.randrange(8)}" for _ in range(rng.randrange(1, 4))]
+        field = {"key": "metadata.name", "operator": "In", "values": names}
+        terms = [{"matchFields": [field]} for _ in range(rng.randrange(1, 3))]
+        for term in terms:
+            if rng.random() < 0.4:
+                term["matchExpressions"] = [
+                    {"key": "disk", "operator": rng.choice(("Exists", "DoesNotExist"))}
+                ]
+            if rng.random() < 0.1:
+                term["matchFields"] = [{**field, "operator": rng.choice(("In", "NotIn")), "values": ["n1"]}]
+        affinity = obj["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
+        affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": terms}
     return obj
 
 
@@ -197,3 +210,23 @@ def test_the_kernel_scores_as_plain_python_does(seed: int) -> None:
     assert row in [r for r, total in zip(found, totals, strict=True) if total == max(totals)]
     assert (requested - np.array(used))[ids, row].tolist() == amounts
     assert (nonzero - np.array(counted))[:, row].tolist() == ask[2:]
+
+
+def test_pods_that_name_their_nodes_share_a_shape() -> None:
+    table, templates = cluster(1, 0)
+    for i in range(20):
+        table.set_node(node(f"n{i}"))
+    profile = default_profile()
+    cycle = Cycle(table, seed=1)
+    for i in range(20):
+        field = {"key": "metadata.name", "operator": "In", "values": [f"n{i}"]}
+        required = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+        affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+        (outcome,) = cycle.schedule(
+            [pods.parse(pod(f"p{i}", spec={"affinity": affinity}), templates)], profile
+        )
+        assert isinstance(outcome, Placement)
+        assert outcome.node_name == f"n{i}"
+    assert not cycle._verdicts
+    assert len(cycle._first[profile.name]._shapes) == 1
+    assert cycle._start == 0

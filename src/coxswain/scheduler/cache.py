@@ -29,7 +29,7 @@ class Cache:
         self.table = table
         self._placed: dict[str, tuple[Pod, str]] = {}
         self._assumed: dict[str, tuple[Pod, str]] = {}
-        self._alike: dict[tuple[Template, Template], bool] = {}
+        self._alike: dict[tuple[int, int], bool] = {}
 
     def __len__(self) -> int:
         return len(self._placed)
@@ -84,7 +84,7 @@ class Cache:
 
     def _ask_alike(self, one: Template, other: Template) -> bool:
         """Whether two templates differ in labels at most: binding gives a pod its node's zone as a label."""
-        key = (one, other)
+        key = (one.serial, other.serial)
         alike = self._alike.get(key)
         if alike is None:
             if len(self._alike) >= _MOST_KNOWN:

@@ -170,13 +170,15 @@ class Cycle:
         verdict.evaluated += len(pods)
         if (len(pods) > 1 or verdict.uses > 1) and self._batchable(verdict):
             narrowed = verdict.narrow()
-            neighbours = verdict.neighbours()
-            if not len(self.nominator):
-                if narrowed is None:
-                    return self._schedule_batch(pods, verdict, neighbours)
-                if not isinstance(narrowed.result, Rejection):
-                    return self._schedule_batch(pods, verdict, neighbours, self._rows_of(narrowed.result))
-            elif narrowed is None and neighbours is None and not self.nominator.node_of(pods[0].uid):
+            if narrowed is not None:
+                # A few nodes: looked at one by one until the template is known to come often.
+                often = len(pods) > 1 or verdict.uses > 2
+                if often and not len(self.nominator) and not isinstance(narrowed.result, Rejection):
+                    named = self._rows_of(narrowed.result)
+                    return self._schedule_batch(pods, verdict, verdict.neighbours(), named)
+            elif not len(self.nominator):
+                return self._schedule_batch(pods, verdict, verdict.neighbours())
+            elif verdict.neighbours() is None and not self.nominator.node_of(pods[0].uid):
                 return self._schedule_around(pods, verdict)
         placed = []
         for pod in pods:

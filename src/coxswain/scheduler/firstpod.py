@@ -4,12 +4,13 @@ Where every pod differs, building arrays for each template and throwing them awa
 decision. What follows from nodes alone (taints, node affinity, images) is kept for each *shape*: the part of a
 template that it depends on, in which templates that differ in requests or labels agree. The second pod of a
 template goes the ordinary way; so does whatever the kernel does not know. The result is the same either way.
+Pods that name their node (a DaemonSet's) share the shape of what else they say, and only that node is looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,13 +26,15 @@ from coxswain.scheduler.plugins.node_ports import NodePorts
 from coxswain.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from coxswain.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from coxswain.scheduler.plugins.taint_toleration import TaintToleration
+from coxswain.scheduler.selection import required_terms
 from coxswain.scheduler.template import Template
-from coxswain.scheduler.verdict import Verdict
+from coxswain.scheduler.verdict import Verdict, as_rows
 
 #: Filters that follow from nodes alone, and those that the kernel or the test below stands for.
 _KNOWN_FILTERS: Final[frozenset[type]] = frozenset(
     {NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit}
 )
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 #: Shapes kept for each profile.
 _MOST_SHAPES: Final = 32
 
@@ -53,6 +56,51 @@ class _Shape:
             self.plan.refresh_static()
             self.rejected = self.verdict.static_codes()
             self._at = at
+
+
+class _Named(NamedTuple):
+    """Required node affinity that names nodes, as a DaemonSet's pods have it: the names, and what else it says."""
+
+    names: frozenset[str]
+    affinity: dict[str, Any]
+
+
+def _named(spec: dict[str, Any]) -> _Named | None:
+    terms = required_terms(spec)
+    if not terms:
+        return None
+    names: frozenset[str] | None = None
+    others = []
+    for term in terms:
+        fields = term.get("matchFields") or ()
+        if not fields or any(one["key"] != "metadata.name" or one["operator"] != "In" for one in fields):
+            return None
+        these = frozenset.intersection(*(frozenset(one.get("values") or ()) for one in fields))
+        if names is not None and names != these:
+            return None
+        names = these
+        others.append(term.get("matchExpressions"))
+    if not names:
+        return None
+    rest = {key: value for key, value in spec["affinity"]["nodeAffinity"].items() if key != _REQUIRED}
+    if all(others):
+        rest[_REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": one} for one in others]}
+    return _Named(names, rest)
+
+
+def _with_node_affinity(template: Template, affinity: dict[str, Any]) -> Template:
+    """The template with this ``nodeAffinity`` instead of its own."""
+    return Template(
+        template.namespace,
+        template.labels,
+        {**template.spec, "affinity": {**template.affinity, "nodeAffinity": affinity}},
+        template.ids,
+        template.amounts,
+        template.ask,
+        template.host_ports,
+        template.images,
+        template.owner,
+    )
 
 
 class FirstPods:
@@ -95,13 +143,23 @@ class FirstPods:
 
         -1 if the pod is not for this kernel, or fits nowhere; then nothing has changed.
         """
-        shape = self._shape(template)
+        named = self._named(template)
+        shape = self._shape(template, named)
         if shape is None:
             return -1, start
         table = self._table
         shape.refresh(table)
         if shape.narrowed:
             return -1, start
+        order, begin = table.order, start
+        if named is not None:
+            order, begin, wanted = (
+                as_rows(sorted(table.row_of[name] for name in named.names if name in table.row_of)),
+                0,
+                len(named.names),
+            )
+            if not len(order) or wanted > len(rows):
+                return -1, start
         if len(self._totals) < wanted:
             self._totals = np.empty(wanted, np.int64)
         plan = shape.plan
@@ -118,17 +176,21 @@ class FirstPods:
             plan.affinity,
             plan.weights,
             plan.most,
-            table.order,
-            start,
+            order,
+            begin,
             wanted,
             chance,
             rows,
             self._totals,
         )
         shape.verdict.evaluated += found[0] >= 0
-        return found
+        return found if named is None else (found[0], start)
 
-    def _shape(self, template: Template) -> _Shape | None:
+    def _named(self, template: Template) -> _Named | None:
+        """The nodes that the template names, if that is how its required node affinity goes."""
+        return _named(template.spec) if self.profile.filter_named(NodeAffinity.NAME) is not None else None
+
+    def _shape(self, template: Template, named: _Named | None) -> _Shape | None:
         """The shape of a template that the kernel can decide; None marks all others, and every second pod."""
         parsed = template.parsed
         if self.profile.name in parsed.setdefault("FirstPods", set()):
@@ -141,7 +203,7 @@ class FirstPods:
             (
                 spec.get("nodeName"),
                 spec.get("nodeSelector"),
-                (spec.get("affinity") or {}).get("nodeAffinity"),
+                (spec.get("affinity") or {}).get("nodeAffinity") if named is None else named.affinity,
                 spec.get("tolerations"),
                 template.images,
                 bool(template.ask[0] or template.ask[1]),
@@ -151,6 +213,8 @@ class FirstPods:
         if shape is None:
             if len(self._shapes) >= _MOST_SHAPES:
                 self._dropped.append(self._shapes.pop(next(iter(self._shapes))).verdict)
+            if named is not None:
+                template = _with_node_affinity(template, named.affinity)
             shape = self._shapes[key] = _Shape(template, self.profile, self._table)
         return shape
 

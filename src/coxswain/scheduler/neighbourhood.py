@@ -64,6 +64,8 @@ class Neighbourhood:
         self._at: tuple[int, ...] = ()
         self._position = -1
         self._known: dict[tuple[int, bool], list[tuple[Slot, int]]] = {}
+        #: Whether the template itself minds others; else only those matter that may mind it.
+        self._has_rules = False
         self._tallies: dict[Slot, Tally] = {}
         self._kernel: Neighbours | None = None
 
@@ -90,6 +92,8 @@ class Neighbourhood:
 
     def _count(self, entry: Placed) -> bool:
         """False: a rule that there is no tally for yet."""
+        if not self._has_rules and not entry.template.opinionated:
+            return True
         for slot, amount in self._worth(entry.template, entry.deleting):
             tally = self._tallies.get(slot)
             if tally is None:
@@ -119,7 +123,8 @@ class Neighbourhood:
             for slot in plugin.slots(template, table):
                 if slot.kind in kinds:
                     pods[slot] = np.zeros(table.capacity, np.int64)
-        for group in table.placed:
+        self._has_rules = bool(pods)
+        for group in table.placed if self._has_rules else table.placed.opinionated:
             for slot, amount in self._worth(group.template, group.deleting):
                 if slot not in pods:
                     pods[slot] = np.zeros(table.capacity, np.int64)

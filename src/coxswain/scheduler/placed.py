@@ -123,8 +123,7 @@ class PlacedPods:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(template, deleting)
-            affinity = template.affinity
-            if affinity.get("podAffinity") or affinity.get("podAntiAffinity"):
+            if template.opinionated:
                 self._opinionated[key] = group
         return group
 

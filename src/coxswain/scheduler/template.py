@@ -78,6 +78,11 @@ class Template:
     parsed: dict[str, Any] = field(default_factory=dict)
     #: Unlike any other's. What is remembered of other templates is kept under it, so that they can be forgotten.
     serial: int = field(default_factory=count().__next__)
+    #: Whether its pods state affinity or anti-affinity to other pods.
+    opinionated: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opinionated = bool(self.affinity.get("podAffinity") or self.affinity.get("podAntiAffinity"))
 
     @property
     def node_name(self) -> str:

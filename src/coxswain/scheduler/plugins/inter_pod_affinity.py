@@ -304,6 +304,8 @@ class InterPodAffinity:
         ]
 
     def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:
+        if not template.opinionated and not other.opinionated:
+            return {}
         facts, mine, theirs = table.facts, terms_of(template), terms_of(other)
         found: dict[Slot, int] = {}
         if mine.affinity and all(term.matches(other, facts) for term in mine.affinity):
