@@ -42,6 +42,8 @@ class Process:
     record: Container
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     healthy: bool = True
+    #: The commands that were run inside, and when.
+    commands: list[tuple[float, list[str]]] = field(default_factory=list)
     task: asyncio.Task[int] | None = None
 
     @property
@@ -173,7 +175,9 @@ class PretendedRuntime:
         return [record for record in records if pod_uid in ("", record.labels.get(POD_UID_LABEL))]
 
     async def exec(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
-        return ExecResult(0 if self._process(container_id).healthy else 1, b"", b"")
+        process = self._process(container_id)
+        process.commands.append((clock.now(), list(command)))
+        return ExecResult(0 if process.healthy else 1, b"", b"")
 
     async def reopen_log(self, container_id: str) -> None:
         """Nothing is logged."""

@@ -149,6 +149,65 @@ async def test_probes_decide_on_readiness_and_restarts(tmp_path: Path) -> None:
         assert not meta.is_pod_ready(await it.get(PODS, "never"))
 
 
+@pytest.mark.virtual
+@pytest.mark.conformance(
+    f"{NODE}Container Lifecycle Hook when create a pod with lifecycle hook should execute poststart exec hook properly [NodeConformance] [Conformance]",
+    f"{NODE}Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop exec hook properly [NodeConformance] [Conformance]",
+    f"{NODE}PreStop should call prestop when killing a pod [Conformance]",
+)
+async def test_hooks_are_run_after_a_container_starts_and_before_it_stops(tmp_path: Path) -> None:
+    hooks = {"postStart": {"exec": {"command": ["started"]}}, "preStop": {"exec": {"command": ["stopping"]}}}
+    stopped: list[float] = []
+
+    async def serve(process: Process) -> int:
+        await process.stopping.wait()
+        stopped.append(clock.now())
+        return 0
+
+    async with whole_cluster(tmp_path, programs={"server": serve}) as it:
+        await it.create(
+            PODS, pod("p", image="server", container={"lifecycle": hooks}, terminationGracePeriodSeconds=30)
+        )
+        await it.until_pods(1)
+        process = it.process("p")
+        assert [command for _, command in process.commands] == [["started"]]
+        await it.delete(PODS, "p")
+        await it.until_gone(PODS, "p")
+        assert [command for _, command in process.commands] == [["started"], ["stopping"]]
+        assert process.commands[1][0] <= stopped[0]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("policy", "phase", "ready", "restarts", "state"),
+    [
+        ("Always", "Running", True, 2, "running"),
+        ("OnFailure", "Succeeded", False, 1, "terminated"),
+        ("Never", "Failed", False, 0, "terminated"),
+    ],
+)
+@pytest.mark.conformance(
+    f"{NODE}Container Runtime blackbox test when starting a container that exits should run with the expected status [NodeConformance] [Conformance]"
+)
+async def test_how_a_container_ends_shows_in_the_status_of_its_pod(
+    tmp_path: Path, policy: str, phase: str, ready: bool, restarts: int, state: str
+) -> None:
+    async def three_times(process: Process) -> int:
+        """Fails, then succeeds, then stays."""
+        await clock.sleep(1)
+        if process.config.attempt >= 2:
+            await process.stopping.wait()
+        return 0 if process.config.attempt else 1
+
+    async with whole_cluster(tmp_path, programs={"exits": three_times}) as it:
+        await it.create(PODS, pod("p", image="exits", restartPolicy=policy))
+        await clock.sleep(60)
+        status = (await it.get(PODS, "p"))["status"]
+        (container,) = status["containerStatuses"]
+        assert (status["phase"], container["ready"], container["restartCount"]) == (phase, ready, restarts)
+        assert list(container["state"]) == [state]
+
+
 # -- what may be changed in a pod
 
 
