@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from apiserver.core_support import Cluster
 from apiserver.shared_servers import etcd_store, two_clusters
-from coxswain.api.errors import ApiError, InternalError, Invalid
+from coxswain.api.errors import ApiError, InternalError, Invalid, RequestTooLarge
 from coxswain.api.names import IP_ADDRESSES, SERVICES, Object
 from coxswain.apiserver.shared.service_claims import PORTS, Claims
 from coxswain.apiserver.shared.storage import SharedStorage
@@ -126,6 +126,17 @@ async def test_the_record_of_an_address_is_as_kubernetes_writes_it(etcd: Etcd, t
         assert record["metadata"]["uid"]
         assert record["metadata"]["creationTimestamp"]
         assert record["spec"] == {"parentRef": {"resource": "services", "namespace": "default", "name": "s"}}
+
+
+@needs_etcd
+async def test_a_service_with_more_ports_than_one_commit_takes_is_refused(etcd: Etcd, tmp_path: Path) -> None:
+    async with two_clusters(etcd, tmp_path) as (one, two):
+        ports = [{"name": f"p{number}", "port": number + 1} for number in range(130)]
+        assert isinstance(await create(one, "wide", ports=ports), dict)
+        refused = await create(one, "wider", type="NodePort", ports=ports)
+        assert isinstance(refused, RequestTooLarge)
+        assert isinstance(await create(two, "most", type="NodePort", ports=ports[:126]), dict)
+        assert await claimed(one) == await in_use(two)
 
 
 @needs_etcd

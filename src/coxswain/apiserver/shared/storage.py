@@ -20,6 +20,7 @@ from coxswain.apiserver.storage import Sealing, Storage
 from coxswain.apiserver.watchcache import Pending
 from coxswain.base import clock
 from coxswain.base.errors import CoxswainError
+from coxswain.store.etcd import MAX_OPS
 from coxswain.store.interface import CompareFailed, Op, Store, StoreError, StoreUnavailable, ValueTooLarge
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class SharedStorage(Storage):
         """Wait until the caches show every commit that was acknowledged to anybody before this call."""
         try:
             revision = await self.store.newest()
-        except StoreUnavailable as error:
+        except StoreError as error:
             raise unavailable(error) from None
         if revision > self.revision:
             try:
@@ -75,6 +76,9 @@ class SharedStorage(Storage):
             raise errors.RequestTooLarge(str(error)) from None
 
     async def _commit_with(self, op: Op, claims: Sequence[Op], pending: Pending | None) -> int:
+        if len(claims) >= MAX_OPS:
+            why = f"a service may claim {MAX_OPS - 1} addresses and node ports at one time, not {len(claims)}"
+            raise errors.RequestTooLarge(why)
         if pending is not None:
             self._pending[op.key] = pending
         try:
@@ -126,8 +130,8 @@ class SharedStorage(Storage):
                 await clock.sleep(_RELOAD)
 
 
-def unavailable(error: StoreUnavailable) -> errors.ApiError:
+def unavailable(error: StoreError) -> errors.ApiError:
     """What a client is told; only what was certainly not done is it asked to do again."""
-    if error.undecided:
+    if isinstance(error, StoreUnavailable) and error.undecided:
         return errors.Timeout(f"the store did not answer in time, the change may have been made: {error}")
     return errors.ServiceUnavailable(f"the store does not answer: {error}", retry_after=1)
