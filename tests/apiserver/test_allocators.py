@@ -232,3 +232,17 @@ def test_a_small_range_is_given_out_to_its_last_address(lookup: DictLookup, leng
     assert sorted(map(ipaddress.IPv4Address, given)) == list(network.hosts())
     with pytest.raises(errors.InternalError, match="range is full"):
         allocator.assign(service(port()))
+
+
+def test_node_ports_that_are_named_are_held_though_none_are_given_out(
+    lookup: DictLookup, allocator: ServiceAllocator
+) -> None:
+    named = service(port(nodePort=30007), port(81), type="LoadBalancer", allocateLoadBalancerNodePorts=False)
+    allocator.assign(named).commit()
+    assert [each.get("nodePort") for each in named["spec"]["ports"]] == [30007, None]
+    lookup.put(SERVICES, "s", "ns", spec=named["spec"])
+    with pytest.raises(errors.Invalid, match="provided port is already allocated"):
+        allocator.assign(service(port(nodePort=30007), type="NodePort"))
+    lookup.drop(SERVICES, "s", "ns")
+    allocator.release(named)
+    allocator.assign(service(port(nodePort=30007), type="NodePort")).commit()
