@@ -219,3 +219,20 @@ async def test_what_etcd_finds_too_large_is_refused_as_such(tmp_path: Path) -> N
             }
             assert (await two.call("create", SERVICES, body=service)).code == 413
             assert etcd_store(one).problem == ""
+
+
+@needs_etcd
+async def test_a_full_etcd_refuses_writes_in_words_and_takes_deletions(tmp_path: Path) -> None:
+    with running(["--quota-backend-bytes=2500000"]) as etcd:
+        async with two_clusters(etcd, tmp_path) as (one, two):
+            made: list[str] = []
+            for number in range(50):
+                answer = await one.call("create", CONFIGMAPS, body=configmap(f"c{number}", a="x" * 200_000))
+                if answer.code != 201:
+                    break
+                made.append(f"c{number}")
+            assert answer.code == 507
+            assert b"no space is left in the store" in answer.body
+            listed = (await two.do("list", CONFIGMAPS))["items"]
+            assert sorted(item["metadata"]["name"] for item in listed) == sorted(made)
+            await two.do("delete", CONFIGMAPS, made[0])
