@@ -214,7 +214,7 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _NO_SHRINKING = [Phase.explicit, Phase.generate]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=_SLOW, phases=_NO_SHRINKING)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=_SLOW, phases=_NO_SHRINKING)
 @given(st.data())
 def test_any_life_ends_well(data: st.DataObject) -> None:
     loop.run(live(data), seed=0)

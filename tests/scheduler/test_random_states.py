@@ -164,7 +164,7 @@ PHASES = [Phase.explicit, Phase.generate]
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW, phases=PHASES)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=_SLOW, phases=PHASES)
 @given(st.data())
 def test_every_decision_is_one_that_the_twins_allow(data: st.DataObject) -> None:
     decide_about_any_state(data)

@@ -63,7 +63,7 @@ class Neighbourhood:
                 self._weights[type(plugin)] = weight
         self._at: tuple[int, ...] = ()
         self._position = -1
-        self._known: dict[tuple[int, bool], list[tuple[Slot, int]]] = {}
+        self._known: dict[int, Sequence[tuple[Slot, int]]] = {}
         #: Whether the template itself minds others; else only those matter that may mind it.
         self._has_rules = False
         self._tallies: dict[Slot, Tally] = {}
@@ -102,17 +102,18 @@ class Neighbourhood:
         return True
 
     def _worth(self, other: Template, deleting: bool) -> Sequence[tuple[Slot, int]]:
-        key = (other.serial, deleting)
+        # Most templates are worth nothing to most others, and there are many pairs: an int and a shared tuple each.
+        key = ~other.serial if deleting else other.serial
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[key] = [
+            found = self._known[key] = tuple(
                 (slot, amount)
                 for plugin, kinds in self._asked
                 for slot, amount in plugin.worth(self._template, other, deleting, self._table).items()
                 if slot.kind in kinds and amount
-            ]
+            )
         return found
 
     def _build(self) -> None:
