@@ -105,7 +105,7 @@ class Cycle:
         found = self._verdicts.pop(key, None)
         if found is None:
             found = Verdict(template, profile, self.table)
-            found.uses = int("FirstPods" in template.parsed)
+            found.uses = int("placed by FirstPods" in template.parsed)
             # About 60 bytes a node: four arrays of codes, two of the plan, up to five of raw scores.
             keep = min(max(self._memory // (60 * self.table.capacity), 16), 1024)
             while len(self._verdicts) >= keep:
@@ -171,9 +171,7 @@ class Cycle:
         if (len(pods) > 1 or verdict.uses > 1) and self._batchable(verdict):
             narrowed = verdict.narrow()
             if narrowed is not None:
-                # A few nodes: looked at one by one until the template is known to come often.
-                often = len(pods) > 1 or verdict.uses > 2
-                if often and not len(self.nominator) and not isinstance(narrowed.result, Rejection):
+                if not len(self.nominator) and not isinstance(narrowed.result, Rejection):
                     named = self._rows_of(narrowed.result)
                     return self._schedule_batch(pods, verdict, verdict.neighbours(), named)
             elif not len(self.nominator):

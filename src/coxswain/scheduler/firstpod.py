@@ -183,7 +183,9 @@ class FirstPods:
             rows,
             self._totals,
         )
-        shape.verdict.evaluated += found[0] >= 0
+        if found[0] >= 0:
+            shape.verdict.evaluated += 1
+            template.parsed["placed by FirstPods"] = True
         return found if named is None else (found[0], start)
 
     def _named(self, template: Template) -> _Named | None:

@@ -106,7 +106,7 @@ class Neighbourhood:
         key = ~other.serial if deleting else other.serial
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= max(_MOST_KNOWN, 2 * len(self._table.placed)):
                 self._known.clear()
             found = self._known[key] = tuple(
                 (slot, amount)

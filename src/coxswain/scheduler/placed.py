@@ -127,6 +127,9 @@ class PlacedPods:
                 self._opinionated[key] = group
         return group
 
+    def __len__(self) -> int:
+        return len(self._groups)
+
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
 
