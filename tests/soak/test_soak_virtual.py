@@ -56,9 +56,9 @@ async def soak(data_dir: Path, seconds: float, *, seed: int, hollow_nodes: int, 
 
 
 def test_minutes_of_churn(tmp_path: Path) -> None:
-    one = loop.run(soak(tmp_path, 60, seed=1, hollow_nodes=2, nodes=8, load=1.5), seed=1)
+    one = loop.run(soak(tmp_path, 55, seed=1, hollow_nodes=2, nodes=8, load=1.5), seed=1)
     assert one.wrong == []
-    assert one.comparisons == 2
+    assert one.comparisons >= 2
     assert one.checker.counts["bindings"] > 50
 
 
