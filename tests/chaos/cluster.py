@@ -104,7 +104,7 @@ class Garbage(Invariant):
                 self.fail(change, f"was let go ({finalizer}) before its dependent {kind} {key}")
 
     def settled(self) -> None:
-        for kind, objects in self.world.objects.items():
+        for kind, objects in list(self.world.objects.items()):
             for key, obj in sorted(objects.items()):
                 references = meta.owner_references(obj)
                 if references and all(self.world.by_uid(ref["uid"]) is None for ref in references):
@@ -125,7 +125,7 @@ class Namespaces(Invariant):
             elif meta.is_terminating(found) and change.kind != "Event":
                 self.fail(change, f"was made in {space}, which is going")
         if change.kind == "Namespace" and change.vanished:
-            for kind, objects in self.world.objects.items():
+            for kind, objects in list(self.world.objects.items()):
                 for key in objects:
                     if key.startswith(f"{change.key}/") and kind not in ("Event", "Namespace"):
                         self.fail(change, f"went before {kind} {key}")

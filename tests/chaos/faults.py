@@ -143,10 +143,11 @@ class FaultyTransport:
         finally:
             ACTOR.reset(token)
 
-    async def _call(self, call: Call) -> Answer:
+    async def _call(self, call: Call, *, alone: bool = True) -> Answer:
         faults, writes = self._faults, call.verb not in _READS
         self._life.step()
-        await self._travel()
+        if alone:
+            await self._travel()
         if faults.happens("refused"):
             kind = faults.rng.choice(
                 [errors.ServiceUnavailable, errors.InternalError, errors.TooManyRequests]
@@ -155,7 +156,8 @@ class FaultyTransport:
         if call.verb in ("update", "patch") and faults.happens("conflict"):
             return _answer(errors.conflict(call.resource, call.name, errors.MODIFIED))
         answer = await self._server().call(call, ADMIN)
-        await self._travel()
+        if alone:
+            await self._travel()
         if writes and faults.happens("lost_answer"):
             self._note_unsure(call, answer)
             raise errors.Timeout("injected lost answer")
@@ -179,13 +181,22 @@ class FaultyTransport:
         await asyncio.sleep(delay)
 
     async def batch(self, calls: Sequence[Call]) -> Answers:
+        """They travel together and in order; each may fail on its own."""
+
         async def one(call: Call) -> Answer:
             try:
-                return await self.call(call)
+                return await self._call(call, alone=False)
             except ApiError as error:
                 return _answer(error)
 
-        return list(await asyncio.gather(*(one(call) for call in calls)))
+        token = ACTOR.set(self._actor)
+        try:
+            await self._travel()
+            answers = list(await asyncio.gather(*(one(call) for call in calls)))
+            await self._travel()
+            return answers
+        finally:
+            ACTOR.reset(token)
 
     async def list(self, call: Call) -> RawList:
         self._life.step()

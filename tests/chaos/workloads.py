@@ -30,9 +30,12 @@ class Disturbances(Invariant):
         self._at: dict[str, float] = {}
 
     def see(self, change: Change) -> None:
-        if change.kind != "Pod" or change.old is None or not is_ready(change.old):
+        if change.kind != "Pod" or change.old is None:
             return
-        if change.new is not None and is_ready(change.new):
+        if change.new is not None and meta.controller_of(change.old) != meta.controller_of(change.new):
+            for uid in (*owners(self.world, change.old), *owners(self.world, change.new)):
+                self._at[uid] = change.at  # released or adopted
+        if not is_ready(change.old) or (change.new is not None and is_ready(change.new)):
             return
         if change.actor in (*SETS.values(), "statefulset-controller", "daemonset-controller"):
             return

@@ -303,7 +303,7 @@ class HollowNodes:
         body = {"metadata": {"uid": uid}, "status": status}
         call = _patch(PODS, identity["name"], identity["namespace"], body, "status")
         if self._settings.pod_latency:
-            asyncio.get_running_loop().call_later(self._settings.pod_latency, self._queue, call)
+            asyncio.get_running_loop().call_later(self._settings.pod_latency, self._queue_if_wanted, call)
         else:
             self._queue(call)
 
@@ -327,6 +327,18 @@ class HollowNodes:
         self._outbox.append(call)
         self._news.set()
 
+    def _queue_if_wanted(self, call: Call) -> None:
+        if not self._is_late(call):
+            self._queue(call)
+
+    def _is_late(self, call: Call) -> bool:
+        """It says that a pod runs which has been deleted since."""
+        if call.resource != PODS or call.verb != "patch":
+            return False
+        body = orjson.loads(call.body)
+        going = (body["metadata"]["uid"], "delete") in self._handled
+        return going and body["status"].get("phase") == "Running"
+
     async def _write(self) -> None:
         """Send what is queued, in batches; what the server could not do now is tried again."""
         while True:
@@ -345,6 +357,7 @@ class HollowNodes:
             for call, answer in zip(part, answers, strict=True):
                 if call.resource == LEASES and answer is not None and answer.code == 404:
                     self._lease_lost(call.name)
+            again = [call for call in again if not self._is_late(call)]
             if again:
                 await clock.sleep(clock.random().uniform(0.5, 1.5))
                 self._outbox.extend(again)

@@ -130,7 +130,8 @@ def finish(status: Object, outcome: Object, now: float) -> Object | None:
     others = [each for each in status.get("conditions") or () if each["type"] != kind]
     status["conditions"] = [*others, final]
     if kind == "Complete":
-        status["completionTime"] = clock.format_time(now)
+        # Not before the start, also when the clock was set back since: the API server would refuse it.
+        status["completionTime"] = max(clock.format_time(now), status.get("startTime") or "")
     return final
 
 
