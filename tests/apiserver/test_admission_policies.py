@@ -15,7 +15,7 @@ from coxswain.api.errors import ApiError
 from coxswain.api.names import CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS
 from coxswain.api.names import DEPLOYMENTS, GVR, NAMESPACES, PODS, Object
 from coxswain.apiserver.customresources.controller import Controller
-from coxswain.base import clock
+from coxswain.base import clock, metrics
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.client.interface import UserInfo
 
@@ -158,6 +158,30 @@ async def test_warn_and_audit_let_pass(running: Cluster) -> None:
     await bind(running, actions=("Warn", "Audit"))
     call = await running.call("create", CONFIGMAPS, body=configmap("c"))
     assert call.code == 201
+
+
+@in_cluster
+async def test_what_does_not_hold_is_counted(running: Cluster) -> None:
+    await policy(running, "counted", validations=[{"expression": "false"}])
+    await bind(running, "b1", "counted", actions=("Warn", "Audit"))
+    await policy(running, "lenient", validations=[{"expression": "object.nope == 1"}], failurePolicy="Ignore")
+    await bind(running, "b2", "lenient")
+    await running.do("create", CONFIGMAPS, body=configmap("c"))
+
+    def counted(name: str, binding: str, error: str, action: str, part: str = "_total") -> float | None:
+        labels = {
+            "policy": name,
+            "policy_binding": binding,
+            "error_type": error,
+            "enforcement_action": action,
+        }
+        base = "apiserver_validating_admission_policy_check"
+        return metrics.REGISTRY.get_sample_value(base + part, labels)
+
+    assert counted("counted", "b1", "no_error", "warn") == counted("counted", "b1", "no_error", "audit") == 1
+    assert counted("counted", "b1", "no_error", "deny") is None
+    assert counted("lenient", "b2", "invalid_error", "allow") == 1
+    assert counted("lenient", "b2", "invalid_error", "allow", "_duration_seconds_count") == 1
 
 
 @in_cluster

@@ -14,6 +14,7 @@ import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import Object
+from coxswain.apiserver.admission.policies import metrics
 from coxswain.apiserver.admission.policies.compiled import Binding, Expression, Policy, Validation
 from coxswain.apiserver.admission.policies.evaluation import (
     Evaluation,
@@ -28,6 +29,7 @@ from coxswain.apiserver.admission.versions import Versions
 from coxswain.apiserver.authz.authorizer import Authorizer
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.registry import Registry
+from coxswain.base import clock
 
 _MAX_MESSAGE: Final = 5 * 1024
 _MAX_ANNOTATION: Final = 10 * 1024
@@ -43,6 +45,11 @@ class _Denial:
     message: str
     reason: str = ""
     index: int = 0
+    #: For the metrics: what went wrong, and how long it took.
+    error: str = metrics.NO_ERROR
+    seconds: float = 0.0
+    #: Could not be told, and the policy lets that pass.
+    ignored: bool = False
 
 
 @dataclass(slots=True)
@@ -122,7 +129,8 @@ class ValidatingPolicies(Policies):
 
 
 def _act(policy: Policy, binding: Binding, denial: _Denial, request: Request, outcome: _Outcome) -> None:
-    for action in binding.actions:
+    for action in ("Allow",) if denial.ignored else binding.actions:
+        metrics.checked(policy.name, binding.name, denial.error, action.lower(), denial.seconds)
         if action == "Deny":
             outcome.denied.append((policy, binding, denial))
         elif action == "Warn":
@@ -160,26 +168,29 @@ def _validations(policy: Policy, values: dict[str, Any]) -> list[_Denial]:
         if not conditions_hold(policy, values):
             return []
     except EvaluationFailedError as failure:
-        return [_Denial(str(failure))]
+        return [_Denial(str(failure), error=metrics.INVALID)]
     evaluation = Evaluation(policy, values)
-    found: list[tuple[int, Validation, Any, str]] = []
+    ignored = policy.fails_open
+    found: list[tuple[int, Validation, Any, str, float]] = []
     try:
         for index, validation in enumerate(policy.validations):
+            started, value, problem = clock.monotonic(), None, ""
             try:
-                found.append((index, validation, evaluation.value(validation.check), ""))
+                value = evaluation.value(validation.check)
             except OutOfBudgetError:
                 raise
             except EvaluationFailedError as failure:
-                found.append((index, validation, None, str(failure)))
+                problem = str(failure)
+            found.append((index, validation, value, problem, clock.monotonic() - started))
     except OutOfBudgetError as failure:
-        return [] if policy.fails_open else [_Denial(str(failure))]
+        return [_Denial(str(failure), error=metrics.OUT_OF_BUDGET, ignored=ignored)]
     denials = []
-    for index, validation, value, problem in found:
+    for index, validation, value, problem, seconds in found:
         if problem:
-            if not policy.fails_open:
-                denials.append(_Denial(problem, "", index))
+            denials.append(_Denial(problem, "", index, metrics.INVALID, seconds, ignored))
         elif value is not True:
-            denials.append(_Denial(_message(validation, evaluation), validation.reason, index))
+            words = _message(validation, evaluation)
+            denials.append(_Denial(words, validation.reason, index, seconds=seconds))
     return denials
 
 
