@@ -6,9 +6,10 @@ costs the sampled nodes only.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-from coxswain._native.chance cimport below
+from coxswain._native.chance cimport Best, nobody, offer
 from coxswain._native.neighbours cimport Neighbours, lets_in
-from coxswain._native.resources cimport allocation_score, balance_gain, fit_code
+from coxswain._native.resources cimport fit_code
+from coxswain._native.scoring cimport Ask, Weights, among, ask_of, count_pod, own_score, weights_of
 
 
 def schedule(
@@ -36,15 +37,20 @@ def schedule(
 ) -> tuple[int, int]:
     """(pods placed, where the next search starts). ``chosen[placed]`` failed if ``placed < pods``."""
     cdef Py_ssize_t n = order.shape[0], stride = allocatable.shape[1], count = ids.shape[0]
-    cdef Py_ssize_t placed = 0, seen, found, at = start, i, best
-    cdef int64_t top_taint, top_affinity, total, top
+    cdef Py_ssize_t placed = 0, seen, found, at = start, i
+    cdef int64_t top_taint, top_affinity, total
     cdef bint has_taints = taints.shape[0] > 0, has_affinity = affinity.shape[0] > 0
     cdef uint64_t chance = state[0]
-    cdef int ties
+    cdef Best best
     cdef int32_t row
     cdef bint minds = neighbours is not None
     if n == 0 or count == 0:
         return 0, start
+    cdef Ask asked = ask_of(&ask[0])
+    cdef Weights weigh = weights_of(&weights[0], most)
+    cdef const int64_t* has = &allocatable[0, 0]
+    cdef int64_t* used = &requested[0, 0]
+    cdef int64_t* counted = &nonzero[0, 0]
     if minds:
         neighbours.prepare(wanted)
     with nogil:
@@ -69,9 +75,7 @@ def schedule(
             if found == 0:
                 chosen[placed] = -1
                 break
-            best = -1
-            top = 0
-            ties = 0
+            best = nobody()
             if minds and neighbours.scores and found > 1:
                 neighbours.weigh(&rows[0], found)
             for i in range(found):
@@ -79,34 +83,22 @@ def schedule(
                 total = base[row]
                 if minds and neighbours.scores and found > 1:
                     total += neighbours.score(i)
-                if top_taint:
-                    total += weights[0] * (100 - 100 * taints[row] // top_taint)
-                if top_affinity:
-                    total += weights[1] * (100 * affinity[row] // top_affinity)
-                if best < 0 or total > top:
-                    best, top, ties = i, total, 1
-                elif total == top:
-                    ties += 1
-                    if below(&chance, ties) == 0:
-                        best = i
-            row = rows[best]
+                total += among(
+                    weigh,
+                    taints[row] if top_taint else 0,
+                    top_taint,
+                    affinity[row] if top_affinity else 0,
+                    top_affinity,
+                )
+                offer(&best, i, total, &chance)
+            row = rows[best.at]
             chosen[placed] = row
             placed += 1
             if minds:
                 neighbours.place(row)
-            for i in range(count):
-                requested[ids[i], row] += amounts[i]
-            nonzero[0, row] += ask[2]
-            nonzero[1, row] += ask[3]
-            if fit_code(&allocatable[0, 0], &requested[0, 0], stride, row, &ids[0], &amounts[0], count):
+            count_pod(used, counted, stride, row, &ids[0], &amounts[0], count, asked, 1)
+            if fit_code(has, used, stride, row, &ids[0], &amounts[0], count):
                 rejected[row] = 255
-            base[row] = image[row] + weights[2] * allocation_score(
-                most, nonzero[0, row] + ask[2], allocatable[0, row], nonzero[1, row] + ask[3],
-                allocatable[1, row], 1, 1,
-            )
-            if weights[3]:
-                base[row] += weights[3] * balance_gain(
-                    ask[0], requested[0, row], allocatable[0, row], ask[1], requested[1, row], allocatable[1, row]
-                )
+            base[row] = image[row] + own_score(asked, weigh, has, used, counted, stride, row)
     state[0] = chance
     return placed, at

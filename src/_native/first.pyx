@@ -6,8 +6,9 @@ The result is that of ``batch.schedule`` for one pod.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-from coxswain._native.chance cimport below
-from coxswain._native.resources cimport allocation_score, balance_gain, fit_code
+from coxswain._native.chance cimport Best, nobody, offer
+from coxswain._native.resources cimport fit_code
+from coxswain._native.scoring cimport Ask, Weights, among, ask_of, count_pod, own_score, weights_of
 
 
 def place(
@@ -33,18 +34,18 @@ def place(
     """(the row where the pod is counted now, where the next search starts); row -1 if it fits nowhere."""
     cdef Py_ssize_t n = order.shape[0], stride = allocatable.shape[1], count = ids.shape[0]
     cdef Py_ssize_t seen = 0, found = 0, at = start, i
-    cdef int64_t top_taint = 0, top_affinity = 0, total, top = 0
+    cdef int64_t top_taint = 0, top_affinity = 0
     cdef bint has_taints = taints.shape[0] > 0, has_affinity = affinity.shape[0] > 0
     cdef uint64_t chance = state[0]
-    cdef int64_t fit_weight = weights[2], balance_weight = weights[3]
-    cdef int64_t cpu = ask[0], memory = ask[1], cpu_default = ask[2], memory_default = ask[3]
-    cdef int ties = 0
-    cdef int32_t row, best = -1
+    cdef Best best = nobody()
+    cdef int32_t row
     if n == 0 or count == 0:
         return -1, start
+    cdef Ask asked = ask_of(&ask[0])
+    cdef Weights weigh = weights_of(&weights[0], most)
     cdef const int64_t* has = &allocatable[0, 0]
-    cdef const int64_t* used = &requested[0, 0]
-    cdef const int64_t* counted = &nonzero[0, 0]
+    cdef int64_t* used = &requested[0, 0]
+    cdef int64_t* counted = &nonzero[0, 0]
     with nogil:
         while seen < n and found < wanted:
             row = order[at]
@@ -55,16 +56,8 @@ def place(
             if rejected[row] or fit_code(has, used, stride, row, &ids[0], &amounts[0], count):
                 continue
             # Scored at once, while the row's numbers are at hand; what needs all rows is added below.
-            total = image[row] + fit_weight * allocation_score(
-                most, counted[row] + cpu_default, has[row], counted[stride + row] + memory_default,
-                has[stride + row], 1, 1,
-            )
-            if balance_weight:
-                total += balance_weight * balance_gain(
-                    cpu, used[row], has[row], memory, used[stride + row], has[stride + row]
-                )
             rows[found] = row
-            totals[found] = total
+            totals[found] = image[row] + own_score(asked, weigh, has, used, counted, stride, row)
             found += 1
             if has_taints and taints[row] > top_taint:
                 top_taint = taints[row]
@@ -72,21 +65,19 @@ def place(
                 top_affinity = affinity[row]
         for i in range(found):
             row = rows[i]
-            total = totals[i]
-            if top_taint:
-                total += weights[0] * (100 - 100 * taints[row] // top_taint)
-            if top_affinity:
-                total += weights[1] * (100 * affinity[row] // top_affinity)
-            if best < 0 or total > top:
-                best, top, ties = row, total, 1
-            elif total == top:
-                ties += 1
-                if below(&chance, ties) == 0:
-                    best = row
-        if best >= 0:
-            for i in range(count):
-                requested[ids[i], best] += amounts[i]
-            nonzero[0, best] += cpu_default
-            nonzero[1, best] += memory_default
+            offer(
+                &best,
+                row,
+                totals[i] + among(
+                    weigh,
+                    taints[row] if top_taint else 0,
+                    top_taint,
+                    affinity[row] if top_affinity else 0,
+                    top_affinity,
+                ),
+                &chance,
+            )
+        if best.at >= 0:
+            count_pod(used, counted, stride, best.at, &ids[0], &amounts[0], count, asked, 1)
     state[0] = chance
-    return best, at
+    return best.at, at

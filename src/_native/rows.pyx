@@ -1,6 +1,8 @@
 """One row of the node table at a time: what a pod that comes or goes changes."""
 from libc.stdint cimport int32_t, int64_t
 
+from coxswain._native.scoring cimport ask_of, count_pod
+
 
 def count(
     int64_t[:, ::1] requested,  # IN/OUT [resource, node]
@@ -12,10 +14,10 @@ def count(
     int64_t sign,  # IN  1 for a pod that comes, -1 for one that goes
 ):
     """Count a pod on a row."""
-    cdef Py_ssize_t i
     if not 0 <= row < requested.shape[1]:
         raise IndexError(row)
-    for i in range(ids.shape[0]):
-        requested[ids[i], row] += sign * amounts[i]
-    nonzero[0, row] += sign * ask[2]
-    nonzero[1, row] += sign * ask[3]
+    if ids.shape[0]:
+        count_pod(
+            &requested[0, 0], &nonzero[0, 0], requested.shape[1], row, &ids[0], &amounts[0], ids.shape[0],
+            ask_of(&ask[0]), sign,
+        )

@@ -1,7 +1,7 @@
 """Which nodes to look at, and which of the best to take: kube-scheduler's sampling and its tie-break."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-from coxswain._native.chance cimport below
+from coxswain._native.chance cimport Best, nobody, offer
 
 
 def sample(
@@ -29,17 +29,11 @@ def sample(
 
 def choose(const int64_t[::1] totals, uint64_t[::1] state) -> int:
     """Index of the largest total; among equals each is as likely (reservoir over ``state``); -1 if empty."""
-    cdef Py_ssize_t i, best = -1
-    cdef int64_t top = 0
+    cdef Py_ssize_t i
+    cdef Best best = nobody()
     cdef uint64_t chance = state[0]
-    cdef int ties = 0
     with nogil:
         for i in range(totals.shape[0]):
-            if best < 0 or totals[i] > top:
-                best, top, ties = i, totals[i], 1
-            elif totals[i] == top:
-                ties += 1
-                if below(&chance, ties) == 0:
-                    best = i
+            offer(&best, i, totals[i], &chance)
     state[0] = chance
-    return best
+    return best.at
