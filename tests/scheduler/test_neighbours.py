@@ -17,7 +17,7 @@ from coxswain.scheduler.cycle import Cycle, Placement
 from coxswain.scheduler.framework import Profile
 from coxswain.scheduler.neighbourhood import Neighbourhood
 from coxswain.scheduler.nodetable import NodeTable
-from coxswain.scheduler.plugins.inter_pod_affinity import InterPodAffinity
+from coxswain.scheduler.plugins.inter_pod_affinity import InterPodAffinity, terms_of
 from coxswain.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from coxswain.scheduler.plugins.registry import default_profile
 from coxswain.scheduler.template import Templates
@@ -198,6 +198,34 @@ def test_plain_pods_have_no_neighbours() -> None:
     away = {"podAntiAffinity": {REQUIRED: [{"topologyKey": HOST, "labelSelector": {}}]}}
     world.place(pod("shy", spec={"affinity": away}), "n0")
     assert plain.refresh() is not None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_found_by_labels_as_by_looking_at_all(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World([random_node(rng, f"n{i}") for i in range(6)], batches=True)
+    placed, facts = world.table.placed, world.table.facts
+    kinds = [pods.parse(waiting_pod(rng), world.templates, placed=False).template for _ in range(6)]
+    for step in range(60):
+        go_on(rng, [world], step, 6)
+        for template in kinds:
+            terms = terms_of(template)
+            for selector in (term.selector for term in (*terms.affinity, *terms.anti, *terms.preferred)):
+                among = list(placed.selected(selector).values())
+                assert all(group in among for group in placed if selector.matches(group.template.labels))
+            among = list(placed.opinionated_of(template.labels))
+            for group in placed.opinionated:
+                theirs = terms_of(group.template)
+                means = any(
+                    term.matches(template, facts)
+                    for term in (*theirs.affinity, *theirs.anti, *theirs.preferred)
+                )
+                assert not means or group in among
+    while any(found.pods for found in world.table):
+        world.take_one_away(0)
+    for name in list(world.table.row_of):
+        world.table.remove_node(name)
+    assert (len(placed), placed._labelled, placed._about) == (0, {}, {})
 
 
 def test_only_plugins_that_a_profile_has_are_asked() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from coxswain._native.neighbours import Neighbours
 from coxswain.scheduler.framework import Weighted
 from coxswain.scheduler.nodetable import NodeTable
-from coxswain.scheduler.placed import Placed
+from coxswain.scheduler.placed import Group, Placed
 from coxswain.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from coxswain.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from coxswain.scheduler.tally import (
@@ -125,7 +125,7 @@ class Neighbourhood:
                 if slot.kind in kinds:
                     pods[slot] = np.zeros(table.capacity, np.int64)
         self._has_rules = bool(pods)
-        for group in table.placed if self._has_rules else table.placed.opinionated:
+        for group in self._peers():
             for slot, amount in self._worth(group.template, group.deleting):
                 if slot not in pods:
                     pods[slot] = np.zeros(table.capacity, np.int64)
@@ -136,6 +136,17 @@ class Neighbourhood:
         for slot, tally in self._tallies.items():
             tally.count_all(pods[slot])
         self._kernel = self._in_native_form() if self._tallies else None
+
+    def _peers(self) -> Iterable[Group]:
+        """Groups of placed pods that may count for something."""
+        placed = self._table.placed
+        found = {
+            (group.template, group.deleting): group for group in placed.opinionated_of(self._template.labels)
+        }
+        for plugin, _ in self._asked:
+            for selector in plugin.selectors(self._template, self._table):
+                found |= placed.selected(selector)
+        return found.values()
 
     def _in_native_form(self) -> Neighbours:
         gains = dict(self._worth(self._template, False))

@@ -2,16 +2,21 @@
 
 Pods of one template match the same selectors, so a selector is tried once for each template, and the pods that it
 matches are a sum of a few arrays. A template on few nodes is a small dictionary, one on many an array.
+
+Groups are filed under their labels, and those that have opinions of other pods under a label that those must have:
+where every pod is of a template of its own, as a StatefulSet's are, a selector looks at few of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from coxswain.api.selectors import Selector, label_selector_from
 
 if TYPE_CHECKING:
     from coxswain.scheduler.template import Template
@@ -87,14 +92,21 @@ class PlacedLog:
         return None if position < self._start else self._entries[position - self._start :]
 
 
+_Key = tuple["Template", bool]
+_Label = tuple[str, str]
+
+
 class PlacedPods:
     """Groups of placed pods."""
 
     def __init__(self) -> None:
         self.log = PlacedLog()
-        self._groups: dict[tuple[Template, bool], Group] = {}
+        self._groups: dict[_Key, Group] = {}
         #: Those whose own pods state affinity or anti-affinity to others.
-        self._opinionated: dict[tuple[Template, bool], Group] = {}
+        self._opinionated: dict[_Key, Group] = {}
+        self._labelled: dict[_Label, dict[_Key, Group]] = {}
+        #: The opinionated by a label that each of their terms asks for; None: by none in particular.
+        self._about: dict[_Label | None, dict[_Key, Group]] = {}
 
     def add(self, template: Template, deleting: bool, row: int, sign: int) -> None:
         """Count a pod (or, with -1, one less) on a row."""
@@ -102,9 +114,7 @@ class PlacedPods:
         group = self._group(template, deleting)
         group.add(row, sign)
         if not group.rows:
-            key = (template, deleting)
-            del self._groups[key]
-            self._opinionated.pop(key, None)
+            self._drop(template, deleting)
 
     def add_many(self, template: Template, rows: Sequence[int]) -> None:
         """Count a pod, not being deleted, on each of ``rows``."""
@@ -123,9 +133,22 @@ class PlacedPods:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(template, deleting)
+            for label in template.labels.items():
+                self._labelled.setdefault(label, {})[key] = group
             if template.opinionated:
                 self._opinionated[key] = group
+                for about in _asked_for(template):
+                    self._about.setdefault(about, {})[key] = group
         return group
+
+    def _drop(self, template: Template, deleting: bool) -> None:
+        key = (template, deleting)
+        del self._groups[key]
+        for label in template.labels.items():
+            _unfile(self._labelled, label, key)
+        if self._opinionated.pop(key, None) is not None:
+            for about in _asked_for(template):
+                _unfile(self._about, about, key)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -138,9 +161,26 @@ class PlacedPods:
         """Groups whose pods have affinity or anti-affinity terms of their own."""
         return iter(self._opinionated.values())
 
-    def matching(self, test: Callable[[Template], bool], memo: dict[int, bool]) -> Iterator[Group]:
-        """Groups whose template passes ``test``, which is asked once for each (``memo`` is by serial)."""
-        for group in self._groups.values():
+    def opinionated_of(self, labels: Mapping[str, str]) -> Iterable[Group]:
+        """Those of the opinionated that may mean a pod with these labels."""
+        found = dict(self._about.get(None, {}))
+        for label in labels.items():
+            found |= self._about.get(label, {})
+        return found.values()
+
+    def selected(self, selector: Selector) -> Mapping[_Key, Group]:
+        """Groups among which are all that ``selector`` matches; not to be changed."""
+        filed = [self._labelled.get(label, {}) for label in selector.exact.items()]
+        return min(filed, key=len) if filed else self._groups
+
+    def matching(
+        self, test: Callable[[Template], bool], memo: dict[int, bool], selector: Selector
+    ) -> Iterator[Group]:
+        """Groups whose template passes ``test``, which is asked once for each (``memo`` is by serial).
+
+        ``selector`` matches all that pass.
+        """
+        for group in self.selected(selector).values():
             template = group.template
             verdict = memo.get(template.serial)
             if verdict is None:
@@ -149,6 +189,29 @@ class PlacedPods:
                 verdict = memo[template.serial] = test(template)
             if verdict:
                 yield group
+
+
+def _unfile(index: dict[Any, dict[_Key, Group]], label: _Label | None, key: _Key) -> None:
+    filed = index.get(label)
+    if filed is not None:
+        filed.pop(key, None)
+        if not filed:
+            del index[label]
+
+
+def _asked_for(template: Template) -> set[_Label | None]:
+    """For each affinity term of a template a label that a pod must have to be meant; None where there is none."""
+    found: set[_Label | None] = set()
+    for kind in ("podAffinity", "podAntiAffinity"):
+        section = template.affinity.get(kind) or {}
+        preferred = section.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        for term in (
+            *(section.get("requiredDuringSchedulingIgnoredDuringExecution") or ()),
+            *(weighted["podAffinityTerm"] for weighted in preferred),
+        ):
+            exact = label_selector_from(term.get("labelSelector")).exact
+            found.add(min(exact.items(), default=None))
+    return found
 
 
 @dataclass(slots=True)

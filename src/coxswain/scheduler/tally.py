@@ -3,9 +3,10 @@
 A plugin that depends on pods elsewhere in the cluster says in three answers what matters to a template; whoever
 keeps the counts (``neighbourhood.py``) then follows every pod that comes or goes without asking it again:
 
-    slots    which tallies the template's own rules need
-    worth    what one pod of another template adds to which of them (or to further ones: its own rules count too)
-    tally    how one of them counts: domains by node, and the numbers that the rule compares with
+    slots      which tallies the template's own rules need
+    selectors  whom those rules are about
+    worth      what one pod of another template adds to which of them (or to further ones: its own rules count too)
+    tally      how one of them counts: domains by node, and the numbers that the rule compares with
 
 The kinds are those of the kernel (``neighbours.pxd``): the first three reject nodes, the others score them.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from coxswain.api.selectors import Selector
     from coxswain.scheduler.nodetable import NodeTable
     from coxswain.scheduler.template import Template
 
@@ -88,6 +90,10 @@ class CountingPlugin(Protocol):
 
     def slots(self, template: Template, table: NodeTable) -> list[Slot]:
         """What the template's own rules need."""
+        ...
+
+    def selectors(self, template: Template, table: NodeTable) -> list[Selector]:
+        """What selects the pods that the template's own rules are about."""
         ...
 
     def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:

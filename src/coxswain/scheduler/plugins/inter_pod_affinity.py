@@ -176,7 +176,7 @@ class InterPodAffinity:
             return True
         return any(
             term.remembered(template, table.facts)
-            for group in table.placed.opinionated
+            for group in table.placed.opinionated_of(template.labels)
             for terms in (terms_of(group.template),)
             for term in (*terms.preferred, *terms.hard, *terms.anti)
         )
@@ -237,7 +237,7 @@ class InterPodAffinity:
         def test(other: Template) -> bool:
             return first.matches(other, table.facts)
 
-        for group in table.placed.matching(test, first.fresh_memo(table.facts)):
+        for group in table.placed.matching(test, first.fresh_memo(table.facts), first.selector):
             if all(term.remembered(group.template, table.facts) for term in others):
                 group.add_to(counts)
         return counts
@@ -253,7 +253,7 @@ class InterPodAffinity:
         which: Callable[[Terms], Iterable[tuple[Term, int]]],
     ) -> dict[str, NDArray[np.int64]]:
         found: dict[str, NDArray[np.int64]] = {}
-        for group in table.placed.opinionated:
+        for group in table.placed.opinionated_of(template.labels):
             for term, weight in which(terms_of(group.template)):
                 if term.remembered(template, table.facts):
                     if term.key not in found:
@@ -302,6 +302,10 @@ class InterPodAffinity:
             *dict.fromkeys(Slot(APART, term.key) for term in terms.anti),
             *dict.fromkeys(Slot(PULL, term.key) for term in terms.preferred),
         ]
+
+    def selectors(self, template: Template, table: NodeTable) -> list[Selector]:
+        terms = terms_of(template)
+        return [term.selector for term in (*terms.affinity, *terms.anti, *terms.preferred)]
 
     def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:
         if not template.opinionated and not other.opinionated:

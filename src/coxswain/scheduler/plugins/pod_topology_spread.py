@@ -179,7 +179,7 @@ class PodTopologySpread:
         def test(other: Template) -> bool:
             return other.namespace == template.namespace and constraint.selector.matches(other.labels)
 
-        for group in table.placed.matching(test, constraint.memo):
+        for group in table.placed.matching(test, constraint.memo, constraint.selector):
             if not group.deleting:
                 group.add_to(counts)
         return counts
@@ -316,6 +316,10 @@ class PodTopologySpread:
     def slots(self, template: Template, table: NodeTable) -> list[Slot]:
         hard, soft = self._hard(template, table), self._soft(template, table)
         return [Slot(SKEW, i) for i in range(len(hard))] + [Slot(SPREAD, i) for i in range(len(soft))]
+
+    def selectors(self, template: Template, table: NodeTable) -> list[Selector]:
+        constraints = (*self._hard(template, table), *self._soft(template, table))
+        return [constraint.selector for constraint in constraints]
 
     def worth(self, template: Template, other: Template, deleting: bool, table: NodeTable) -> dict[Slot, int]:
         if deleting or other.namespace != template.namespace:
