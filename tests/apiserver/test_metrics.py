@@ -133,16 +133,22 @@ async def test_what_is_stored_and_watched_is_shown(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, client):
         before = await shown(client)
         assert await ask(client, "POST", MAPS, json={"metadata": {"name": "a"}}) == 201
+        what = {"resource": "configmaps", "scope": "namespace"}
         long = {"verb": "WATCH", "resource": "configmaps", "scope": "namespace"}
         async with client.get(f"{MAPS}?watch=1") as watch:
             first = await watch.content.readline()
             assert b"ADDED" in first
             assert (await shown(client)).of("apiserver_longrunning_requests", **long) == 1
         assert await ask(client, "DELETE", f"{MAPS}/a") == 200
+        asked = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        async with client.get(f"{MAPS}?{asked}") as watch:
+            assert b"BOOKMARK" in await watch.content.readline()
         after = await shown(client)
     assert after.of("apiserver_longrunning_requests", **long) == 0
     for name in ("apiserver_watch_events_total", "apiserver_init_events_total"):
         assert after.of(name, resource="configmaps") > before.of(name, resource="configmaps")
+    lists = "apiserver_watch_list_duration_seconds_count"
+    assert after.of(lists, **what) == before.of(lists, **what) + 1
     received = "apiserver_watch_cache_events_received_total"
     assert after.of(received, resource="configmaps") == before.of(received, resource="configmaps") + 2
     assert after.of("apiserver_resource_objects", group="", resource="namespaces") == 4

@@ -193,6 +193,12 @@ ADMISSION_STEPS = Timings(
     ("type", "operation", "rejected"),
     ADMISSION,
 )
+WATCH_LISTS = Timings(
+    "apiserver_watch_list_duration_seconds",
+    "How long watches took to show what there was when they began, where they asked for that.",
+    ("group", "version", "resource", "scope"),
+    (*DURATIONS[2:], 90.0, 120.0, 180.0, 300.0),
+)
 STORED = Timings(
     "etcd_request_duration_seconds",
     "How long the store took to write, by operation and resource.",
@@ -232,6 +238,7 @@ class _Requests(Collector):
         yield _sizes(served)
         yield ADMISSION_STEPS.family()
         yield STORED.family()
+        yield WATCH_LISTS.family()
 
 
 def _totals(served: Iterable[Served]) -> Metric:

@@ -552,6 +552,10 @@ class RestServer:
         self._census.watches[pump] = _long(exchange)
         request.on_lost = pump.finish
         pump.start()
+        if exchange.target is not None and is_true(exchange.target.query.get("sendInitialEvents")):
+            long = _long(exchange)
+            what = (long.group, long.version, long.resource, long.scope)
+            metrics.WATCH_LISTS.observe(what, self._loop.time() - exchange.started)
         if self._stopping:
             session.watcher.end()
 
