@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,7 +12,14 @@ from coxswain.api.errors import Conflict, InternalError, TooManyRequests
 from coxswain.api.names import EVENTS, NAMESPACES, NODES, PODS, SERVICES
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
+from coxswain.client.client import ApiClient
+from coxswain.client.interface import Answers, Call
 from coxswain.scheduler import Scheduler, SchedulerConfig
+from coxswain.scheduler import pod as pods
+from coxswain.scheduler.cache import Cache
+from coxswain.scheduler.comparer import compare
+from coxswain.scheduler.nodetable import NodeTable
+from coxswain.scheduler.template import Templates
 from fakeapi import FakeApi
 from scheduler.sched_objects import node, pod
 
@@ -271,3 +278,56 @@ async def test_services_and_namespaces_decide_about_spreading_and_affinity() -> 
     assert {node_of(api, f"p{i}") for i in range(4)} == {f"n{i}" for i in range(4)}
     assert node_of(api, "fifth") == ""
     assert "4 node(s) didn't match pod anti-affinity rules" in str(api.object(PODS, "fifth", "d")["status"])
+
+
+class LateAnswers:
+    """What is asked of the API is done at once, but the answers of batches take their time."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._api, name)
+
+    async def batch(self, calls: Sequence[Call]) -> Answers:
+        answers = await self._api.batch(calls)
+        await clock.sleep(2)
+        return answers
+
+
+@pytest.mark.virtual
+async def test_a_late_answer_about_a_pod_is_not_taken_for_its_successors() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="1"))
+    api.add(PODS, pod("p", cpu="1"))
+    scheduler = Scheduler(ApiClient(LateAnswers(api)), SchedulerConfig())  # type: ignore[arg-type]
+    task = asyncio.ensure_future(scheduler.run())
+    await clock.sleep(1)
+    assert node_of(api, "p") == "n0"
+    # As a StatefulSet does: the next pod has the same name.
+    api.remove(PODS, "p", "d")
+    successor = pod("p", cpu="1")
+    successor["metadata"]["uid"] = "another"
+    successor["spec"]["schedulingGates"] = [{"name": "g"}]
+    api.add(PODS, successor)
+    await clock.sleep(5)
+    assert (await compare(scheduler)).differences == []
+    api.change(PODS, "p", "d", lambda obj: obj["spec"].pop("schedulingGates"))
+    await clock.sleep(5)
+    assert node_of(api, "p") == "n0"
+    await cancel_and_wait(task)
+
+
+def test_a_binding_that_failed_takes_nothing_from_another_pod_of_the_name() -> None:
+    table = NodeTable()
+    templates = Templates(table)
+    cache = Cache(table)
+    table.set_node(node("n0"))
+    old, new = (pods.parse(pod("p", cpu="1") | {}, templates) for _ in range(2))
+    new.uid = "another"
+    table.add_pod(new, "n0")
+    cache.note_assumed(new, "n0")
+    assert not cache.forget(old)
+    assert table.requested[0, 0] == 1000
+    assert cache.forget(new)
+    assert table.requested[0, 0] == 0

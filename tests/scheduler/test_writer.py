@@ -113,6 +113,7 @@ async def test_writes_of_one_key_keep_their_order_and_the_latest_wins() -> None:
     desk.writer.drop("fourth")
     await clock.sleep(1)
     assert len(server.batches) == 2
+    assert desk.settled[2:] == [("fourth", 404)]
     await desk.close()
 
 

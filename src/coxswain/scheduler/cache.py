@@ -56,10 +56,11 @@ class Cache:
         self._assumed[pod.key] = (pod, node_name)
 
     def forget(self, pod: Pod) -> bool:
-        """The binding failed; False if the pod is not assumed (any more)."""
-        found = self._assumed.pop(pod.key, None)
-        if found is None:
+        """The binding failed; False if the pod is not assumed (any more, or another one of its name is)."""
+        found = self._assumed.get(pod.key)
+        if found is None or found[0].uid != pod.uid:
             return False
+        del self._assumed[pod.key]
         self.table.remove_pod(*found)
         return True
 

@@ -452,7 +452,7 @@ class Scheduler:
     def _bound(self, queued: QueuedPod, pod: Pod, node_name: str, started: float, answer: Answer) -> None:
         now = clock.monotonic()
         if answer.code < 300:
-            self.queue.delete(pod.key)
+            self._leave_queue(queued)
             self._attempts[pod.scheduler_name].count("scheduled", now - started)
             metrics.bound(now - queued.first_seen, queued.attempts)
             message = f"Successfully assigned {pod.key} to {node_name}"
@@ -462,11 +462,16 @@ class Scheduler:
         if not self._forget(pod):
             return
         if answer.code == 404:
-            self.queue.delete(pod.key)
+            self._leave_queue(queued)
             return
         message = f"binding rejected: {writes.message_of(answer)}"
         self._error(queued, pod.scheduler_name, message, started)
         self._wake.set()
+
+    def _leave_queue(self, queued: QueuedPod) -> None:
+        """Unless another pod of that name has taken its place meanwhile: answers may be late."""
+        if self.queue.get(queued.pod.key) is queued:
+            self.queue.delete(queued.pod.key)
 
     def _error(self, queued: QueuedPod, profile: str, message: str, started: float) -> None:
         """Not the pod's fault: try again after the back-off."""

@@ -25,6 +25,7 @@ from coxswain.client.interface import Answer, Call, Client
 
 log = logging.getLogger(__name__)
 
+_GONE = Answer(404, b'{"kind":"Status","code":404,"message":"it is gone"}')
 Settle = Callable[[Answer], None]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _BUSY = (429, 503, 504)
@@ -69,8 +70,10 @@ class Writer:
         self._look()
 
     def drop(self, key: str) -> None:
-        """Do not send what still waits under ``key``."""
-        self._waiting.pop(key, None)
+        """Do not send what still waits under ``key``: its object is gone, and that is the answer."""
+        write = self._waiting.pop(key, None)
+        if write is not None:
+            write.settle(_GONE)
 
     async def has_room(self, limit: int) -> None:
         """Return when fewer than ``limit`` writes are unsettled."""
