@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from controllerbench import running
+from coxswain.api import meta
 from coxswain.api.errors import Conflict
 from coxswain.api.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Object
 from coxswain.base import clock
@@ -108,3 +110,29 @@ async def test_the_finalizer_is_added_once_and_then_nothing_is_written() -> None
         ("update", "persistentvolumeclaims", "d/c"),
         ("update", "persistentvolumes", "/v"),
     ]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_a_pod_that_only_the_api_server_knows_keeps_its_claim(ephemeral: bool) -> None:
+    api = FakeApi()
+    async with running(api, claims.DESCRIPTOR):
+        await clock.sleep(1)
+        for watcher in api._watchers:
+            watcher.call = dataclasses.replace(watcher.call, query={"labelSelector": "never=seen"})
+        pod = {"metadata": {"name": "p", "namespace": "d"}, "spec": {"nodeName": "n", "volumes": []}}
+        name = "p-v" if ephemeral else "c"
+        source = {"ephemeral": {"volumeClaimTemplate": {}}} if ephemeral else using("c")
+        pod["spec"]["volumes"] = [{"name": "v", **source}]  # type: ignore[index]
+        owner = meta.owner_reference({**api.add(PODS, pod), "apiVersion": "v1", "kind": "Pod"})
+        more = {"ownerReferences": [owner]} if ephemeral else {}
+        for watcher in api._watchers:
+            if watcher.call.resource == PERSISTENT_VOLUME_CLAIMS:
+                watcher.call = dataclasses.replace(watcher.call, query={})
+        add_claim(api, name, finalizers=[CLAIM_FINALIZER], **more)
+        add_claim(api, "unused", finalizers=[CLAIM_FINALIZER])
+        for each in (name, "unused"):
+            await api.client().delete(PERSISTENT_VOLUME_CLAIMS, each, "d")
+        await clock.sleep(5)
+        assert has_claim(api, name)
+        assert not has_claim(api, "unused")

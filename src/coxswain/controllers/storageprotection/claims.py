@@ -8,6 +8,8 @@ namespace that wait (as in Kubernetes), so a namespace that goes with its claims
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterable
 
 import orjson
 
@@ -30,6 +32,7 @@ from coxswain.controllers.storageprotection.decide import (
 NAME = "persistentvolumeclaim-protection-controller"
 #: Claims that are written at a time.
 _AT_ONCE = 20
+_CLAIM_NAME = re.compile(rb'"claimName"\s*:\s*"([^"]*)"')
 
 
 class ClaimProtection:
@@ -72,7 +75,7 @@ class ClaimProtection:
     async def reconcile(self, namespace: str) -> None:
         """Look at the claims of a namespace that wait. Raises the last failure; those that failed wait on."""
         keys = list(self._waiting.pop(namespace, ()))
-        live = _LiveUses(self._client, namespace)
+        live = _LiveUses(self._client, namespace, keys)
         failure: BaseException | None = None
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
@@ -105,11 +108,12 @@ class ClaimProtection:
 
 
 class _LiveUses:
-    """The pods of a namespace by the claims that they name, as the API server has them: asked for once, when needed."""
+    """The pods that name one of some claims, by claim, as the API server has them: asked for once, when needed."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str, keys: Iterable[str]) -> None:
         self._client = client
         self._namespace = namespace
+        self._names = {key.rpartition("/")[2].encode() for key in keys}
         self._listing: asyncio.Future[dict[str, list[Object]]] | None = None
 
     async def pods_of(self, key: str) -> list[Object]:
@@ -120,8 +124,8 @@ class _LiveUses:
     async def _list(self) -> dict[str, list[Object]]:
         found: dict[str, list[Object]] = {}
         for raw in (await self._client.list(PODS, self._namespace)).items:
-            # Most pods have no claims, and to decode them all would cost more than the rest.
-            if b'"persistentVolumeClaim"' in raw or b'"ephemeral"' in raw:
+            # Most pods are not about these claims, and to decode them all would cost more than the rest.
+            if b'"ephemeral"' in raw or not self._names.isdisjoint(_CLAIM_NAME.findall(raw)):
                 pod = orjson.loads(raw)
                 for key in claim_keys(pod):
                     found.setdefault(key, []).append(pod)
