@@ -188,7 +188,13 @@ def test_malformed_continue_tokens_are_refused(token: str) -> None:
 @pytest.mark.virtual
 async def test_requests_of_components_are_counted_like_those_over_rest() -> None:
     def counted(code: str) -> float:
-        what = {"group": "", "version": "v1", "resource": "configmaps", "subresource": "", "scope": "resource"}
+        what = {
+            "group": "",
+            "version": "v1",
+            "resource": "configmaps",
+            "subresource": "",
+            "scope": "resource",
+        }
         labels = {"verb": "GET", "dry_run": "", **what, "component": "apiserver", "code": code}
         return metrics.REGISTRY.get_sample_value("apiserver_request_total", labels) or 0.0
 
