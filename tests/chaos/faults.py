@@ -169,7 +169,7 @@ class FaultyTransport:
         return answer
 
     def _note_unsure(self, call: Call, answer: Answer) -> None:
-        if call.verb == "create" and answer.code < 400:
+        if call.verb == "create" and answer.code < 400 and answer.body:
             for reference in answer.object()["metadata"].get("ownerReferences") or ():
                 uid = reference["uid"]
                 self._faults.unsure[uid] = self._faults.unsure.get(uid, 0) + 1

@@ -34,6 +34,8 @@ class Server:
         code = self.codes.pop(0) if self.codes else 201
         if code == 0:
             raise ServiceUnavailable("away")
+        if code == -1:
+            raise ValueError("a mistake of ours")
         return [Answer(code, b"{}")] * len(calls)
 
 
@@ -157,4 +159,22 @@ async def test_whoever_waits_for_room_or_quiet_is_told() -> None:
     waiting: list[Any] = [desk.writer.has_room(2), desk.writer.quiet(5)]
     await asyncio.gather(*waiting)
     assert clock.monotonic() - started == pytest.approx(0.9)
+    await desk.close()
+
+
+@pytest.mark.virtual
+async def test_what_was_put_while_a_writer_fails_is_sent_when_it_runs_again() -> None:
+    server = Server(latency=0.01, codes=[-1])
+    desk = Desk(server, batch=1)
+    await asyncio.sleep(0)
+    desk.put("a")
+    await clock.sleep(0.009)
+    asyncio.get_running_loop().call_later(0.001, desk.put, "b", "c")
+    with pytest.raises(ExceptionGroup):
+        await desk.task
+    desk.put("d")
+    desk.task = asyncio.ensure_future(desk.writer.run())
+    await clock.sleep(1)
+    assert sorted(name for name, _ in desk.settled) == ["a", "b", "c", "d"]
+    assert not len(desk.writer)
     await desk.close()

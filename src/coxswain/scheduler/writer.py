@@ -121,15 +121,16 @@ class Writer:
             writes = self._take()
             if not writes:
                 return
-            self._wait_no_more()
-            self._sent += 1
-            self._quiet.clear()
             delivery = self._deliver(writes)
             try:
                 self._group.create_task(delivery)
-            except RuntimeError:  # the group is ending, and we with it
+            except RuntimeError:  # the group is ending: by cancellation, or to be started again
                 delivery.close()
+                self._put_back(writes)
                 return
+            self._wait_no_more()
+            self._sent += 1
+            self._quiet.clear()
 
     def _linger_no_more(self) -> None:
         self._waited_enough = True
