@@ -16,7 +16,7 @@ from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.preemption import (
     Candidate,
     PreemptionArgs,
-    _by_arithmetic,
+    _Arithmetic,
     _by_judgement,
     importance,
     pick_one,
@@ -252,7 +252,11 @@ def test_arithmetic_and_judgement_name_the_same_victims(seed: int) -> None:
     ahead = [pods.parse(pod("a", cpu="500m", priority=9), cluster.templates)] if seed % 2 else []
     verdict = Verdict(wanted.template, default_profile(), cluster.table)
     before = cluster.table.requested.copy(), cluster.table.pod_log.end
-    found = _by_arithmetic(verdict, 0, lower, ahead), _by_judgement(verdict, 0, lower, ahead)
+    arithmetic = _Arithmetic(verdict)
+    found = arithmetic.victims(0, lower, ahead), _by_judgement(verdict, 0, lower, ahead)
     assert found[0] == found[1]
+    assert arithmetic.victims(0, lower, ahead) == found[1]
+    fewer = lower[: rng.randrange(1, 8)]
+    assert arithmetic.victims(0, fewer, ahead) == _Arithmetic(verdict).victims(0, fewer, ahead)
     assert (cluster.table.requested == before[0]).all()
     assert cluster.table.pod_log.end == before[1]

@@ -115,7 +115,7 @@ class Preemptor:
     def _dry_run(
         self, pod: Pod, verdict: Verdict, unfit: Unfit
     ) -> Callable[[int], Candidate | tuple[str, ...]]:
-        simple = verdict.only_resources_matter
+        arithmetic = _Arithmetic(verdict) if verdict.only_resources_matter else None
 
         def run(row: int) -> Candidate | tuple[str, ...]:
             node = verdict.table.node(row)
@@ -125,8 +125,8 @@ class Preemptor:
             lower.sort(key=importance)
             violating, others = self._budgets.split(lower)
             ahead = self._nominator.ahead_of(pod, node.name)
-            if simple and unfit.by_resources(row):
-                victims = _by_arithmetic(verdict, row, [*violating, *others], ahead)
+            if arithmetic is not None and unfit.by_resources(row):
+                victims = arithmetic.victims(row, [*violating, *others], ahead)
             else:
                 victims = _by_judgement(verdict, row, [*violating, *others], ahead)
             if isinstance(victims, tuple):
@@ -143,32 +143,57 @@ class Preemptor:
         return run
 
 
-def _by_arithmetic(
-    verdict: Verdict, row: int, lower: Sequence[Pod], ahead: Sequence[Pod]
-) -> list[Pod] | tuple[str, ...]:
-    """Victims among ``lower`` (in the order in which they are given back), or why even all would not do."""
-    table, template = verdict.table, verdict.template
-    ids = template.ids.tolist()
-    spare = (
-        table.allocatable[template.ids, row] - table.requested[template.ids, row] - template.amounts
-    ).tolist()
-    for other in ahead:
-        spare = [left - amount for left, amount in zip(spare, _amounts(other.template, ids), strict=True)]
-    asked = [_amounts(other.template, ids) for other in lower]
-    spare = [left + sum(amounts) for left, amounts in zip(spare, zip(*asked, strict=True), strict=True)]
-    if min(spare) < 0:
-        names = list(table.resources)
-        short = [i for i, left in zip(ids, spare, strict=True) if left < 0]
-        reasons = ["Too many pods"] if PODS_ID in short else []
-        return (*reasons, *(f"Insufficient {names[i]}" for i in short if i != PODS_ID))
-    victims = []
-    for other, amounts in zip(lower, asked, strict=True):
-        less = [left - amount for left, amount in zip(spare, amounts, strict=True)]
-        if min(less) < 0:
-            victims.append(other)
-        else:
-            spare = less
-    return victims
+class _Arithmetic:
+    """Dry runs of one pod by resources alone.
+
+    Where as much is left, and pods of the same templates would go in the same order, the same ones are victims: in a
+    cluster of equal nodes most dry runs are known.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        """Nothing changes in the table meanwhile."""
+        table, template = verdict.table, verdict.template
+        self._names = list(table.resources)
+        self._ids = template.ids.tolist()
+        free = table.allocatable[template.ids] - table.requested[template.ids] - template.amounts[:, None]
+        self._spare = free.T.copy()
+        self._known: dict[tuple[object, ...], list[int] | tuple[str, ...]] = {}
+
+    def victims(self, row: int, lower: Sequence[Pod], ahead: Sequence[Pod]) -> list[Pod] | tuple[str, ...]:
+        """Victims among ``lower`` (in the order in which they are given back), or why even all would not do."""
+        spare = self._spare[row]
+        key = (
+            spare.tobytes(),
+            *(other.template.serial for other in lower),
+            None,
+            *(one.template.serial for one in ahead),
+        )
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._work_out(spare.tolist(), lower, ahead)
+        return found if isinstance(found, tuple) else [lower[i] for i in found]
+
+    def _work_out(
+        self, spare: Sequence[int], lower: Sequence[Pod], ahead: Sequence[Pod]
+    ) -> list[int] | tuple[str, ...]:
+        """The same by place in ``lower``."""
+        ids = self._ids
+        for other in ahead:
+            spare = [left - amount for left, amount in zip(spare, _amounts(other.template, ids), strict=True)]
+        asked = [_amounts(other.template, ids) for other in lower]
+        spare = [left + sum(amounts) for left, amounts in zip(spare, zip(*asked, strict=True), strict=True)]
+        if min(spare) < 0:
+            short = [i for i, left in zip(ids, spare, strict=True) if left < 0]
+            reasons = ["Too many pods"] if PODS_ID in short else []
+            return (*reasons, *(f"Insufficient {self._names[i]}" for i in short if i != PODS_ID))
+        victims = []
+        for i, amounts in enumerate(asked):
+            less = [left - amount for left, amount in zip(spare, amounts, strict=True)]
+            if min(less) < 0:
+                victims.append(i)
+            else:
+                spare = less
+        return victims
 
 
 def _amounts(template: Template, ids: list[int]) -> list[int]:
