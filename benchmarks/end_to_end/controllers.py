@@ -276,9 +276,9 @@ async def slices(cluster: Fleet, scale: float) -> Result:
 
 
 def _unready(name: str) -> Call:
-    condition = {"type": "Ready", "status": "False"}
+    conditions = [{"type": kind, "status": "False"} for kind in ("ContainersReady", "Ready")]
     kind = "application/strategic-merge-patch+json"
-    return patch_call(PODS, name, {"status": {"conditions": [condition]}}, "default", kind, "status")
+    return patch_call(PODS, name, {"status": {"conditions": conditions}}, "default", kind, "status")
 
 
 async def _endpoints(cluster: Fleet) -> Counter[str]:
