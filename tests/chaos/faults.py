@@ -32,7 +32,7 @@ ADMIN = UserInfo("admin", ("system:masters", "system:authenticated"))
 ACTOR: ContextVar[str] = ContextVar("actor", default="?")
 _READS = frozenset({"get", "list", "watch"})
 #: Seconds for which a decision may still be carried out after what it was made from was delivered.
-_CARRIED_OUT = 15.0
+CARRIED_OUT = 15.0
 
 
 @dataclass(slots=True)
@@ -120,11 +120,11 @@ class Faults:
     def blur(self) -> float:
         """How old (in seconds) what some controller acts on right now may be, at most."""
         now = clock.monotonic()
-        while self._delivered and now - self._delivered[0][0] > 4 * _CARRIED_OUT:
+        while self._delivered and now - self._delivered[0][0] > 4 * CARRIED_OUT:
             self._delivered.popleft()
         late = max((age for _, age in self._delivered), default=0.0)
         held = max((now - since for since in self._behind.values()), default=0.0)
-        return _CARRIED_OUT + max(late, held)
+        return CARRIED_OUT + max(late, held)
 
 
 class FaultyTransport:

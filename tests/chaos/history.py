@@ -111,6 +111,11 @@ class History:
                 await self.world.restart(component.name, 0.0)
         for name in self.world.nodes:
             await self._try_call(self._revive, name)
+        for pod in self.seen.all("Pod"):
+            if (
+                meta.labels(pod).get("app") == "loose"
+            ):  # giving it back failed; it may hold a name that is needed
+                await self._try_call(self.user.delete, PODS, meta.name(pod), meta.namespace(pod))
         for obj in self.seen.all("ResourceQuota"):
             hard = {"hard": {"pods": "500", "requests.cpu": "9000m"}}
             await self._try_call(self.user.patch, QUOTAS, "quota", {"spec": hard}, meta.namespace(obj))
@@ -363,7 +368,12 @@ class History:
 
         async def recover() -> None:
             await clock.sleep(self.rng.uniform(1, 20))
-            await self._try_call(flap, "True")
+            while self.seen.by_uid(meta.uid(pod)) is not None:
+                try:
+                    await flap("True")
+                    return
+                except ApiError:
+                    await clock.sleep(1)
 
         await flap("False")
         self._later(recover())

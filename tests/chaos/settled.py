@@ -140,13 +140,14 @@ def _slice(seen: Observer, obj: Object) -> Iterator[str]:
     labels = service["spec"]["selector"]
     pods = [pod for pod in seen.all("Pod", meta.namespace(obj)) if labels.items() <= meta.labels(pod).items()]
     ready = sorted(pod["status"]["podIP"] for pod in pods if is_ready(pod))
-    listed = [
+    listed = {
         one["addresses"][0]
-        for one in obj.get("endpoints") or ()
+        for part in seen.owned(owner["uid"] if owner else "", "EndpointSlice")
+        for one in part.get("endpoints") or ()
         if (one.get("conditions") or {}).get("ready")
-    ]
+    }
     if sorted(listed) != ready:
-        yield f"lists {sorted(listed)}, ready are {ready}"
+        yield f"it and its siblings list {sorted(listed)}, ready are {ready}"
 
 
 def _node(seen: Observer, obj: Object) -> Iterator[str]:
