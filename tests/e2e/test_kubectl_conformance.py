@@ -163,6 +163,7 @@ def test_the_api_is_served_by_a_proxy_at_a_port_and_at_a_socket(desk: RunningClu
 def test_logs_are_read_whole_and_in_part(kube: RunningCluster) -> None:
     script = "import time; [print('line', n, flush=True) for n in range(20)]; time.sleep(1000)"
     kube.kubectl("run", "logs", "--image=none", "--restart=Never", "--command", "--", "python3", "-c", script)
+    kube.kubectl("wait", "pod/logs", "--for=condition=Ready", "--timeout=60s")
     kube.until(lambda: "line 19" in kube.kubectl("logs", "logs"), "all lines")
     assert kube.kubectl("logs", "logs", "logs", "--tail=1") == "line 19\n"
     assert len(kube.kubectl("logs", "logs", "--limit-bytes=1")) == 1

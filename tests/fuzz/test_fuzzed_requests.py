@@ -75,10 +75,10 @@ async def test_clients_that_go_in_the_middle_leave_nothing_behind(tmp_path: Path
             await writer.drain()
             writer.transport.abort()
         assert server._rest is not None
+        assert server._rest._server is not None
+        connections, census = server._rest._server.connections, server._rest._census
         async with asyncio.timeout(5):
-            while server._rest._server is not None and (  # noqa: ASYNC110
-                server._rest._server.connections or server._rest._watches or server._rest._tasks
-            ):
+            while connections or census.watches or census.streams or census.tasks:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         levels = server._rest._gate.debug("/debug/api_priority_and_fairness/dump_priority_levels")
         assert levels is not None
