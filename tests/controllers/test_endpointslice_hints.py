@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from functools import partial
 from typing import Any
@@ -219,7 +220,7 @@ async def test_the_controller_follows_pods_nodes_and_annotations_and_then_rests(
 
 
 @pytest.mark.virtual
-@pytest.mark.parametrize("fault", ["conflict", "lost answer", "deleted", "meddled"])
+@pytest.mark.parametrize("fault", ["conflict", "lost answer", "deleted", "meddled", "there twice"])
 async def test_a_fault_or_a_foreign_hand_is_mended_by_a_look_at_everything(fault: str) -> None:
     api = FakeApi()
     api.add(NODES, node("n0", "a"))
@@ -235,6 +236,11 @@ async def test_a_fault_or_a_foreign_hand_is_mended_by_a_look_at_everything(fault
             api.lose_answer("update", ENDPOINT_SLICES)
         elif fault == "deleted":
             api.remove(ENDPOINT_SLICES, first, "d")
+        elif fault == "there twice":
+            again = copy.deepcopy(api.objects(ENDPOINT_SLICES)[0])
+            again["metadata"] |= {"name": "again", "uid": "again"}
+            del again["metadata"]["resourceVersion"]
+            api.add(ENDPOINT_SLICES, again)
         else:
             api.change(ENDPOINT_SLICES, first, "d", lambda one: one.update(endpoints=one["endpoints"][:5]))
         api.remove(PODS, "p3", "d")
@@ -242,6 +248,7 @@ async def test_a_fault_or_a_foreign_hand_is_mended_by_a_look_at_everything(fault
         await clock.sleep(60)
         found = content(api.objects(ENDPOINT_SLICES))
         assert len(found) == 150
+        assert sum(len(one["endpoints"]) for one in api.objects(ENDPOINT_SLICES)) == 150
         assert ("IPv4", "u500") in found
         assert ("IPv4", "u3") not in found
         writes = len(api.writes())

@@ -78,7 +78,10 @@ class Reflector:
             try:
                 if not self._revision:
                     await self._list()
-                if not await self._watch():
+                    self._delay = _SHORTEST
+                if await self._watch():
+                    self._delay = _SHORTEST
+                else:
                     await self._back_off()
             except errors.Expired:
                 log.info("%s: revision %s is gone; listing again", self._what, self._revision)

@@ -94,7 +94,7 @@ class EndpointSliceController:
         self._tracker = SliceTracker()
         self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after, self._touched)
         self._services = self._events.services
-        self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
+        self._slices.add_handler(self._slice_added, self._slice_updated, self._slice_deleted)
         metrics.follow(_ENDPOINTS, self._count_endpoints)
         metrics.follow(_SLICES, self._count_slices)
         self._nodes = context.informers.informer(NODES)
@@ -119,6 +119,10 @@ class EndpointSliceController:
     def _look_at_all(self, key: str, delay: float = 0.0) -> None:
         self._dirty[key] = None
         self._shell.add_after(key, delay)
+
+    def _slice_added(self, endpoint_slice: Object) -> None:
+        # It may be ours and yet one too many: if the cache stood still for longer than the tracker waits.
+        self._slice_updated(endpoint_slice, endpoint_slice)
 
     def _slice_updated(self, old: Object, new: Object) -> None:
         revision = int(meta.resource_version(new))

@@ -40,7 +40,7 @@ class Mirroring:
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._endpoints.add_handler(self._changed, self._updated, self._changed)
         self._services.add_handler(self._service_changed, self._service_updated, self._service_changed)
-        self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
+        self._slices.add_handler(self._slice_added, self._slice_updated, self._slice_deleted)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -67,6 +67,10 @@ class Mirroring:
     def _service_updated(self, old: Object, new: Object) -> None:
         if bool(old["spec"].get("selector")) != bool(new["spec"].get("selector")):
             self._shell.add(key_of(new))
+
+    def _slice_added(self, endpoint_slice: Object) -> None:
+        # It may be ours and yet one too many: if the cache stood still for longer than the tracker waits.
+        self._slice_updated(endpoint_slice, endpoint_slice)
 
     def _slice_updated(self, old: Object, new: Object) -> None:
         revision = int(meta.resource_version(new))
