@@ -18,7 +18,6 @@ from coxswain.apiserver.representation import status_reply
 from coxswain.apiserver.request import Context, Core, Reply
 from coxswain.apiserver.verbs import decoding, writing
 from coxswain.apiserver.watchcache import Item, Pending
-from coxswain.base import clock
 from coxswain.store.interface import CompareFailed, Op
 
 BINDING = GVK("", "v1", "Binding")
@@ -116,18 +115,12 @@ def _assign(pod: Object, binding: Object, name: str) -> None:
     for field in ("annotations", "labels"):
         if bound.get(field):
             metadata[field] = {**(metadata.get(field) or {}), **bound[field]}
-    scheduled: Object = {
-        "type": "PodScheduled",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": clock.timestamp(),
-    }
     status = pod.setdefault("status", {})
     present = meta.condition(pod, "PodScheduled")
     others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
     if present is not None and present.get("status") == "True":
         return
-    status["conditions"] = [*others, scheduled]
+    status["conditions"] = [*others, assignment.scheduled()]
 
 
 def _refusal(name: str, why: str) -> errors.Conflict:
