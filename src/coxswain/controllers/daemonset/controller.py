@@ -132,12 +132,13 @@ class DaemonSetController:
             message = "This daemon set is selecting all pods. A non-empty selector is required."
             self._recorder.event(owner, "Warning", "SelectingAll", message)
             return None
+        # Asked before the pods are read: what arrives while we wait below is not among those read.
+        satisfied = self._expectations.satisfied(key)
         pods = await self._owned(owner, self._pods, PODS)
         revisions = in_order(await self._owned(owner, self._revisions, CONTROLLER_REVISIONS))
         current = await self._current_revision(owner, revisions, pods)
         state = self._state(owner, meta.labels(current).get(REVISION_LABEL, meta.name(current)), pods)
         again: float | None = None
-        satisfied = self._expectations.satisfied(key)
         try:
             if satisfied:
                 plan = manage(state, lambda pod, node: self._delay(owner, node))

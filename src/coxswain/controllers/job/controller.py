@@ -172,8 +172,9 @@ class JobController:
             return await self._sync(key, job, sync)
 
     async def _sync(self, key: str, job: Object, sync: metrics.Sync) -> float | None:
-        satisfied = self._expectations.satisfied(key)
-        view = View(job, await self._claimed(job), frozenset(self._control.removing[key]), clock.now())
+        # Both are read before the pods: what arrives while pods are claimed is not among those read.
+        satisfied, removing = self._expectations.satisfied(key), frozenset(self._control.removing[key])
+        view = View(job, await self._claimed(job), removing, clock.now())
         view.backoff = self._backoff.get(key, Record()).after(view.new_succeeded, view.new_failed)
         may_manage = satisfied and not meta.is_terminating(job)
         decided = plan(view, may_manage)

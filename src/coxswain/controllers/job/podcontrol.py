@@ -15,9 +15,11 @@ from coxswain.controllers.expectations import Expectations
 from coxswain.controllers.job.view import FINALIZER, is_tracked
 
 
-def strip_call(pod: Object) -> Call:
-    """The call that takes the tracking finalizer from ``pod``."""
+def strip_call(pod: Object, *, as_seen: bool = False) -> Call:
+    """The call that takes the tracking finalizer from ``pod``; ``as_seen``: only if it did not change since."""
     patch = {"metadata": {"uid": meta.uid(pod), "$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
+    if as_seen:
+        patch["metadata"]["resourceVersion"] = meta.resource_version(pod)
     return patch_call(PODS, meta.name(pod), patch, meta.namespace(pod), STRATEGIC_MERGE_PATCH)
 
 
@@ -57,10 +59,14 @@ class JobPods:
     async def delete(
         self, key: str, job: Object, pods: Sequence[Object], strip: bool
     ) -> tuple[list[Object], ApiError | None]:
-        """Delete ``pods``, their finalizers first if ``strip``; those that are gone, and the first failure."""
+        """Delete ``pods``, their finalizers first if ``strip``; those that are gone, and the first failure.
+
+        Kubernetes takes the finalizer whatever became of the pod: one that ended unseen is run again. Here a pod
+        that is not any more as it was seen keeps it, and is looked at again.
+        """
         failure: ApiError | None = None
         if strip:
-            pods, failure = await self.strip(key, pods)
+            pods, failure = await self.strip(key, pods, as_seen=True)
         self._expectations.expect_deletions(key, [meta.uid(pod) for pod in pods])
         gone: list[Object] = []
         calls = [delete_call(PODS, meta.name(pod), meta.namespace(pod), uid=meta.uid(pod)) for pod in pods]
@@ -80,13 +86,15 @@ class JobPods:
                 self._recorder.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
         return gone, failure
 
-    async def strip(self, key: str, pods: Sequence[Object]) -> tuple[list[Object], ApiError | None]:
-        """Take the tracking finalizers; the pods that have none now, and the first failure."""
+    async def strip(
+        self, key: str, pods: Sequence[Object], *, as_seen: bool = False
+    ) -> tuple[list[Object], ApiError | None]:
+        """Take the tracking finalizers (see ``strip_call``); the pods that have none now, and the first failure."""
         tracked = [pod for pod in pods if is_tracked(pod)]
         removing = self.removing[key]
         removing.update(meta.uid(pod) for pod in tracked)
         done, failure = [pod for pod in pods if not is_tracked(pod)], None
-        answers = await self._client.batch([strip_call(pod) for pod in tracked])
+        answers = await self._client.batch([strip_call(pod, as_seen=as_seen) for pod in tracked])
         for pod, answer in zip(tracked, answers, strict=True):
             try:
                 answer.object()
