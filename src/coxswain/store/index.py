@@ -47,7 +47,7 @@ class RevisionIndex(Generic[L]):
         before = self.live.get(key)
         if before is not None:
             self._retire(key, before, revision)
-        elif key not in self.history:
+        elif not self._dropped and key not in self.history:
             self._unordered.append(key)
         self.live[key] = Version(revision, created, locator)
 
@@ -106,6 +106,10 @@ class RevisionIndex(Generic[L]):
             if not versions:
                 del self.history[key]
                 self._dropped = self._dropped or key not in self.live
+        if self._dropped:
+            # The next scan orders all keys anew. There may be none for days, so nothing is kept for it.
+            self._order = []
+            self._unordered.clear()
         return freed
 
     def __len__(self) -> int:
