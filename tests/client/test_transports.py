@@ -23,7 +23,7 @@ from coxswain.controllers.manager import Manager
 
 
 @asynccontextmanager
-async def client_of(tmp_path: Path, wire: str) -> AsyncIterator[ApiClient]:
+async def client_of(tmp_path: Path, wire: str, program: str = "") -> AsyncIterator[ApiClient]:
     config = ApiServerConfig(
         data_dir=tmp_path,
         serving=ServingSettings(port=0, grpc_port=0),
@@ -33,10 +33,12 @@ async def client_of(tmp_path: Path, wire: str) -> AsyncIterator[ApiClient]:
     await server.start()
     try:
         if wire == "inprocess":
-            user = UserInfo("admin", ("system:masters", "system:authenticated"))
+            user = UserInfo("admin", ("system:masters", "system:authenticated"), agent=program)
             client = ApiClient(InProcessTransport(server.backend, user))
         else:
-            client = await connect(server.kubeconfig, wire="grpc" if wire == "grpc" else "rest")
+            client = await connect(
+                server.kubeconfig, wire="grpc" if wire == "grpc" else "rest", program=program
+            )
         async with client:
             yield client
     finally:
@@ -46,6 +48,16 @@ async def client_of(tmp_path: Path, wire: str) -> AsyncIterator[ApiClient]:
 def config_map(name: str, **data: str) -> Object:
     meta = {"name": name, "namespace": "default"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+@pytest.mark.parametrize("wire", ["inprocess", "grpc", "rest"])
+async def test_fields_are_managed_by_the_program_that_wrote_them(tmp_path: Path, wire: str) -> None:
+    async with client_of(tmp_path, wire, program="kube-scheduler") as client:
+        await client.create(CONFIGMAPS, config_map("a", x="1"))
+        await client.batch([patch_call(CONFIGMAPS, "a", {"data": {"y": "2"}}, "default")] * 2)
+        (entry,) = (await client.get(CONFIGMAPS, "a", "default"))["metadata"]["managedFields"]
+        assert entry["manager"] == "kube-scheduler"
+        assert entry["fieldsV1"]["f:data"].keys() == {".", "f:x", "f:y"}
 
 
 @pytest.mark.parametrize("wire", ["inprocess", "grpc", "rest"])

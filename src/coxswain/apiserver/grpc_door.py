@@ -6,9 +6,9 @@
     Watch      batches of events as the backend frames them, split at ``chunk_bytes``. A watcher that does not
                read holds its own stream only; the backend's buffer bounds say when it is cut off.
 
-Who asks is found out once a stream: by the client's certificate, which TLS demands and verifies, or by an
-``authorization: Bearer`` metadata entry, which counts instead where there is one. A failure of one call is
-an answer; only a request that nobody may make ends a stream with a gRPC status.
+Who asks, and with which program, is found out once a stream: by the client's certificate, which TLS demands and
+verifies, or by an ``authorization: Bearer`` metadata entry, which counts instead where there is one. A failure of one
+call is an answer; only a request that nobody may make ends a stream with a gRPC status.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import unquote
 
@@ -282,14 +282,18 @@ class GrpcDoor:
                 self._audited.seen_from(_origin(context)).unauthenticated(path, ways)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Unauthorized")
             raise errors.Unauthorized()  # abort has raised already
-        return user
+        return replace(user, agent=_agent(context))
 
 
 def _origin(context: Any) -> Origin:
     from coxswain.apiserver.audit.doors import Origin
 
-    agent = next((v for k, v in context.invocation_metadata() or () if k == "user-agent"), "")
-    return Origin(_addresses(context.peer()), str(agent))
+    return Origin(_addresses(context.peer()), _agent(context))
+
+
+def _agent(context: Any) -> str:
+    """How the program at a stream's other end calls itself."""
+    return str(next((v for k, v in context.invocation_metadata() or () if k == "user-agent"), ""))
 
 
 def _addresses(peer: str) -> tuple[str, ...]:

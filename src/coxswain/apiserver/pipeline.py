@@ -230,7 +230,7 @@ class Pipeline:
             self.core.registry.serves,
         )
         try:
-            reply = await self.handle(call, user)
+            reply = await self.handle(call, user, user_agent=user.agent)
         except errors.ApiError as error:
             served.count(error.code)
             return Answer(error.code, orjson.dumps(error.status()))

@@ -68,7 +68,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Who writes the bootstrap objects, and whatever else the server itself keeps in order.
-LOOPBACK_USER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
+LOOPBACK_USER = UserInfo(
+    "system:apiserver", ("system:masters", "system:authenticated"), agent="kube-apiserver"
+)
 
 _RECONCILED = frozenset({CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS, SERVICE_CIDRS})
 _BOOTSTRAP_BATCH = 64

@@ -34,9 +34,10 @@ Ready = Callable[[str, dict[str, int]], Awaitable[None]]
 
 AUTHENTICATED = "system:authenticated"
 ADMIN = UserInfo("kubernetes-admin", ("system:masters", AUTHENTICATED))
-SCHEDULER = UserInfo("system:kube-scheduler", (AUTHENTICATED,))
-CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", (AUTHENTICATED,))
-HOLLOW_NODES = UserInfo("coxswain:hollow-nodes", (AUTHENTICATED,))
+SCHEDULER = UserInfo("system:kube-scheduler", (AUTHENTICATED,), agent="kube-scheduler")
+_MANAGER = "kube-controller-manager"
+CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", (AUTHENTICATED,), agent=_MANAGER)
+HOLLOW_NODES = UserInfo("coxswain:hollow-nodes", (AUTHENTICATED,), agent="kubelet")
 
 
 #: Room for 16,384 nodes with 254 pods each; what hollow nodes without a range count from, too.
@@ -108,15 +109,14 @@ class ClusterOptions:
 
 def node_user(name: str) -> UserInfo:
     """Who a node's agent is."""
-    return UserInfo(f"system:node:{name}", ("system:nodes", AUTHENTICATED))
+    return UserInfo(f"system:node:{name}", ("system:nodes", AUTHENTICATED), agent="kubelet")
 
 
 def service_account(name: str) -> UserInfo:
     """Who a controller is: its service account in kube-system, which the bootstrap roles know."""
     accounts = "system:serviceaccounts"
-    return UserInfo(
-        f"system:serviceaccount:kube-system:{name}", (accounts, f"{accounts}:kube-system", AUTHENTICATED)
-    )
+    groups = (accounts, f"{accounts}:kube-system", AUTHENTICATED)
+    return UserInfo(f"system:serviceaccount:kube-system:{name}", groups, agent=_MANAGER)
 
 
 class Cluster:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -137,13 +138,15 @@ async def _control(args: argparse.Namespace) -> None:
     from coxswain.cli import runner
     from coxswain.cli.health import HealthServer
     from coxswain.client.accounts import AccountClients
-    from coxswain.client.connect import connect, settings_of
+    from coxswain.client.connect import agent_of, connect, settings_of
     from coxswain.controllers.manager import Manager
 
-    async with await connect(args.kubeconfig) as client, AsyncExitStack() as closing:
+    program = "kube-controller-manager"
+    async with await connect(args.kubeconfig, program=program) as client, AsyncExitStack() as closing:
         manager = Manager(client, args.controllers, _options(args), _workers(args))
         if args.use_service_account_credentials:
-            accounts = AccountClients(client, settings_of(args.kubeconfig))
+            config = replace(settings_of(args.kubeconfig), agent=agent_of(program))
+            accounts = AccountClients(client, config)
             closing.push_async_callback(accounts.close)
             manager.acting_as = accounts
         server = HealthServer(manager.live(), {"informer-sync": manager.unsynced})

@@ -26,6 +26,6 @@ async def _pretend(args: argparse.Namespace) -> None:
     from coxswain.client.connect import connect
     from coxswain.kubelet import hollow
 
-    async with await connect(args.kubeconfig) as client:
+    async with await connect(args.kubeconfig, program="kubelet") as client:
         runner.calm_garbage_collector()
         await hollow.run(client, count=args.count, prefix=args.prefix)

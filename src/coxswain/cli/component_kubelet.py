@@ -40,7 +40,7 @@ async def _run(args: argparse.Namespace) -> None:
     from coxswain.cli.node import run_kubelet
     from coxswain.client.connect import connect
 
-    async with await connect(args.kubeconfig) as client:
+    async with await connect(args.kubeconfig, program="kubelet") as client:
         runner.calm_garbage_collector()
         await run_kubelet(
             client,

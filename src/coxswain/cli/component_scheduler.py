@@ -75,7 +75,7 @@ async def _schedule(args: argparse.Namespace) -> None:
     election = file.leader_election if file is not None else LeaderElectionConfig(elect=False)
     elect = election.elect if args.leader_elect is None else args.leader_elect
     kubeconfig = args.kubeconfig or (file.kubeconfig if file is not None else "")
-    async with await connect(kubeconfig) as client:
+    async with await connect(kubeconfig, program="kube-scheduler") as client:
         scheduler = Scheduler(client, config)
         runner.calm_garbage_collector()
         await _serve(args, scheduler, client, election if elect else None)

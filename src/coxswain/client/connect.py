@@ -6,8 +6,12 @@ client = await connect("/path/to/kubeconfig")          # or connect("") inside a
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from dataclasses import replace
 from typing import Literal
 
+from coxswain import KUBERNETES_VERSION, __version__
 from coxswain.base.errors import ConfigurationError
 from coxswain.client import kubeconfig
 from coxswain.client.client import ApiClient
@@ -16,13 +20,24 @@ from coxswain.client.kubeconfig import Config
 
 
 async def connect(
-    path: str | os.PathLike[str] = "", *, wire: Literal["auto", "grpc", "rest"] = "auto", context: str = ""
+    path: str | os.PathLike[str] = "",
+    *,
+    wire: Literal["auto", "grpc", "rest"] = "auto",
+    context: str = "",
+    program: str = "",
 ) -> ApiClient:
     """A client for the kubeconfig at ``path``; an empty path means $KUBECONFIG, or the pod's account.
 
-    Nothing is sent yet: a server that is down shows with the first call. Raises ``ConfigurationError``.
+    ``program`` is Kubernetes' name of the component that asks (``kube-scheduler``). Nothing is sent yet: a server that
+    is down shows with the first call. Raises ``ConfigurationError``.
     """
-    return ApiClient(transport(settings_of(path, context), wire))
+    config = settings_of(path, context)
+    return ApiClient(transport(replace(config, agent=agent_of(program)) if program else config, wire))
+
+
+def agent_of(program: str) -> str:
+    """The user agent of a component (client-go's ``DefaultKubernetesUserAgent``, without commit)."""
+    return f"{program}/{KUBERNETES_VERSION} ({sys.platform}/{platform.machine()}) coxswain/{__version__}"
 
 
 def settings_of(path: str | os.PathLike[str] = "", context: str = "") -> Config:

@@ -187,6 +187,7 @@ class GrpcTransport:
                 ("grpc.max_reconnect_backoff_ms", 2000),
                 ("grpc.keepalive_time_ms", 30000),
                 ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.primary_user_agent", config.agent),
             ]
             if config.server_name:
                 options.append(("grpc.ssl_target_name_override", config.server_name))

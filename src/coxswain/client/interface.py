@@ -136,6 +136,8 @@ class UserInfo:
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: How the asking program calls itself, where no header of a request says so: the manager of the fields it writes.
+    agent: str = field(default="", compare=False)
 
 
 class Backend(Protocol):

@@ -46,6 +46,8 @@ class Config:
     grpc_address: str = ""
     #: Headers that say in whose name is asked (``as``, ``as-groups`` ...).
     impersonation: tuple[tuple[str, str], ...] = ()
+    #: How this program calls itself to the server, up to a slash the manager of the fields that it writes.
+    agent: str = "coxswain"
 
     def authorization(self, token: str) -> str:
         """The Authorization header, with ``token`` as it is now; empty for none."""

@@ -210,7 +210,7 @@ class RestTransport:
                 keepalive_timeout=60,
             )
             self._session = aiohttp.ClientSession(
-                connector=connector, read_bufsize=_READ_BUFFER, headers={"User-Agent": "coxswain"}
+                connector=connector, read_bufsize=_READ_BUFFER, headers={"User-Agent": self._config.agent}
             )
         return self._session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from coxswain._native.outline import outline
@@ -44,6 +45,7 @@ _SYSTEM_METADATA: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=512)
 def manager_of(field_manager: str, user_agent: str) -> str:
     """The manager of a request: what it says, else its user agent up to the first slash."""
     if field_manager:

@@ -140,7 +140,8 @@ class AuditedBackend:
         path = path_of(call)
         uri = f"{path}?{urlencode(call.query)}" if call.query else path
         body = (call.body, call.content_type)
-        record = self._auditor.receive_call(attributes, uri, self._origin.addresses, self._origin.agent, body)
+        agent = self._origin.agent or user.agent
+        record = self._auditor.receive_call(attributes, uri, self._origin.addresses, agent, body)
         if record is not None:
             record.decided(await decided(lambda: self._authorize(attributes)))
         return record

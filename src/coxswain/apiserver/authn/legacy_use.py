@@ -22,7 +22,7 @@ from coxswain.client.interface import MERGE_PATCH, Answer, Call, UserInfo
 log = logging.getLogger(__name__)
 
 LAST_USED = "kubernetes.io/legacy-token-last-used"
-_WRITER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
+_WRITER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"), agent="kube-apiserver")
 
 
 class Doer(Protocol):
