@@ -111,6 +111,7 @@ class FakeApi:
         self._compacted = 0
         self._watchers: set[Watcher] = set()
         self._faults: list[Fault] = []
+        self._held: dict[GVR, list[tuple[Watcher, Change]]] = {}
         self._continued: dict[str, tuple[list[bytes], int]] = {}
 
     # ---- what tests use
@@ -204,6 +205,15 @@ class FakeApi:
             watcher.error = errors.ServiceUnavailable("injected connection loss")
             watcher.ended = True
             watcher.wake.set()
+
+    def hold(self, resource: GVR) -> None:
+        """Keep events of ``resource`` from those who watch it until ``let_go``: their caches stand still."""
+        self._held[resource] = []
+
+    def let_go(self, resource: GVR) -> None:
+        """Deliver what was kept, in order, and what comes from now on."""
+        for watcher, change in self._held.pop(resource):
+            self._offer(watcher, change)
 
     def end_watches(self) -> None:
         """Every running watch ends normally, as when the server's time-out passes."""
@@ -330,6 +340,10 @@ class FakeApi:
         return orjson.dumps({"kind": _kind(resource), "apiVersion": resource.api_version, "metadata": meta})
 
     def _offer(self, watcher: Watcher, change: Change) -> None:
+        held = self._held.get(watcher.call.resource)
+        if held is not None:
+            held.append((watcher, change))
+            return
         now = _matches(watcher.call, change.raw)
         before = change.old is not None and _matches(watcher.call, change.old)
         if change.type == "DELETED":

@@ -79,7 +79,7 @@ def _stateful_set(seen: Observer, obj: Object) -> Iterator[str]:
         for ordinal, pod in pods.items():
             if ordinal >= start + partition and pod["spec"]["containers"][0]["image"] != image:
                 yield f"pod {ordinal} runs {pod['spec']['containers'][0]['image']}"
-    yield from _expect(obj, replicas=wanted, readyReplicas=wanted)
+    yield from _expect(obj, replicas=wanted, readyReplicas=wanted, availableReplicas=wanted)
     for template in spec.get("volumeClaimTemplates") or ():
         for ordinal in pods:
             claim = f"{meta.namespace(obj)}/{template['metadata']['name']}-{meta.name(obj)}-{ordinal}"

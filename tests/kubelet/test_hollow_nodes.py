@@ -167,3 +167,20 @@ async def test_pods_that_were_doubted_while_their_node_was_silent_are_ready_agai
         await clock.sleep(3)
         conditions = api.object(PODS, "a", "d")["status"]["conditions"]
         assert [c["status"] for c in conditions if c["type"] == "Ready"] == ["True"]
+
+
+@pytest.mark.virtual
+async def test_after_a_restart_no_address_is_given_twice() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        for name in ("a", "z"):
+            api.add(PODS, pod(name, "hollow-1"))
+        await clock.sleep(1)
+    api.remove(PODS, "a", "d")
+    for name in ("b", "c"):
+        api.add(PODS, pod(name, "hollow-1"))  # listed before z, which has its address since long
+    async with nodes(api, 1):
+        api.add(PODS, pod("y", "hollow-1"))
+        await clock.sleep(1)
+    addresses = [one["status"]["podIP"] for one in api.objects(PODS, "d")]
+    assert len(set(addresses)) == len(addresses) == 4

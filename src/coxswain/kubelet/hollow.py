@@ -74,6 +74,11 @@ class _HollowNode:
     def ip(self) -> str:
         return f"10.{128 + (self.index >> 16)}.{self.index >> 8 & 255}.{self.index & 255}"
 
+    @property
+    def base(self) -> int:
+        """The address before its pods' first, as a number."""
+        return self.cidr_base or int(ipaddress.ip_address("10.64.0.0")) + self.index * 256
+
 
 class HollowNodes:
     """All hollow nodes of a process; ``run`` it."""
@@ -88,6 +93,7 @@ class HollowNodes:
         self._handled: set[tuple[str, str]] = set()
         self._doubted: dict[str, Object] = {}
         self._given: dict[str, tuple[str, int]] = {}
+        self._to_start: list[tuple[_HollowNode, Object]] = []
         self._transitions: dict[str, dict[str, str]] = {}
         self._pods = Informer(client, PODS, field_selector="spec.nodeName!=", transform=self._slim_pod)
         self.registered = asyncio.Event()
@@ -102,7 +108,9 @@ class HollowNodes:
         async with Supervisor("hollow nodes") as tasks:
             tasks.supervise("nodes", node_informer.run)
             await node_informer.wait_synced()
-            pods.add_handler(self._on_pod, lambda _, new: self._on_pod(new), self._on_pod_gone)
+            pods.add_handler(
+                self._on_pod, lambda _, new: self._on_pod(new), self._on_pod_gone, self._start_all
+            )
             tasks.supervise("pods", pods.run)
             for number in range(_IN_FLIGHT):
                 tasks.supervise(f"writer {number}", self._write)
@@ -192,7 +200,7 @@ class HollowNodes:
         node.gone = False
         node.uid = slim["metadata"]["uid"]
         self._transitions[node.name] = slim["since"]
-        if slim["cidr"] and not node.cidr_base:
+        if slim["cidr"]:
             node.cidr_base = int(ipaddress.ip_network(slim["cidr"]).network_address)
         if node.stopped != slim["stopped"]:
             node.stopped = slim["stopped"]
@@ -202,6 +210,7 @@ class HollowNodes:
                 self._queue(self._lease_call(node, clock.micro_timestamp()))
                 for pod in list(self._pods.list()):
                     self._on_pod(pod)
+                self._start_all()
 
     def _on_node_gone(self, slim: Object) -> None:
         node = self._nodes.get(slim["metadata"]["name"])
@@ -267,17 +276,21 @@ class HollowNodes:
 
     def _on_pod(self, slim: Object) -> None:
         node = self._nodes.get(slim["node"])
-        if node is None or node.stopped:
+        if node is None:
             return
         identity = slim["metadata"]
         uid = identity["uid"]
+        if "ip" in slim and uid not in self._given:
+            self._learn_address(node, uid, slim["ip"])
+        if node.stopped:
+            return
         if slim.get("deleting"):
             if (uid, "delete") not in self._handled:
                 self._handled.add((uid, "delete"))
                 self._remove(identity, slim)
         elif (pod := slim.pop("pod", None)) is not None and (uid, "start") not in self._handled:
             self._handled.add((uid, "start"))
-            self._start(node, pod)
+            self._to_start.append((node, pod))
         if slim.get("doubted"):
             self._doubted[uid] = slim
         else:
@@ -291,13 +304,25 @@ class HollowNodes:
         if (given := self._given.pop(uid, None)) is not None:
             self._nodes[given[0]].addresses.discard(given[1])
 
+    def _learn_address(self, node: _HollowNode, uid: str, ip: str) -> None:
+        """A pod that we gave its address before we were restarted."""
+        number = int(ipaddress.ip_address(ip)) - node.base
+        if 2 <= number < 255:
+            node.addresses.add(number)
+            self._given[uid] = (node.name, number)
+
+    def _start_all(self) -> None:
+        """A list came to its end: all addresses that are taken are known."""
+        waiting, self._to_start = self._to_start, []
+        for node, pod in waiting:
+            self._start(node, pod)
+
     def _start(self, node: _HollowNode, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
         number = next((n for n in range(2, 255) if n not in node.addresses), 254)
         node.addresses.add(number)
         self._given[uid] = (node.name, number)
-        base = node.cidr_base or int(ipaddress.ip_address("10.64.0.0")) + node.index * 256
-        ip = node.ip if pod["spec"].get("hostNetwork") else str(ipaddress.ip_address(base + number))
+        ip = node.ip if pod["spec"].get("hostNetwork") else str(ipaddress.ip_address(node.base + number))
         status = running_status(pod, ip, node.ip, clock.timestamp())
         identity = pod["metadata"]
         body = {"metadata": {"uid": uid}, "status": status}

@@ -1,7 +1,9 @@
 """Performs what ``decide`` says for every Deployment.
 
 Watches deployments, replica sets and pods. A replica set's event goes to its owner, an orphan's to every
-Deployment that might adopt it; a pod's deletion wakes the Deployment above it (Recreate waits for it).
+Deployment that might adopt it; a pod's deletion wakes the Deployment above it (Recreate waits for it). A step
+waits until the cache shows the sets as the last one left them: who counts the pods that are asked for with a set
+missing, or smaller than it is, asks for more than the surge allows.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from coxswain.controllers.deployment.rollout import (
 )
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.labels import Selecting
+from coxswain.controllers.ownwrites import OwnDependents
 from coxswain.controllers.pods import OWNER_INDEX, owner_index, pod_informer
 from coxswain.controllers.shell import Shell
 
@@ -43,6 +46,7 @@ class DeploymentController:
         self._sets = context.informers.informer(REPLICA_SETS)
         self._sets.add_index(OWNER_INDEX, owner_index)
         self._pods = pod_informer(context.informers)
+        self._own = OwnDependents(context.client, self._sets)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._deployments.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
         self._sets.add_handler(self._set_changed, self._set_updated, self._set_changed)
@@ -90,6 +94,9 @@ class DeploymentController:
         """One step for the Deployment ``key``; seconds until the next look, if time alone matters."""
         deployment = self._deployments.get(key)
         if deployment is None:
+            self._own.forget(key)
+            return None
+        if not await self._own.caught_up(key):
             return None
         replica_sets = await self._claimed(deployment)
         pods = {meta.uid(rs): self._pods.by_index(OWNER_INDEX, meta.uid(rs)) for rs in replica_sets}
@@ -114,7 +121,7 @@ class DeploymentController:
             case CreateSet(replica_set):
                 return await self._create(deployment, replica_set)
             case UpdateSet(replica_set):
-                await self._client.update(REPLICA_SETS, replica_set)
+                await self._update(deployment, replica_set)
             case DeleteSet(replica_set):
                 await self._delete(replica_set)
             case UpdateStatus(changed):
@@ -123,13 +130,23 @@ class DeploymentController:
                 self._recorder.event(deployment, kind, reason, message)
         return True
 
-    async def _create(self, deployment: Object, replica_set: Object) -> bool:
+    async def _update(self, deployment: Object, replica_set: Object) -> None:
+        key = key_of(deployment)
         try:
-            await self._client.create(REPLICA_SETS, replica_set)
+            self._own.wrote(key, await self._client.update(REPLICA_SETS, replica_set))
+        except ApiError:
+            self._own.unsure(key, replica_set)
+            raise
+
+    async def _create(self, deployment: Object, replica_set: Object) -> bool:
+        key = key_of(deployment)
+        try:
+            self._own.wrote(key, await self._client.create(REPLICA_SETS, replica_set))
         except AlreadyExists:
             await self._resolve_collision(deployment, replica_set)
             return False
         except ApiError as error:
+            self._own.unsure(key, replica_set)
             await self._say_failed(deployment, replica_set, error)
             raise
         return True

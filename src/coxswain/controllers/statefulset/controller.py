@@ -2,7 +2,9 @@
 
 Watches sets, their pods, revisions and claims. A pod's event goes to the set that owns it, an orphan's to the
 sets that might adopt it. There are no expectations: names are known beforehand, so a stale cache makes the
-API server say that a pod exists already, and never a pod too many.
+API server say that a pod exists already, and never a pod too many. But a step waits until the caches show the
+last one's status and deletions (Kubernetes' StaleControllerConsistencyStatefulSet): a pod that was deleted must
+not count as healthy when the next one is made.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from coxswain.controllers.history.revisions import (
     without_live,
 )
 from coxswain.controllers.labels import Orphans, Selecting
+from coxswain.controllers.ownwrites import OwnDeletions, OwnWrites
 from coxswain.controllers.pods import OWNER_INDEX, owner_index, pod_informer
 from coxswain.controllers.shell import Shell
 from coxswain.controllers.statefulset.decide import (
@@ -71,6 +74,8 @@ class StatefulSetController:
         self._revisions = context.informers.informer(CONTROLLER_REVISIONS)
         self._revisions.add_index(OWNER_INDEX, owner_index)
         self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._own = OwnWrites(context.client, STATEFUL_SETS)
+        self._deletions = OwnDeletions(context.client, PODS)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._sets.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
@@ -112,7 +117,11 @@ class StatefulSetController:
         """One step for the set ``key``; seconds until the next look, if time alone matters."""
         owner = self._sets.get(key)
         if owner is None or meta.is_terminating(owner):
+            self._own.forget(key)
+            self._deletions.forget(key)
             return None  # the garbage collector takes what it leaves
+        if not await self._caught_up(key, owner):
+            return None
         revisions = in_order(await self._owned_revisions(owner))
         pods = await self._owned_pods(owner)
         update, collisions = await self._update_revision(owner, revisions)
@@ -129,6 +138,10 @@ class StatefulSetController:
         for revision in beyond_limit(history, owner["spec"].get("revisionHistoryLimit", 10)):
             await delete_revision(self._client, revision)
         return step.again
+
+    async def _caught_up(self, key: str, owner: Object) -> bool:
+        pods = self._pods.by_index(OWNER_INDEX, meta.uid(owner))
+        return await self._own.caught_up(key, owner) and await self._deletions.caught_up(key, pods)
 
     def _claim(self, owner: Object, name: str) -> Object | None:
         return self._claims.get(f"{meta.namespace(owner)}/{name}")
@@ -170,8 +183,16 @@ class StatefulSetController:
         raise InternalError(f"no free name for a revision of stateful set {meta.name(owner)}")
 
     async def _write_status(self, owner: Object, status: Object) -> None:
-        if not same_status(owner.get("status") or {}, status):
-            await self._client.update(STATEFUL_SETS, {**owner, "status": status}, subresource="status")
+        if same_status(owner.get("status") or {}, status):
+            return
+        try:
+            written = await self._client.update(
+                STATEFUL_SETS, {**owner, "status": status}, subresource="status"
+            )
+        except ApiError:
+            self._own.unsure(key_of(owner))
+            raise
+        self._own.wrote(key_of(owner), written)
 
     # -- instructions --------------------------------------------------------------------------------------
 
@@ -238,13 +259,17 @@ class StatefulSetController:
         self._recorder.event(owner, "Normal", "SuccessfulCreate", f"{subject} {place} success")
 
     async def _delete(self, owner: Object, pod: Object) -> None:
+        key, uid = key_of(owner), meta.uid(pod)
         try:
-            await self._client.delete(PODS, meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+            await self._client.delete(PODS, meta.name(pod), meta.namespace(pod), uid=uid)
         except NotFound:
+            self._deletions.deleted(key, uid)
             return
         except ApiError as error:
+            self._deletions.unsure(key, uid)
             self._say(owner, "Delete", pod, error)
             raise
+        self._deletions.deleted(key, uid)
         self._say(owner, "Delete", pod, None)
 
     async def _repair(self, owner: Object, pod: Object) -> None:
