@@ -82,6 +82,18 @@ async def test_binding_puts_a_pod_on_a_node_once(legacy: bool) -> None:
 
 
 @pytest.mark.virtual
+async def test_labels_of_a_binding_become_labels_of_the_pod() -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        binding = {**_binding("p"), "metadata": {"name": "p", "labels": {"zone": "a"}}}
+        await c.do("create", PODS, "p", binding, subresource="binding")
+        own = (await c.do("get", PODS, "p"))["metadata"]["labels"]
+        assert own == {**pod("p")["metadata"].get("labels", {}), "zone": "a"}
+        found = await c.do("list", PODS, query={"labelSelector": "zone=a"})
+        assert [each["metadata"]["name"] for each in found["items"]] == ["p"]
+
+
+@pytest.mark.virtual
 async def test_binding_to_something_else_than_a_node_is_invalid() -> None:
     async with cluster() as c:
         await c.do("create", PODS, body=pod("p"))

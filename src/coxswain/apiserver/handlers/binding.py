@@ -82,15 +82,17 @@ async def _bind(core: Core, entry: Entry, ctx: Context, binding: Object, options
 async def _bind_fresh(core: Core, entry: Entry, item: Item, binding: Object) -> bool:
     """Bind a pod to which nothing has happened yet; False if it is not one. Raises ``CompareFailed``."""
     bound, node = binding["metadata"], binding["target"]["name"]
-    if bound.get("annotations") or bound.get("labels") or bound.get("resourceVersion"):
+    if bound.get("annotations") or bound.get("resourceVersion"):
         return False
-    value = assignment.assigned(item, bound.get("uid") or "", node)
+    added = bound.get("labels")
+    value = assignment.assigned(item, bound.get("uid") or "", node, added)
     if value is None:
         return False
+    labels = {**item.labels, **added} if added else item.labels
     assert entry.cache is not None
     fields = entry.cache.spec.replaced(item.fields, "spec.nodeName", node)
     op = Op(entry.prefix + item.key, value, item.revision)
-    await writing.committed(core, op, Pending(value, item.labels, fields))
+    await writing.committed(core, op, Pending(value, labels, fields))
     return True
 
 
