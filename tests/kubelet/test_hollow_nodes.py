@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from coxswain.api.errors import InternalError
 from coxswain.api.names import LEASES, NODES, PODS
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
@@ -184,3 +185,25 @@ async def test_after_a_restart_no_address_is_given_twice() -> None:
         await clock.sleep(1)
     addresses = [one["status"]["podIP"] for one in api.objects(PODS, "d")]
     assert len(set(addresses)) == len(addresses) == 4
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_status_that_is_long_under_way_is_not_overtaken_by_the_pods_end(refused: bool) -> None:
+    class SlowStarts(FakeApi):
+        async def batch(self, calls: Any) -> Any:
+            if any(b'"Running"' in call.body for call in calls) and not refused:
+                await clock.sleep(5)
+            return await super().batch(calls)
+
+    api = SlowStarts()
+    async with nodes(api, 1):
+        held = pod("a", "hollow-1")
+        held["metadata"]["finalizers"] = ["x/y"]
+        if refused:
+            api.fail("patch", PODS, InternalError)
+        api.add(PODS, held)
+        await clock.sleep(0.2)
+        await api.client().delete(PODS, "a", "d")
+        await clock.sleep(30)
+        assert api.object(PODS, "a", "d")["status"]["phase"] == "Failed"

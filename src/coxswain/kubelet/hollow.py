@@ -89,6 +89,7 @@ class HollowNodes:
         self._nodes = {name: _HollowNode(name, index) for index, name in enumerate(names, 1)}
         self._order = list(self._nodes.values())
         self._outbox: list[Call] = []
+        self._under_way: set[tuple[str, str]] = set()
         self._news = asyncio.Event()
         self._handled: set[tuple[str, str]] = set()
         self._doubted: dict[str, Object] = {}
@@ -368,12 +369,16 @@ class HollowNodes:
         """Send what is queued, in batches; what the server could not do now is tried again."""
         while True:
             await self._news.wait()
-            part, self._outbox = self._outbox[:_BATCH], self._outbox[_BATCH:]
-            if not self._outbox:
-                self._news.clear()
+            part = self._take()
             if not part:
                 continue
-            answers = await self._send(part)
+            names = {(call.namespace, call.name) for call in part}
+            self._under_way |= names
+            try:
+                answers = await self._send(part)
+            finally:
+                self._under_way -= names
+                self._news.set()
             again = [
                 call
                 for call, answer in zip(part, answers, strict=True)
@@ -382,11 +387,20 @@ class HollowNodes:
             for call, answer in zip(part, answers, strict=True):
                 if call.resource == LEASES and answer is not None and answer.code == 404:
                     self._lease_lost(call.name)
-            again = [call for call in again if not self._is_late(call)]
             if again:
                 await clock.sleep(clock.random().uniform(0.5, 1.5))
-                self._outbox.extend(again)
+                self._outbox.extend(call for call in again if not self._is_late(call))
                 self._news.set()
+
+    def _take(self) -> list[Call]:
+        """The next batch. Writes of one object keep their order: those of one that is under way have to wait."""
+        head, rest = self._outbox[:_BATCH], self._outbox[_BATCH:]
+        part = [call for call in head if (call.namespace, call.name) not in self._under_way]
+        waiting = [call for call in head if (call.namespace, call.name) in self._under_way]
+        self._outbox = waiting + rest
+        if not part or not self._outbox:
+            self._news.clear()
+        return part
 
     def _clashed(self, call: Call, answer: Answer) -> bool:
         """A patch met another write; it is not that its pod has been replaced by one of the same name."""
