@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from coxswain.api import errors, selectors
@@ -72,16 +73,22 @@ def _number(path: str) -> Getter:
     return lambda obj: get(obj) or "0"
 
 
+@lru_cache(maxsize=8192)
+def _shared(text: str) -> str:
+    """One and the same string for equal ones: a hundred thousand pods have a handful of different values."""
+    return text
+
+
 def _pod_values(obj: Object) -> tuple[str, ...]:
     spec = obj.get("spec") or {}
     status = obj.get("status") or {}
     return (
-        spec.get("nodeName") or "",
-        spec.get("restartPolicy") or "",
-        spec.get("schedulerName") or "",
-        spec.get("serviceAccountName") or "",
+        _shared(spec.get("nodeName") or ""),
+        _shared(spec.get("restartPolicy") or ""),
+        _shared(spec.get("schedulerName") or ""),
+        _shared(spec.get("serviceAccountName") or ""),
         "true" if spec.get("hostNetwork") else "false",
-        status.get("phase") or "",
+        _shared(status.get("phase") or ""),
         status.get("podIP") or "",
         status.get("nominatedNodeName") or "",
     )
@@ -89,13 +96,14 @@ def _pod_values(obj: Object) -> tuple[str, ...]:
 
 def _event_values(obj: Object) -> tuple[str, ...]:
     about = obj.get("involvedObject") or {}
-    reporter = obj.get("reportingComponent") or ""
+    reporter = _shared(obj.get("reportingComponent") or "")
+    source = (obj.get("source") or {}).get("component")
     return (
-        *[about.get(part) or "" for part in _REFERENCE],
-        obj.get("reason") or "",
+        *[_shared(about.get(part) or "") for part in _REFERENCE],
+        _shared(obj.get("reason") or ""),
         reporter,
-        (obj.get("source") or {}).get("component") or reporter,
-        obj.get("type") or "",
+        _shared(source) if source else reporter,
+        _shared(obj.get("type") or ""),
     )
 
 

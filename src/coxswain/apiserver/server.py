@@ -221,6 +221,7 @@ class ApiServer:
         config, pipeline = self.config, self.pipeline
         tasks = self._tasks = Supervisor("apiserver")
         tasks.supervise("bookmarks", pipeline.send_bookmarks)
+        tasks.supervise("old events", self._forget)
         if self._storage.store.shared:
             self._join(tasks)
         else:
@@ -248,6 +249,10 @@ class ApiServer:
         if self.port > 0:
             place = (self._advertised, self.port)
             self._leases = join(tasks, self._store, self.pipeline, LOOPBACK_USER, *place)
+
+    async def _forget(self) -> None:
+        assert self._storage is not None
+        await self._storage.forget_regularly(self.config.watch.ring_seconds)
 
     async def _compact(self) -> None:
         assert self._storage is not None

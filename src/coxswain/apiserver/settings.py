@@ -79,7 +79,10 @@ class WatchSettings:
     """Bounds of watches."""
 
     ring_events: int = 8192
-    """Events each resource remembers for watchers that come back."""
+    """Events each resource remembers at most for watchers that come back, within 64 MiB of objects."""
+    ring_seconds: float = 150.0
+    """Events older than one to two times this many seconds are forgotten, but for the newest hundred of each
+    resource. Kubernetes keeps 75 seconds; a watcher that was away for longer lists again."""
     queue_events: int = 100_000
     """Events that may wait for one in-process or gRPC watcher before it is cut off."""
     buffer_bytes: int = 16 << 20

@@ -266,6 +266,15 @@ class Storage:
                 await self.store.compact(last)
             last = now
 
+    async def forget_regularly(self, every: float) -> None:
+        """Let the caches forget old events: each ``every`` seconds, what is older than one such interval."""
+        last = self.revision
+        while True:
+            await clock.sleep(every)
+            for cache in self.caches.values():
+                cache.forget(last)
+            last = self.revision
+
     @property
     def healthy(self) -> bool:
         """Whether the caches follow the store."""

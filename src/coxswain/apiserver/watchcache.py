@@ -9,7 +9,7 @@ Guarantees:
 - Events of a resource are offered in revision order, each once. Nobody waits for a watcher: one whose
   queue runs over is ended and has to list again.
 - A watch from revision R sees every event after R, or is refused with 410 when the ring of recent events
-  does not reach back that far.
+  does not reach back that far. The ring is bounded by events and by bytes, and ``forget`` drops what is old.
 - A selector is judged on the object before and after: leaving the selection is DELETED (with the object as
   it was), entering it ADDED.
 """
@@ -32,6 +32,9 @@ from coxswain.apiserver.watchers import Delivery, Watcher
 from coxswain.store.interface import Change, Entry
 
 _NO_LABELS: dict[str, str] = {}
+
+#: Events that ``forget`` leaves however old they are, so that watches of quiet resources go on; as in Kubernetes.
+_FEWEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,10 @@ class Event:
         self._frames: dict[object, bytes] | None = None
         self._previous_raw: bytes | None = None
 
+    def forget_frames(self) -> None:
+        """Let go of what was made for watchers; one that comes later has it made again."""
+        self._frames = self._previous_raw = None
+
     def raw(self, kind: str) -> bytes:
         """The object to show for ``kind``: leaving a selection shows it as it was, at the new revision."""
         if kind == "DELETED" and self.type == "MODIFIED" and self.previous is not None:
@@ -158,9 +165,10 @@ class ResourceCache:
         *,
         revision: int,
         ring_events: int,
+        ring_bytes: int = 64 << 20,
         unreadable: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """``revision``: what the cache has seen so far; ``ring_events``: how many events it remembers.
+        """``revision``: what the cache has seen so far; ``ring_events``, ``ring_bytes``: how much it remembers.
 
         ``unreadable``: storage keys whose values no key opens, and why; others keep it up to date.
         """
@@ -179,6 +187,9 @@ class ResourceCache:
         self._keys: SortedList[str] = SortedList()
         self._ring: deque[Event] = deque()
         self._ring_events = ring_events
+        self._ring_bytes = ring_bytes
+        #: Bytes of the objects in the ring.
+        self._remembered = 0
         self._index: dict[str, dict[str, Item]] = {}
         self._index_position = spec.field_names.index(spec.indexed) if spec.indexed else -1
         # Groups keep the order of arrival, so that a seeded run repeats itself.
@@ -199,6 +210,7 @@ class ResourceCache:
         self.items.clear()
         self._index.clear()
         self._ring.clear()
+        self._remembered = 0
         self.floor = self.latest = revision
         start = len(self.spec.prefix)
         for entry in entries:
@@ -219,6 +231,7 @@ class ResourceCache:
             item = self._item(key, change.value, change.revision, pending)
             if previous is not None:
                 self._index_remove(previous)
+                previous.decoded = None
             self._put(item)
             kind = "ADDED" if previous is None else "MODIFIED"
             event = Event(kind, item, previous, change.revision)
@@ -270,7 +283,8 @@ class ResourceCache:
             self._index_remove(previous)
         raw = at_revision(previous, change.revision)
         last = Item(key, raw, change.revision, previous.labels, previous.fields)
-        return Event("DELETED", last, previous, change.revision)
+        # What it was differs from what it last was in nothing but the revision: one of them is enough to keep.
+        return Event("DELETED", last, last, change.revision)
 
     def _index_add(self, item: Item) -> None:
         if self._index_position >= 0:
@@ -285,9 +299,24 @@ class ResourceCache:
                 del self._index[value]
 
     def _remember(self, event: Event) -> None:
-        self._ring.append(event)
-        if len(self._ring) > self._ring_events:
-            self.floor = self._ring.popleft().revision
+        ring = self._ring
+        ring.append(event)
+        self._remembered += len(event.item.raw)
+        while len(ring) > self._ring_events or (self._remembered > self._ring_bytes and len(ring) > 1):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        oldest = self._ring.popleft()
+        self._remembered -= len(oldest.item.raw)
+        self.floor = oldest.revision
+
+    def forget(self, revision: int) -> None:
+        """Drop the events up to ``revision``, but for the newest hundred, and what was made of all for watchers."""
+        ring = self._ring
+        while len(ring) > _FEWEST and ring[0].revision <= revision:
+            self._forget_oldest()
+        for event in ring:
+            event.forget_frames()
 
     # -- reading
 
