@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from coxswain.api import meta
 from coxswain.api.names import Object
-from coxswain.base import clock
 from coxswain.controllers.history.revisions import template_of
 from coxswain.controllers.intorpercent import scaled
+from coxswain.controllers.pods import until_available
 from coxswain.controllers.statefulset.claims import claims_of, is_owned_rightly, is_stale, with_owners
 from coxswain.controllers.statefulset.identity import (
     identity_matches,
@@ -116,7 +116,7 @@ def plan(state: State) -> Plan:
         elif ordinal >= 0:
             condemned.append(pod)
     condemned.sort(key=ordinal_of, reverse=True)
-    step = Plan(again=_until_available(state))
+    step = Plan(again=until_available(state.pods, state.min_ready, state.now))
     ordered = owner["spec"].get("podManagementPolicy") != "Parallel"
     if _keep_replicas(state, step, replicas, ordered):
         return step
@@ -250,18 +250,6 @@ def _replace_old(state: State, step: Plan, replicas: Sequence[Object | None]) ->
             budget -= 1
         if not meta.is_pod_finished(pod):  # those are deleted already
             step.instructions.append(DeletePod(pod))
-
-
-def _until_available(state: State) -> float | None:
-    """Seconds until the next ready pod has been ready for long enough."""
-    waits: list[float] = []
-    for pod in state.pods:
-        ready = meta.condition(pod, "Ready")
-        if state.min_ready and ready is not None and ready.get("status") == "True":
-            since = clock.parse_time(str(ready.get("lastTransitionTime") or clock.format_time(state.now)))
-            if since + state.min_ready > state.now:
-                waits.append(since + state.min_ready - state.now)
-    return min(waits) if waits else None
 
 
 def new_status(state: State, collisions: int) -> Object:
