@@ -5,15 +5,19 @@ the time differ. So for bodies with ``generateName``:
 
     decode -> default -> managed fields      pure in (resource, namespace, body, manager, validation, second)
     validate, warn                           pure in the object, without what the server makes for each
+    all of it                                pure, too, while nothing changes that admission looks at
 
 The second time that a body comes, the first step's result is kept as bytes; when admission then makes the same
-of it as before, the second step is known to find nothing. Admission itself always runs: it depends on the
-cluster. Built-in kinds only, because the rules of custom ones change.
+of it as before, the second step is known to find nothing. And where every plugin concerned says that it answers
+an equal request alike (``Plugin.repeats``), the object as stored is kept, too: a ``Twin``, of which the next one
+takes all but name and uid. It is used once it has foretold an object that was made the long way, byte for byte;
+admission's metrics do not count what was not asked. Built-in kinds only, because the rules of custom ones change.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,6 +28,7 @@ from coxswain.base import clock
 if TYPE_CHECKING:
     from coxswain.apiserver.options import WriteOptions
     from coxswain.apiserver.request import Context
+    from coxswain.client.interface import UserInfo
 
 #: Bodies remembered, and the largest of them in bytes; of each that came twice, two decoded forms are kept too.
 _BODIES = 256
@@ -34,10 +39,42 @@ _OF_EACH = ("name", "uid", "creationTimestamp")
 _Key = tuple[str, str, bytes, str, str, str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An object as it is stored, but for its name and uid."""
+
+    #: The bytes before the uid, between uid and name, and behind the name.
+    parts: tuple[bytes, bytes, bytes]
+    #: The ``generateName`` that it was made from.
+    base: str
+    labels: dict[str, str]
+    #: Its selectable fields.
+    fields: tuple[str, ...]
+    #: All that the client was warned of.
+    warnings: tuple[str, ...]
+    user: UserInfo
+    #: ``Admission.state`` when it was made.
+    state: int
+
+    def value(self, name: str, uid: str) -> bytes:
+        """The bytes to store of another one."""
+        before, between, behind = self.parts
+        return b"%b%b%b%b%b" % (before, uid.encode(), between, name.encode(), behind)
+
+
+def parts_of(value: bytes, name: str, uid: str) -> tuple[bytes, bytes, bytes] | None:
+    """What surrounds uid and name in ``value``; None unless each is there once, as the server writes them."""
+    before, found, rest = value.partition(uid.encode())
+    between, there, behind = rest.partition(name.encode())
+    if not found or not there or uid.encode() in rest or name.encode() in before or name.encode() in behind:
+        return None
+    return before, between, behind
+
+
 class Replica:
     """What is known of one body."""
 
-    __slots__ = ("_checked", "_prepared", "_seen", "decode_warnings", "warnings")
+    __slots__ = ("_checked", "_foretold", "_prepared", "_seen", "_twin", "decode_warnings", "warnings")
 
     def __init__(self) -> None:
         #: What decoding tells the client.
@@ -47,6 +84,25 @@ class Replica:
         self._seen = False
         self._prepared: bytes | None = None
         self._checked: Object | None = None
+        self._twin: Twin | None = None
+        self._foretold = False
+
+    def twin(self, user: UserInfo, state: int) -> Twin | None:
+        """What the next object is like, if that is known: for ``user``, while admission's state is ``state``."""
+        twin = self._twin
+        if twin is None or not self._foretold or twin.state != state or twin.user != user:
+            return None
+        return twin
+
+    @property
+    def wants_twin(self) -> bool:
+        """Whether it is worth telling ``keep_twin`` of the object that was just made."""
+        return self._prepared is not None
+
+    def keep_twin(self, twin: Twin, value: bytes, name: str, uid: str) -> None:
+        """Remember ``twin`` of the object stored as ``value``, and whether the one before it foretold this one."""
+        before, self._twin = self._twin, twin
+        self._foretold = before == twin and twin.value(name, uid) == value
 
     def prepared(self) -> Object | None:
         """The object as the first step leaves it, the caller's own; None until it is known."""

@@ -86,6 +86,11 @@ class Allocator(Protocol):
 class Admission(Protocol):
     """The admission chain. What it returns has to be awaited, where that is not None."""
 
+    #: Changes with whatever may change its answer to a request that ``repeats``.
+    state: int
+
+    def repeats(self, request: AdmissionRequest) -> bool: ...
+
     def mutate(self, request: AdmissionRequest) -> Awaitable[None] | None: ...
 
     def validate(self, request: AdmissionRequest) -> Awaitable[None] | None: ...

@@ -9,7 +9,8 @@ The pipeline calls ``mutate`` before the registry's validation and ``validate`` 
 
 Nothing is pending unless some plugin has to wait for this very request: webhooks and policies that nobody
 configured are not even among the steps. When a resource changes that decides about the steps, they are worked
-out anew (``Lookup.on_change``), so that the usual request pays nothing for asking.
+out anew (``Lookup.on_change``), so that the usual request pays nothing for asking. In the same way ``state`` tells
+``apiserver/replicas.py`` that what it remembers of earlier requests holds no longer.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ class Chain:
         """``lookup`` tells of changes of what the plugins watch."""
         self.plugins = tuple(plugins)
         self._steps: dict[tuple[Operation, GVR, str], tuple[Steps, Steps]] = {}
+        #: Changes with whatever may change the answer to a request that ``repeats``.
+        self.state = 0
+        self._follows = lookup is not None
         if lookup is not None:
-            for gvr in {gvr for plugin in self.plugins for gvr in plugin.WATCHES}:
-                lookup.on_change(gvr, self._steps.clear)
+            watched = {gvr for plugin in self.plugins for gvr in plugin.WATCHES}
+            for gvr in sorted(watched | {gvr for plugin in self.plugins for gvr in plugin.READS}):
+                lookup.on_change(gvr, self._forget if gvr in watched else self._age)
 
     def mutate(self, request: Request) -> Awaitable[None] | None:
         """Let the plugins complete ``request.object`` in place; what is left to wait for. Raises ``ApiError``."""
@@ -71,6 +76,20 @@ class Chain:
             raise
         _note("validate", request, started, "false")
         return None
+
+    def repeats(self, request: Request) -> bool:
+        """Whether an equal create by the same user gets the same answer while ``state`` stays as it is."""
+        shape = (request.operation, request.resource, request.subresource)
+        return self._follows and all(
+            plugin.repeats(request) for plugin in self.plugins if plugin.handles(*shape)
+        )
+
+    def _forget(self) -> None:
+        self._steps.clear()
+        self.state += 1
+
+    def _age(self) -> None:
+        self.state += 1
 
     async def close(self) -> None:
         """Close what the plugins hold open."""

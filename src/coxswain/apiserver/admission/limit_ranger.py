@@ -21,6 +21,7 @@ class LimitRanger(Plugin):
     """See the module's text; follows ``plugin/pkg/admission/limitranger``."""
 
     NAME = "LimitRanger"
+    READS = (LIMIT_RANGES,)
     WATCHES = (LIMIT_RANGES,)
 
     def __init__(self, lookup: Lookup) -> None:
@@ -36,6 +37,9 @@ class LimitRanger(Plugin):
         if resource == PODS:
             return operation == "CREATE"  # what a pod asks for changes through resize only
         return resource == PERSISTENT_VOLUME_CLAIMS and operation in ("CREATE", "UPDATE")
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def admit(self, request: Request) -> None:
         if request.resource != PODS or _is_leaving(request):

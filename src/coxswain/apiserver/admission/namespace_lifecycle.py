@@ -18,12 +18,16 @@ class NamespaceLifecycle(Plugin):
     """See the module's text."""
 
     NAME = "NamespaceLifecycle"
+    READS = (NAMESPACES,)
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return operation in ("CREATE", "UPDATE", "DELETE")
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def admit(self, request: Request) -> None:
         if request.resource == NAMESPACES:

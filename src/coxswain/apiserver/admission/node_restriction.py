@@ -66,6 +66,9 @@ class NodeRestriction(Plugin):
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return (resource.group, resource.resource) in _NAMES and operation != "CONNECT"
 
+    def repeats(self, request: Request) -> bool:
+        return NODES_GROUP not in request.user.groups
+
     def validate(self, request: Request) -> None:
         user = request.user
         if NODES_GROUP not in user.groups or not user.name.startswith(NODE_PREFIX):

@@ -23,6 +23,9 @@ class PodTopologyLabels(Plugin):
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return operation == "CREATE" and resource == PODS and subresource in ("", "binding")
 
+    def repeats(self, request: Request) -> bool:
+        return not ((request.object or {}).get("spec") or {}).get("nodeName")
+
     def admit(self, request: Request) -> None:
         obj = request.object
         assert obj is not None

@@ -14,6 +14,7 @@ class Priority(Plugin):
     """See the module's text."""
 
     NAME = "Priority"
+    READS = (PRIORITY_CLASSES,)
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -24,6 +25,9 @@ class Priority(Plugin):
         if subresource or operation not in ("CREATE", "UPDATE"):
             return False
         return resource in (PODS, PRIORITY_CLASSES)
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def admit(self, request: Request) -> None:
         if request.resource == PODS:

@@ -8,6 +8,9 @@ A plugin is one small module with a class that has
                             until a watched resource changes)
     admit(request)          may change ``request.object`` in place, may raise        (mutating)
     validate(request)       may raise, must not change anything                      (validating)
+    repeats(request)        whether it would do the same again, for another create of an equal object by the
+                            same user, as long as nothing of READS changes (else it is asked every time)
+    READS                   the resources that such answers depend on
 
 Failures are ``ApiError``s: mostly ``Forbidden``. Plugins read other objects through ``Lookup`` only, so that a
 write costs no awaits. Only where one has to wait for something outside (a webhook, the store) for *this*
@@ -93,6 +96,7 @@ class Plugin:
 
     NAME: ClassVar[str] = ""
     WATCHES: ClassVar[tuple[GVR, ...]] = ()
+    READS: ClassVar[tuple[GVR, ...]] = ()
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         """Whether requests of this shape concern the plugin: a matter of the arguments and of ``WATCHES`` only."""
@@ -105,6 +109,10 @@ class Plugin:
     def validate(self, request: Request) -> Awaitable[None] | None:
         """Raise ``ApiError`` to refuse."""
         return None
+
+    def repeats(self, request: Request) -> bool:
+        """Whether equal requests get equal answers until ``READS`` changes; ``request`` has been admitted."""
+        return False
 
     async def close(self) -> None:
         """Let go of what the plugin holds open. Idempotent."""

@@ -16,12 +16,16 @@ class RuntimeClass(Plugin):
     """See the module's text."""
 
     NAME = "RuntimeClass"
+    READS = (RUNTIME_CLASSES,)
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return operation == "CREATE" and resource == PODS and not subresource
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def admit(self, request: Request) -> None:
         assert request.object is not None

@@ -31,6 +31,7 @@ class ServiceAccount(Plugin):
     """See the module's text."""
 
     NAME = "ServiceAccount"
+    READS = (SERVICE_ACCOUNTS,)
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -44,6 +45,9 @@ class ServiceAccount(Plugin):
         if subresource == "ephemeralcontainers":
             return operation == "UPDATE"
         return operation == "CREATE" and not subresource
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def admit(self, request: Request) -> None:
         pod = request.object

@@ -24,6 +24,9 @@ class DefaultTolerationSeconds(Plugin):
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return resource == PODS and not subresource and operation in ("CREATE", "UPDATE")
 
+    def repeats(self, request: Request) -> bool:
+        return True
+
     def admit(self, request: Request) -> None:
         assert request.object is not None
         spec = request.object.setdefault("spec", {})

@@ -25,7 +25,7 @@ from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
 from coxswain.apiserver.registry import Entry, Noting
-from coxswain.apiserver.replicas import Replica
+from coxswain.apiserver.replicas import Replica, Twin, parts_of
 from coxswain.apiserver.request import Context, Core, Reservation, is_service
 from coxswain.apiserver.watchcache import Item, Pending
 from coxswain.base import clock
@@ -271,13 +271,65 @@ async def _insert(core: Core, ctx: Context, obj: Object, dry_run: bool, generate
             break
         metadata["name"] = strategy.generate_name(generated)
     if generated:
-        failure = errors.already_exists(entry.gvr, generated)
-        failure.message = (
-            f'Operation cannot be fulfilled on {entry.gvr.group_resource} "{metadata["name"]}": '
-            "the server was not able to generate a unique name for the object"
-        )
-        raise failure
+        raise _no_name_left(entry, generated, metadata["name"])
     raise errors.already_exists(entry.gvr, metadata["name"])
+
+
+def _no_name_left(entry: Entry, base: str, name: str) -> errors.AlreadyExists:
+    failure = errors.already_exists(entry.gvr, base)
+    failure.message = (
+        f'Operation cannot be fulfilled on {entry.gvr.group_resource} "{name}": '
+        "the server was not able to generate a unique name for the object"
+    )
+    return failure
+
+
+async def create_twin(core: Core, ctx: Context, twin: Twin) -> bytes:
+    """Write another object like ``twin``; its JSON as served."""
+    entry = ctx.entry
+    assert entry.cache is not None
+    for _ in range(_NAME_ATTEMPTS):
+        uid = new_uid()
+        name = strategy.generate_name(twin.base)
+        if entry.cache.get(ctx.namespace, name) is not None:
+            continue
+        value = twin.value(name, uid)
+        pending = Pending(value, twin.labels, twin.fields)
+        try:
+            await committed(core, Op(entry.key(ctx.namespace, name), value, ABSENT), pending)
+        except CompareFailed:
+            continue
+        return _arrived(entry, pending, ctx.namespace, name).raw
+    raise _no_name_left(entry, twin.base, name)
+
+
+def keep_twin(
+    core: Core,
+    ctx: Context,
+    obj: Object,
+    options: WriteOptions,
+    replica: Replica,
+    warnings: tuple[str, ...],
+    state: int,
+) -> None:
+    """Let ``replica`` remember ``obj`` as it was stored, if the next one like it will only differ in name and uid."""
+    entry, metadata = ctx.entry, obj["metadata"]
+    if (
+        entry.cache is None
+        or entry.conversion is not None
+        or entry.guard is not None
+        or is_service(entry.gvr)
+    ):
+        return
+    if not core.admission.repeats(admission_request(ctx, "CREATE", options, obj, None)):
+        return
+    value, name, uid = entry.encode(obj), metadata["name"], metadata["uid"]
+    parts = parts_of(value, name, uid)
+    if parts is None:
+        return
+    fields, labels = entry.cache.spec.field_values(obj), metadata.get("labels") or {}
+    twin = Twin(parts, metadata["generateName"], labels, fields, warnings, ctx.user, state)
+    replica.keep_twin(twin, value, name, uid)
 
 
 def object_json(obj: Object) -> bytes:
@@ -296,17 +348,21 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
     pending = Pending(value, metadata.get("labels") or {}, entry.cache.spec.field_values(stored))
     key = entry.key(metadata.get("namespace") or "", metadata["name"])
     await committed(core, Op(key, value, expect), pending)
-    item = pending.item
-    if item is None:
-        found = entry.cache.get(metadata.get("namespace") or "", metadata["name"])
-        if found is None:
-            raise errors.not_found(entry.gvr, metadata["name"])
-        item = found
-    elif entry.conversion is not None:
+    if entry.conversion is not None and pending.item is not None:
         # What went into the store is still here: no need to read it again.
         seen = entry.encode(entry.conversion.from_storage(stored))
-        return codec.splice_resource_version(seen, item.revision)
-    return served(entry, item.raw)
+        return codec.splice_resource_version(seen, pending.item.revision)
+    return served(entry, _arrived(entry, pending, metadata.get("namespace") or "", metadata["name"]).raw)
+
+
+def _arrived(entry: Entry, pending: Pending, namespace: str, name: str) -> Item:
+    """What a commit has left in the cache. Raises ``NotFound`` when it is gone already."""
+    if pending.item is not None:
+        return pending.item
+    found = entry.cache.get(namespace, name) if entry.cache is not None else None
+    if found is None:
+        raise errors.not_found(entry.gvr, name)
+    return found
 
 
 async def committed(core: Core, op: Op, pending: Pending | None) -> int:

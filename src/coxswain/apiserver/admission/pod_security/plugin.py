@@ -44,6 +44,7 @@ class PodSecurity(Plugin):
     """Validates; never changes an object."""
 
     NAME = "PodSecurity"
+    READS = (NAMESPACES,)
 
     def __init__(self, lookup: Lookup, configuration: PodSecurityConfiguration | None = None) -> None:
         self._lookup = lookup
@@ -59,6 +60,9 @@ class PodSecurity(Plugin):
         return not subresource and (
             resource == NAMESPACES or (resource.group, resource.resource) in _TEMPLATES
         )
+
+    def repeats(self, request: Request) -> bool:
+        return True
 
     def validate(self, request: Request) -> None:
         if request.resource == NAMESPACES:

@@ -21,6 +21,7 @@ class ResourceQuota(Plugin):
     """See the package's text. Without a ``ledger`` it only refuses."""
 
     NAME = "ResourceQuota"
+    READS = (QUOTAS,)
 
     def __init__(self, lookup: Lookup, ledger: Ledger | None = None, limited: Iterable[Limited] = ()) -> None:
         self._lookup = lookup
@@ -31,6 +32,9 @@ class ResourceQuota(Plugin):
 
     def handles(self, operation: Operation, resource: GVR, subresource: str) -> bool:
         return is_charged(operation, resource, subresource)
+
+    def repeats(self, request: Request) -> bool:
+        return not self._limited and next(iter(self._lookup.list(QUOTAS, request.namespace)), None) is None
 
     def validate(self, request: Request) -> Awaitable[None] | None:
         if not request.namespace:
