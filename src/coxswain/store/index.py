@@ -36,7 +36,7 @@ class RevisionIndex(Generic[L]):
 
     def __init__(self) -> None:
         self.live: dict[str, Version[L]] = {}
-        self.history: dict[str, deque[Version[L]]] = {}
+        self.history: dict[str, list[Version[L]]] = {}
         self._order: list[str] = []
         self._unordered: list[str] = []
         self._dropped = False
@@ -58,7 +58,11 @@ class RevisionIndex(Generic[L]):
         self._retire(key, Version(revision, 0, locator), revision)
 
     def _retire(self, key: str, version: Version[L], at: int) -> None:
-        self.history.setdefault(key, deque()).append(version)
+        versions = self.history.get(key)
+        if versions is None:
+            self.history[key] = [version]
+        else:
+            versions.append(version)
         self._superseded.append((at, key))
 
     def at(self, key: str, revision: int) -> Version[L] | None:
@@ -99,11 +103,17 @@ class RevisionIndex(Generic[L]):
     def compact(self, revision: int) -> list[L]:
         """Forget what was superseded at or before ``revision``; the locators of what was forgotten."""
         freed: list[L] = []
+        gone: dict[str, int] = {}
         while self._superseded and self._superseded[0][0] <= revision:
-            _, key = self._superseded.popleft()
+            key = self._superseded.popleft()[1]
+            position = gone.get(key, 0)
+            freed.append(self.history[key][position].locator)
+            gone[key] = position + 1
+        for key, count in gone.items():
             versions = self.history[key]
-            freed.append(versions.popleft().locator)
-            if not versions:
+            if count < len(versions):
+                del versions[:count]
+            else:
                 del self.history[key]
                 self._dropped = self._dropped or key not in self.live
         if self._dropped:
