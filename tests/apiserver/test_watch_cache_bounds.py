@@ -79,12 +79,16 @@ def test_forgetting_lets_go_of_what_was_made_for_watchers() -> None:
     assert event.frame("ADDED") == frame
 
 
-def test_a_superseded_object_keeps_no_parsed_form() -> None:
+def test_a_superseded_or_deleted_object_keeps_no_parsed_form() -> None:
     cache = _cache()
     _write(cache, 1)
     item = cache.items["ns/one"]
     item.decoded = item.decode()
     _write(cache, 2)
+    assert item.decoded is None
+    item = cache.items["ns/one"]
+    item.decoded = item.decode()
+    cache.apply(Change(f"{PREFIX}ns/one", None, 3, 1, 2), None)
     assert item.decoded is None
 
 

@@ -231,13 +231,14 @@ class ResourceCache:
             item = self._item(key, change.value, change.revision, pending)
             if previous is not None:
                 self._index_remove(previous)
-                previous.decoded = None
             self._put(item)
             kind = "ADDED" if previous is None else "MODIFIED"
             event = Event(kind, item, previous, change.revision)
         self.generation += 1
         if self.listeners:
             self._tell()
+        if previous is not None:
+            previous.decoded = None  # the ring may keep it for minutes
         self.latest = change.revision
         self._remember(event)
         self._offer(event)
