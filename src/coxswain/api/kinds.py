@@ -12,7 +12,7 @@ their own at run time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources as package_files
 from typing import Any
@@ -56,11 +56,11 @@ class Resource:
     storage_version_hash: str = ""
     #: The kind of its lists, where that is not simply the kind's name and ``List`` (custom resources).
     own_list_kind: str = ""
+    #: The kind of its objects. Every write asks for it a few times.
+    gvk: GVK = field(init=False, repr=False, compare=False)
 
-    @property
-    def gvk(self) -> GVK:
-        """The kind of its objects."""
-        return GVK(self.gvr.group, self.gvr.version, self.kind)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gvk", GVK(self.gvr.group, self.gvr.version, self.kind))
 
     @property
     def list_kind(self) -> str:

@@ -32,6 +32,8 @@ from coxswain.apiserver.watchers import Delivery, Watcher
 from coxswain.store.interface import Change, Entry
 
 _NO_LABELS: dict[str, str] = {}
+#: The bucket of watchers of everything.
+_EVERYWHERE = ("", "")
 
 #: Events that ``forget`` leaves however old they are, so that watches of quiet resources go on; as in Kubernetes.
 _FEWEST = 100
@@ -418,17 +420,28 @@ class ResourceCache:
         return recent
 
     def _offer(self, event: Event) -> None:
-        if not self._watchers:
-            return
-        item, previous = event.item, event.previous
-        buckets = {("", ""): None, ("name", item.key): None, ("namespace", item.namespace): None}
-        if self._index_position >= 0 and item.fields:
-            buckets["field", item.fields[self._index_position]] = None
-            if previous is not None:
-                buckets["field", previous.fields[self._index_position]] = None
-        for bucket in buckets:
-            for watcher in tuple(self._watchers.get(bucket, ())):
+        groups = self._watchers
+        everywhere = groups.get(_EVERYWHERE)
+        if everywhere:
+            for watcher in tuple(everywhere):
                 watcher.offer(event, self)
+        if len(groups) > (everywhere is not None):
+            for bucket in self._narrower(event):
+                group = groups.get(bucket)
+                if group:
+                    for watcher in tuple(group):
+                        watcher.offer(event, self)
+
+    def _narrower(self, event: Event) -> list[tuple[str, str]]:
+        """Under which keys those watchers are filed whom ``event`` may concern, but for those of everything."""
+        item, previous, at = event.item, event.previous, self._index_position
+        buckets = [("name", item.key), ("namespace", item.namespace)]
+        if at >= 0 and item.fields:
+            value = item.fields[at]
+            buckets.append(("field", value))
+            if previous is not None and previous.fields[at] != value:
+                buckets.append(("field", previous.fields[at]))
+        return buckets
 
 
 def too_old(revision: int, oldest: int) -> errors.Expired:

@@ -212,6 +212,8 @@ def path_segment(value: str) -> Complaints:
     """A name that only has to fit in a URL's path: RBAC objects and custom names."""
     if value in (".", ".."):
         return (f"may not be '{value}'",)
+    if "/" not in value and "%" not in value:
+        return ()
     return tuple(f"may not contain '{char}'" for char in "/%" if char in value)
 
 

@@ -2,7 +2,7 @@
 
     bindings --index by subject--> those of one user --roles--> rules --first that matches--> reason
 
-Everything is computed on demand and dropped when any role or binding changes (``Lookup.generation``), so a
+Everything is computed on demand and dropped when any role or binding changes (``Lookup.on_change``), so a
 change is in force for the next request. For a known user and shape of request the answer is one dictionary
 look-up.
 """
@@ -64,7 +64,9 @@ class Rbac:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._generation: tuple[int, ...] = ()
+        self._stale = True
+        for source in _SOURCES:
+            lookup.on_change(source, self._changed)
         self._users: dict[tuple[str, tuple[str, ...]], _User] = {}
         self._index: dict[str, dict[tuple[str, str], list[Object]]] | None = None
         self._rules: dict[tuple[str, str, str], tuple[Rule, ...] | None] = {}
@@ -110,10 +112,12 @@ class Rbac:
             self._rules[key] = None if role is None else rules_of(role)
         return self._rules[key]
 
+    def _changed(self) -> None:
+        self._stale = True
+
     def _refresh(self) -> None:
-        generation = tuple(map(self._lookup.generation, _SOURCES))
-        if generation != self._generation:
-            self._generation = generation
+        if self._stale:
+            self._stale = False
             self._users.clear()
             self._rules.clear()
             self._index = None
