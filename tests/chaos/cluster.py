@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chaos.faults import CARRIED_OUT
 from chaos.observer import Change, Invariant, Ledger, Observer, has_ended, is_ready, share
 from chaos.workloads import owners
 from coxswain.api import meta
@@ -193,8 +192,8 @@ def _size(obj: Object | None) -> int:
 class Quotas(Invariant):
     """No pod is made beyond a quota that has been in force for a while.
 
-    A watch that is late by more than a second or two lets the quota controller give back what was charged for pods
-    that it does not see yet, as in Kubernetes: what is made then is not looked at.
+    Kubernetes' quota controller gives back what was charged for pods that a late watch does not show it, so that more
+    can be made there. This one holds it until they are seen: the invariant knows no such exception.
     """
 
     def __init__(self, world: Observer) -> None:
@@ -211,7 +210,7 @@ class Quotas(Invariant):
         if self.world.get("ResourceQuota", f"{space}/quota") is None:
             return
         rules = self._hard.within(space, self.world.blur())
-        if any(pods is None for pods, _ in rules) or not rules or self.world.blur() > CARRIED_OUT + 1.0:
+        if any(pods is None for pods, _ in rules) or not rules:
             return
         counted = [pod for pod in self.world.all("Pod", space) if _is_charged(pod)]
         most = max(int(pods) for pods, _ in rules)

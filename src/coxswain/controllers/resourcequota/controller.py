@@ -5,17 +5,19 @@
                                                    v
       API <--status, if it changed-- reconcile <-- queue of quotas in that namespace that name that source
 
-What is new was charged by admission, in the same status, before it existed: to count while creations are under way
-would take back what they have reserved. So objects that come, and charges, make a quota be counted only when it
+What is new was charged by admission, in the same status, before it existed: a count never takes back what was charged
+for objects that were not seen yet (``charges``). Objects that come, and charges, make a quota be counted only when it
 has been quiet for a second; changes and ends of objects are gathered for a moment: the end of a thousand pods costs
-a few sums, not a thousand. Every status is counted anew after five minutes at the latest. A quota whose sources are not all
-listed yet waits: half a count is worse than an old one.
+a few sums, not a thousand. Every status is counted anew after five minutes at the latest. A quota whose sources are
+not all listed yet waits: half a count is worse than an old one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+
+import orjson
 
 from coxswain.api import meta
 from coxswain.api.errors import NotFound
@@ -25,7 +27,8 @@ from coxswain.base import clock
 from coxswain.client.informer import Informer, InformerFactory, key_of
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.resourcequota import objects
-from coxswain.controllers.resourcequota.decide import new_status, usage
+from coxswain.controllers.resourcequota.charges import Charges, grown, kept, used_of
+from coxswain.controllers.resourcequota.decide import new_status, share, usage
 from coxswain.controllers.served import ServedResources
 from coxswain.controllers.shell import Shell
 
@@ -34,8 +37,10 @@ RESOURCE_QUOTAS = GVR("", "v1", "resourcequotas")
 
 #: Seconds for which changes are gathered before the quotas they concern are counted.
 GATHER = 0.2
-#: Seconds without a charge after which nothing that was charged can still be on its way into the store.
+#: Seconds without a charge after which a quota is counted though nothing has changed or gone.
 SETTLE = 1.0
+#: Objects asked for at once where the server is asked.
+_PAGE = 500
 _BY_SOURCE, _BY_NAMESPACE_AND_SOURCE = "counted", "counted in namespace"
 
 
@@ -43,10 +48,17 @@ class Monitors:
     """Informers of what quotas count, by source; ``changed(source, namespace, new)`` tells of every change.
 
     ``changed`` is called with an empty namespace when a source's first list has come; ``new`` is whether all
-    that happened is that an object came.
+    that happened is that an object came. ``arrived(source, old, obj)`` is called before, for objects that came
+    since the first list (``old`` is None then) or whose charge changed.
     """
 
-    def __init__(self, context: ControllerContext, changed: Callable[[str, str, bool], None]) -> None:
+    def __init__(
+        self,
+        context: ControllerContext,
+        changed: Callable[[str, str, bool], None],
+        arrived: Callable[[str, Object | None, Object], None],
+    ) -> None:
+        self._arrived = arrived
         self._own = InformerFactory(context.informers.client, "resource quota controller's informers")
         self._changed = changed
         self._informers: dict[str, Informer] = {}
@@ -60,8 +72,8 @@ class Monitors:
         replaced = self._informers.pop(source, None)
         self._informers[source] = informer
         informer.add_handler(
-            lambda obj: self._tell(source, obj, new=True),
-            lambda old, obj: None if objects.same_charge(old, obj) else self._tell(source, obj),
+            lambda obj: self._came(source, obj, informer.synced),
+            lambda old, obj: self._updated(source, old, obj),
             lambda obj: self._tell(source, obj),
             partial(self._listed, source, set()),
         )
@@ -81,6 +93,16 @@ class Monitors:
         """End every informer."""
         await self._own.stop()
 
+    def _came(self, source: str, obj: Object, since_listed: bool) -> None:
+        if since_listed:
+            self._arrived(source, None, obj)
+        self._tell(source, obj, new=True)
+
+    def _updated(self, source: str, old: Object, obj: Object) -> None:
+        if not objects.same_charge(old, obj):
+            self._arrived(source, old, obj)
+            self._tell(source, obj)
+
     def _tell(self, source: str, obj: Object, *, new: bool = False) -> None:
         self._changed(source, meta.namespace(obj), new)
 
@@ -97,15 +119,16 @@ class ResourceQuotaController:
         self._client = context.client
         self._informers = context.informers
         self._served = ServedResources(context.informers)
-        self._monitors = Monitors(context, self._wake)
+        self._monitors = Monitors(context, self._wake, self._arrived)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._quotas = context.informers.informer(RESOURCE_QUOTAS)
         self._quotas.add_index(_BY_SOURCE, sources)
         self._quotas.add_index(_BY_NAMESPACE_AND_SOURCE, _namespaced_sources)
-        #: Quotas to count at once; and when others were last charged.
+        #: Quotas to count at once; when others were last charged; and what is held for objects to come.
         self._urgent: set[str] = set()
         self._charged: dict[str, float] = {}
-        self._quotas.add_handler(self._add, self._quota_updated, self._deleted)
+        self._charges: dict[str, Charges] = {}
+        self._quotas.add_handler(self._quota_added, self._quota_updated, self._deleted)
         self._served.definitions.add_handler(
             self._definition_changed, lambda _, new: self._definition_changed(new), self._definition_changed
         )
@@ -127,13 +150,29 @@ class ResourceQuotaController:
 
     def _deleted(self, quota: Object) -> None:
         self._charged.pop(key_of(quota), None)
+        self._charges.pop(key_of(quota), None)
+        self._add(quota)
+
+    def _quota_added(self, quota: Object) -> None:
+        charges = self._charges[key_of(quota)] = Charges()
+        charges.seen(quota, clock.monotonic())
         self._add(quota)
 
     def _quota_updated(self, old: Object, quota: Object) -> None:
+        self._charges[key_of(quota)].seen(quota, clock.monotonic())
         if old.get("spec") != quota.get("spec"):
             self._add(quota)
         elif old.get("status") != quota.get("status"):
             self._count_when_quiet(key_of(quota))
+
+    def _arrived(self, source: str, old: Object | None, obj: Object) -> None:
+        """An object came, or changed what it is charged: what was held for it is not any more."""
+        revision = int(meta.resource_version(obj))
+        for quota in self._quotas.by_index(_BY_NAMESPACE_AND_SOURCE, f"{meta.namespace(obj)}/{source}"):
+            before = share(quota, source, old) if old is not None else {}
+            more = grown(before, share(quota, source, obj))
+            if more:
+                self._charges[key_of(quota)].arrived(revision, more)
 
     def _wake(self, source: str, namespace: str, new: bool) -> None:
         """Count soon what concerns ``source`` in a namespace, or in all of them."""
@@ -179,20 +218,41 @@ class ResourceQuotaController:
         quota = self._quotas.get(key)
         if quota is None:
             return None
-        counted = await self._counted(quota)
-        if counted is None:
+        informers = await self._monitored(quota)
+        if informers is None:
             return None  # the first list of what is missing wakes it
-        used, again = usage(quota, counted, clock.now())
-        status = new_status(quota, used)
-        if status is not None:
-            try:
-                await self._client.update(RESOURCE_QUOTAS, {**quota, "status": status}, subresource="status")
-            except NotFound:
-                return None
-        return again
+        charges = self._charges[key]
+        reached = {source: int(informer.revision or 0) for source, informer in informers.items()}
+        doubted = charges.settle(reached, clock.monotonic()) & informers.keys()
+        listed = await self._asked(quota, {source: informers[source] for source in doubted}, charges)
+        # What was charged while we waited is in the newest quota: an older one may not be written any more.
+        newest = self._quotas.get(key)
+        if newest is None or not _asks_the_same(newest, quota):
+            return None  # its event wakes it
+        quota, namespace = newest, meta.namespace(newest)
+        counted: dict[str, Iterable[Object]] = dict.fromkeys(sources(quota), ())
+        counted |= {source: informer.in_namespace(namespace) for source, informer in informers.items()}
+        used, again = usage(quota, counted | listed, clock.now())
+        used = kept(used, used_of(quota), charges.held(clock.monotonic()))
+        await self._write(quota, new_status(quota, used), charges)
+        doubt = charges.next_doubt(clock.monotonic())
+        return again if doubt is None else min(again, doubt)
 
-    async def _counted(self, quota: Object) -> dict[str, Iterable[Object]] | None:
-        """The objects that the quota's limits are about, by source; None while some are not listed yet.
+    async def _write(self, quota: Object, status: Object | None, charges: Charges) -> None:
+        if status is None:
+            return
+        written = None
+        charges.writing()
+        try:
+            changed = {**quota, "status": status}
+            written = await self._client.update(RESOURCE_QUOTAS, changed, subresource="status")
+        except NotFound:
+            pass
+        finally:
+            charges.wrote(written)
+
+    async def _monitored(self, quota: Object) -> dict[str, Informer] | None:
+        """Informers of what the quota's limits are about, by source; None while some are not listed yet.
 
         Of a source that nobody serves there are none.
         """
@@ -201,13 +261,27 @@ class ResourceQuotaController:
             resource = self._resource(source)
             if resource is not None:
                 informers[source] = await self._monitors.watch(source, resource)
-        if not all(informer.synced for informer in informers.values()):
-            return None
-        namespace = meta.namespace(quota)
-        return {
-            source: informers[source].in_namespace(namespace) if source in informers else ()
-            for source in sources(quota)
-        }
+        return informers if all(informer.synced for informer in informers.values()) else None
+
+    async def _asked(
+        self, quota: Object, informers: dict[str, Informer], charges: Charges
+    ) -> dict[str, Iterable[Object]]:
+        """The objects of sources whose caches are in doubt, as the server has them now."""
+        found: dict[str, Iterable[Object]] = {}
+        for source, informer in informers.items():
+            now, transform, token = clock.monotonic(), objects.transform_of(source), ""
+            kept_objects: list[Object] = []
+            while True:
+                page = await self._client.list(
+                    informer.resource, meta.namespace(quota), limit=_PAGE, continue_=token
+                )
+                kept_objects += (transform(orjson.loads(raw)) for raw in page.items)
+                token = page.continue_
+                if not token:
+                    break
+            charges.listed(source, int(page.resource_version), now)
+            found[source] = kept_objects
+        return found
 
     def _is_wanted(self, source: str) -> bool:
         return source in self._quotas.index_values(_BY_SOURCE) and self._resource(source) is not None
@@ -217,6 +291,10 @@ class ResourceQuotaController:
             if served.namespaced and served.gvr.group_resource == source and "watch" in served.verbs:
                 return served.gvr
         return None
+
+
+def _asks_the_same(quota: Object, other: Object) -> bool:
+    return meta.uid(quota) == meta.uid(other) and quota.get("spec") == other.get("spec")
 
 
 def _namespaced_sources(quota: Object) -> list[str]:

@@ -24,7 +24,6 @@ def usage(quota: Object, objects: Mapping[str, Iterable[Object]], now: float) ->
     again = RESYNC
     for source, limits in sources(quota).items():
         used.update(dict.fromkeys(limits, Quantity.of(0)))
-        count = COUNT + source
         number = 0
         for obj in objects[source]:
             if not in_scopes(quota, obj["scopes"]):
@@ -37,10 +36,23 @@ def usage(quota: Object, objects: Mapping[str, Iterable[Object]], now: float) ->
             for limit, amount in obj["charge"].items():
                 if limit in used:
                     used[limit] = used[limit] + amount
-        for limit in limits:
-            if limit == count or (limit == source and not _charged(source)):
-                used[limit] = Quantity.of(number)
+        used.update(dict.fromkeys(_numbers(source, limits), Quantity.of(number)))
     return used, again
+
+
+def share(quota: Object, source: str, obj: Object) -> Usage:
+    """What one object of ``source`` uses of the quota's limits."""
+    if not in_scopes(quota, obj["scopes"]):
+        return {}
+    limits = sources(quota).get(source, [])
+    found = {limit: obj["charge"][limit] for limit in limits if limit in obj["charge"]}
+    return found | dict.fromkeys(_numbers(source, limits), Quantity.of(1))
+
+
+def _numbers(source: str, limits: Iterable[str]) -> list[str]:
+    """Those of ``limits`` that are numbers of objects, whatever these are charged."""
+    plain = not _charged(source)
+    return [limit for limit in limits if limit == COUNT + source or (limit == source and plain)]
 
 
 def _charged(source: str) -> bool:
