@@ -13,7 +13,7 @@ from typing import Any
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import PODS, Object
-from coxswain.api.partial import reader, take, whole
+from coxswain.api.partial import Alike, Part, alike, reader, whole
 from coxswain.base import clock
 from coxswain.client.client import create_call, delete_call
 from coxswain.client.events import EventRecorder
@@ -21,6 +21,7 @@ from coxswain.client.informer import Informer, InformerFactory, Reading
 from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Call, Client
 from coxswain.controllers.expectations import Expectations
 
+_ALIKE_META = ("ownerReferences", "labels", "annotations", "finalizers")
 _META = (
     "name",
     "namespace",
@@ -35,41 +36,34 @@ _META = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-_SPEC = ("nodeName", "hostname", "subdomain", "tolerations", "priority")
-_STATUS = ("phase", "reason", "podIP", "podIPs", "startTime")
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
-#: What pods of one owner have alike, as a rule.
-_ALIKE_META = ("ownerReferences", "labels", "annotations", "finalizers")
-_ALIKE_SPEC = ("containers", "tolerations", "volumes")
 
 _CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
 
-#: All that is read of a pod.
+#: All that is read of a pod. Pods of one owner have much alike, and replicas become ready in the same second.
 _CONTAINER_STATUS = whole("name", "restartCount") | {"state": whole("terminated")}
-_READ = {
-    "metadata": whole(*_META),
+_READ: Part = {
+    "metadata": whole(*_META) | alike("namespace", *_ALIKE_META),
     "spec": {
-        **whole(*_SPEC, "affinity"),
-        "containers": whole("name", "ports"),
+        **whole("hostname", "subdomain", "priority", "affinity"),
+        **alike("nodeName", "tolerations"),
+        "containers": Alike(whole("name", "ports")),
         "volumes": whole("name", *sorted(_CLAIMS)),
     },
     "status": {
-        **whole(*_STATUS, "conditions"),
-        "containerStatuses": _CONTAINER_STATUS,
-        "initContainerStatuses": _CONTAINER_STATUS,
+        **whole("podIP", "podIPs", "startTime"),
+        **alike("phase", "reason"),
+        "conditions": Alike(whole(*_CONDITION), each=True),
+        "containerStatuses": Alike(_CONTAINER_STATUS),
+        "initContainerStatuses": Alike(_CONTAINER_STATUS),
     },
 }
 
 OWNER_INDEX = "controller"
 
 
-def slim_pod(pod: Object) -> Object:
-    """A pod without what no controller reads. Parts are shared between pods: nobody may change one."""
-    return _slim(take(pod, _READ))
-
-
 def _slim(pod: Object) -> Object:
-    """The same of a pod that was read by ``_READ``; changed in place."""
+    """What of a pod that was read by ``_READ`` is kept; changed in place. Parts are shared: nobody may change one."""
     spec, status = pod.setdefault("spec", {}), pod.setdefault("status", {})
     spec.setdefault("containers", [])
     if volumes := spec.pop("volumes", None):
@@ -78,58 +72,13 @@ def _slim(pod: Object) -> Object:
             spec["volumes"] = claimed
     if "affinity" in spec and ("nodeName" in spec or not _is_daemon(pod)):
         del spec["affinity"]  # it only says which node a daemon's pod is meant for
-    if conditions := status.get("conditions"):
-        status["conditions"] = [_ALIKE.condition(each) for each in conditions]
     _keep_exits(status)
-    if owners := pod["metadata"].get("ownerReferences"):
-        _ALIKE.share(owners[0]["uid"], pod["metadata"], spec)
     pod["apiVersion"], pod["kind"] = "v1", "Pod"
     return pod
 
 
 #: The transform that all controllers share, so that there is one copy of the pods in a controller manager.
 KEPT = Reading(reader(_READ), _slim)
-
-
-class _Alike:
-    """Parts of pods that are equal, kept once. It forgets everything when it has grown large: only sharing is lost."""
-
-    owners, conditions = 20_000, 50_000
-
-    def __init__(self) -> None:
-        self._of_owner: dict[str, Object] = {}
-        self._conditions: dict[tuple[Any, ...], Object] = {}
-
-    def share(self, owner: str, metadata: Object, spec: Object) -> None:
-        """Replace parts of a pod by those of the last pod of its owner where they are equal."""
-        last = self._of_owner.get(owner)
-        if last is None:
-            if len(self._of_owner) >= self.owners:
-                self._of_owner.clear()
-            last = self._of_owner[owner] = {}
-        for part, names in ((metadata, _ALIKE_META), (spec, _ALIKE_SPEC)):
-            for name in names:
-                if name in part:
-                    value = part[name]
-                    if last.get(name) == value:
-                        part[name] = last[name]
-                    else:
-                        last[name] = value
-
-    def condition(self, condition: Object) -> Object:
-        """Of a condition what says something; replicas become ready in the same second."""
-        get = condition.get
-        key = (get("type"), get("status"), get("reason"), get("message"), get("lastTransitionTime"))
-        found = self._conditions.get(key)
-        if found is None:
-            if len(self._conditions) >= self.conditions:
-                self._conditions.clear()
-            found = {name: value for name, value in zip(_CONDITION, key, strict=True) if value is not None}
-            self._conditions[key] = found
-        return found
-
-
-_ALIKE = _Alike()
 
 
 def _is_daemon(pod: Object) -> bool:
