@@ -24,17 +24,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import Literal, cast
+from typing import cast
 
 import httptools
 
+from coxswain.apiserver.heads import Head, Heads
 from coxswain.apiserver.uploads import Upload
+from coxswain.apiserver.wire import Failure, Request, Stream, status_line
 from coxswain.base import clock
 
-log = logging.getLogger(__name__)
+__all__ = ["Connection", "HttpLimits", "HttpServer", "Request", "Stream", "status_line"]
 
-Failure = Literal["malformed", "method", "head", "body", "slow", "busy"]
+log = logging.getLogger(__name__)
 
 #: Others are not spoken here, whatever the parser makes of them.
 _VERSIONS = ("1.1", "1.0")
@@ -51,7 +52,6 @@ _JOIN_BELOW = 64 << 10
 #: Larger answers are sent in pieces of this size.
 _PIECE = 256 << 10
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,94 +73,6 @@ class HttpLimits:
     """Answers of all connections that wait to be read."""
 
 
-def status_line(code: int) -> bytes:
-    """``HTTP/1.1 404 Not Found`` and its line end."""
-    try:
-        phrase = HTTPStatus(code).phrase
-    except ValueError:
-        phrase = ""
-    return b"HTTP/1.1 %d %b\r\n" % (code, phrase.encode())
-
-
-class Request:
-    """A request. ``headers`` holds the first of each name (lower case), ``fields`` all in their order."""
-
-    __slots__ = (
-        "body",
-        "connection",
-        "deadline",
-        "expired",
-        "failure",
-        "fields",
-        "headers",
-        "http10",
-        "keep_alive",
-        "method",
-        "on_lost",
-        "target",
-        "task",
-        "upload",
-    )
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.method = ""
-        self.target = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        #: A body too long to be held, as it comes; ``body`` is empty then.
-        self.upload: Upload | None = None
-        self.http10 = False
-        self.keep_alive = True
-        self.failure: Failure | None = None
-        #: What answers it, if that takes time; cancelled once the loop's clock passes ``deadline`` (0: never).
-        self.task: asyncio.Task[None] | None = None
-        self.deadline = 0.0
-        self.expired = False
-        #: Called when the connection is lost before the answer is complete.
-        self.on_lost: Callable[[], object] | None = None
-
-    def header(self, name: bytes, default: str = "") -> str:
-        """A header's value."""
-        value = self.headers.get(name)
-        return default if value is None else value.decode("utf-8", "replace")
-
-    def respond(self, head: bytes, body: bytes) -> None:
-        """The whole answer. ``head``: status line and headers, but those that this module adds."""
-        self.connection.respond(self, head, body)
-
-    def start_stream(self, head: bytes) -> Stream:
-        """An answer in pieces: chunks, or for HTTP/1.0 whatever comes until the connection closes."""
-        return self.connection.start_stream(self, head)
-
-
-class Stream:
-    """An answer in pieces."""
-
-    def __init__(self, connection: Connection, request: Request, transport: asyncio.Transport) -> None:
-        self.transport = transport
-        self._connection = connection
-        self._request = request
-        self._frame = b"" if request.http10 else b"%x\r\n%b\r\n"
-        self._silent = request.method == "HEAD"
-
-    def write(self, data: bytes) -> None:
-        """Send a piece, without waiting; see ``transport.get_write_buffer_size`` and ``drain``."""
-        if data and not self._silent:
-            self.transport.write(self._frame % (len(data), data) if self._frame else data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough. Raises ``ConnectionResetError``."""
-        await self._connection.drain()
-
-    def end(self) -> None:
-        """The answer is complete."""
-        if self._frame and not self._silent and not self.transport.is_closing():
-            self.transport.write(_LAST_CHUNK)
-        self._connection.finish(self._request)
-
-
 class Connection(asyncio.Protocol):
     """One client. See the module's text."""
 
@@ -169,6 +81,10 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._loop = server.loop
         self._parser = httptools.HttpRequestParser(self)
+        self._heads = Heads(server.limits.max_head_bytes)
+        #: Whether the parser is at the start of a request, and the latest one that it took whole.
+        self._fresh = True
+        self._parsed: Request | None = None
         self._transport: asyncio.Transport | None = None
         #: What the client's certificate says, in DER, where TLS demanded and verified one.
         self.certificate: bytes | None = None
@@ -271,6 +187,9 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def data_received(self, data: bytes) -> None:
+        fresh = self._fresh
+        if fresh and self._active is None and not self._paused and self._recognize(data):
+            return
         if self._refused:
             return
         if self._leftover is not None:
@@ -295,9 +214,27 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.max_head_bytes:
                 self._refuse("head")
+        parsed, self._parsed = self._parsed, None
+        if fresh and self._fresh and parsed is not None and parsed.head is not None:
+            self._heads.remember(data, parsed.target, parsed.head)
         self._corked = False
         self._advance()
         self._flush()
+
+    def _recognize(self, data: bytes) -> bool:
+        """Answer a request that comes with the headers of an earlier one, past the parser."""
+        found = self._heads.recall(data) if len(data) < _SMALL_BODY else None
+        if found is None:
+            return False
+        self.touched = self._loop.time()
+        request = self._active = Request(self)
+        request.method, request.target, head, body = found
+        request.head, request.fields, request.headers = head, head.fields, head.headers
+        if body:
+            request.body = body
+            self._hold(len(body))
+        self._server.handler(request)
+        return True
 
     @property
     def _left(self) -> int:
@@ -316,6 +253,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin()
+        self._fresh = False
         if not self._refused:
             self._in_head = True
             self._request = Request(self)
@@ -352,6 +290,8 @@ class Connection(asyncio.Protocol):
         request.keep_alive = parser.should_keep_alive() and not request.http10
         request.headers = headers = dict(reversed(request.fields))
         length = headers.get(b"content-length")
+        size = self._head_bytes - len(request.target)
+        request.head = Head(request.fields, headers, size, int(length or 0))
         if length is not None and int(length) > self._limits.max_body_bytes:
             if not self._begin_upload(int(length)):
                 self._refuse("body")
@@ -387,8 +327,11 @@ class Connection(asyncio.Protocol):
             self._upload.end()
             self._upload = None
         # The parser says what came behind a request to upgrade when it is done with the data: until then it waits.
-        if self._request is not None and not self._parser.should_upgrade():
-            self._complete(self._request)
+        request = self._request
+        if request is not None and not self._parser.should_upgrade():
+            self._fresh = request.keep_alive
+            self._parsed = request
+            self._complete(request)
 
     def _begin_upload(self, length: int | None) -> bool:
         """Hand on a request whose body is too long to be held, if it is one that may have such."""
@@ -431,6 +374,7 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._refused = True
+        self._fresh = False
         if self._upload is not None:
             self._upload.fail()
             self._upload = None
@@ -501,6 +445,7 @@ class Connection(asyncio.Protocol):
     def _resume_parsing(self, leftover: bytes) -> None:
         """After a request for an upgrade that nobody wanted: go on with HTTP."""
         self._parser = httptools.HttpRequestParser(self)
+        self._fresh = True
         self._leftover = None
         self._heed(True)
         if leftover:
@@ -509,6 +454,7 @@ class Connection(asyncio.Protocol):
     def _close(self, *, lingering: bool) -> None:
         self._flush()
         self._closing = True
+        self._fresh = False
         self._queue.clear()
         if self._transport is None:
             return
