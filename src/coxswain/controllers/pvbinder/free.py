@@ -75,7 +75,10 @@ class VolumeIndex:
         del entries[bisect_left(entries, entry)]
         if not entries:
             del self._free[group]
-            self._groups[group.storage_class].discard(group)
+            alike = self._groups[group.storage_class]
+            alike.discard(group)
+            if not alike:
+                del self._groups[group.storage_class]
 
     def reserved(self, claim_key: str) -> list[Object]:
         """Volumes whose claimRef names the claim."""

@@ -43,6 +43,8 @@ _REASONS: Final = {
 HARD_POD_AFFINITY_WEIGHT: Final = 1
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+#: Templates of which a term remembers whether it means them.
+_MOST_KNOWN = 4096
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +73,7 @@ class Term:
         memo = self.fresh_memo(facts)
         found = memo.get(other.serial)
         if found is None:
-            if len(memo) > 4096:
+            if len(memo) >= _MOST_KNOWN:
                 memo.clear()
             found = memo[other.serial] = self.matches(other, facts)
         return found

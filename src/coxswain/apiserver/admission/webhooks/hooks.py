@@ -20,6 +20,8 @@ MUTATING = GVR(GROUP, "v1", "mutatingwebhookconfigurations")
 VALIDATING = GVR(GROUP, "v1", "validatingwebhookconfigurations")
 
 _DEFAULT_TIMEOUT = 10
+#: Kinds of requests for which it is remembered what webhooks they concern.
+_MOST_REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
@@ -128,5 +130,7 @@ class HookSource:
                     for place, hook in enumerate(self._hooks)
                     if hook.could_match(operation, resource, subresource, others)
                 )
+            if len(self._concerned) >= _MOST_REMEMBERED:
+                self._concerned.clear()  # custom resources come and go
             self._concerned[key] = found
         return found
