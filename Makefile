@@ -5,8 +5,12 @@ BIN    := $(VENV)/bin
 NATIVE := $(wildcard src/_native/*.pyx src/coxswain/_native/*.pxd)
 STAMP  := $(VENV)/.ready
 BUILT  := build/.native
+# What the compiled core is built into for `sanitize`, and the tests that run it.
+SANITIZED       := $(CURDIR)/build/sanitize
+SANITIZED_TESTS := tests/native tests/scheduler tests/proxy \
+  $(addprefix tests/api/test_,codec_bodies.py codec_walk_twin.py managedfields.py protobuf_codec.py)
 
-.PHONY: up down status test test-heavy bench bench-publish lint format proto coverage sdist clean
+.PHONY: up down status test test-heavy sanitize bench bench-publish lint format proto coverage sdist clean
 
 up: $(BUILT)
 	@$(BIN)/cox up --detach $(ARGS)
@@ -23,6 +27,23 @@ test: $(BUILT)
 
 test-heavy: $(BUILT)
 	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+# Bounds checks, AddressSanitizer and UndefinedBehaviorSanitizer. The interpreter is an ordinary one, so the sanitizer
+# comes before it (with the C++ library, whose exceptions it watches). Every allocation is the sanitizer's, filled with
+# rubbish. Leaks are not looked for: an interpreter does not give back what it holds at its end. Reports are files,
+# because pytest keeps what tests print.
+sanitize: $(STAMP)
+	@mkdir -p $(SANITIZED)
+	@rm -f $(SANITIZED)/report.*
+	@echo "compiling the core with sanitizers"
+	@COXSWAIN_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base=$(SANITIZED) --build-lib=$(SANITIZED)/lib \
+	  --parallel=2 >$(SANITIZED)/build.log 2>&1 || { cat $(SANITIZED)/build.log; exit 1; }
+	COXSWAIN_SANITIZE=1 PYTHONPATH=$(SANITIZED)/lib PYTHONMALLOC=malloc \
+	  LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=log_path=$(SANITIZED)/report:abort_on_error=1:allow_user_segv_handler=0:detect_leaks=0:max_malloc_fill_size=1048576 \
+	  UBSAN_OPTIONS=log_path=$(SANITIZED)/report:abort_on_error=1:print_stacktrace=1 \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy" $(or $(ARGS),$(SANITIZED_TESTS)) \
+	  || { cat $(SANITIZED)/report.* 2>/dev/null; exit 1; }
 
 coverage: $(BUILT)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy" --cov --cov-report=term $(ARGS)

@@ -5,7 +5,7 @@
     async def test_...: ...
 
 An ``async def`` test without the mark runs on a real uvloop loop, for sockets and processes. No test fails for being
-slow on a busy machine: hypothesis has no deadlines.
+slow on a busy machine: hypothesis has no deadlines, and does not mind how long it takes to make its inputs.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from coxswain.base import loop
 
-settings.register_profile("coxswain", deadline=None)
+settings.register_profile("coxswain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coxswain")
 
 
