@@ -218,13 +218,14 @@ class ResourceQuotaController:
         quota = self._quotas.get(key)
         if quota is None:
             return None
+        charges = self._charges[key]
         informers = await self._monitored(quota)
         if informers is None:
             return None  # the first list of what is missing wakes it
-        charges = self._charges[key]
         reached = {source: int(informer.revision or 0) for source, informer in informers.items()}
-        doubted = charges.settle(reached, clock.monotonic()) & informers.keys()
-        listed = await self._asked(quota, {source: informers[source] for source in doubted}, charges)
+        now = clock.monotonic()  # one for all: what is not doubted now is held, though it ages while we ask
+        doubted = charges.settle(reached, now) & informers.keys()
+        listed = await self._asked(quota, {source: informers[source] for source in doubted}, charges, now)
         # What was charged while we waited is in the newest quota: an older one may not be written any more.
         newest = self._quotas.get(key)
         if newest is None or not _asks_the_same(newest, quota):
@@ -233,9 +234,9 @@ class ResourceQuotaController:
         counted: dict[str, Iterable[Object]] = dict.fromkeys(sources(quota), ())
         counted |= {source: informer.in_namespace(namespace) for source, informer in informers.items()}
         used, again = usage(quota, counted | listed, clock.now())
-        used = kept(used, used_of(quota), charges.held(clock.monotonic()))
+        used = kept(used, used_of(quota), charges.held(now))
         await self._write(quota, new_status(quota, used), charges)
-        doubt = charges.next_doubt(clock.monotonic())
+        doubt = charges.next_doubt(now)
         return again if doubt is None else min(again, doubt)
 
     async def _write(self, quota: Object, status: Object | None, charges: Charges) -> None:
@@ -264,12 +265,12 @@ class ResourceQuotaController:
         return informers if all(informer.synced for informer in informers.values()) else None
 
     async def _asked(
-        self, quota: Object, informers: dict[str, Informer], charges: Charges
+        self, quota: Object, informers: dict[str, Informer], charges: Charges, now: float
     ) -> dict[str, Iterable[Object]]:
         """The objects of sources whose caches are in doubt, as the server has them now."""
         found: dict[str, Iterable[Object]] = {}
         for source, informer in informers.items():
-            now, transform, token = clock.monotonic(), objects.transform_of(source), ""
+            transform, token = objects.transform_of(source), ""
             kept_objects: list[Object] = []
             while True:
                 page = await self._client.list(
