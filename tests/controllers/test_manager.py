@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coxswain.api import errors
-from coxswain.api.names import LEASES, NAMESPACES, SERVICE_ACCOUNTS
+from coxswain.api.names import LEASES, NAMESPACES, SECRETS, SERVICE_ACCOUNTS
 from coxswain.base import clock
 from coxswain.base.errors import ConfigurationError
 from coxswain.base.tasks import cancel_and_wait
@@ -90,6 +90,34 @@ async def test_all_controllers_run_together_and_end_together() -> None:
     await cancel_and_wait(task)
     assert len(asyncio.all_tasks()) == before
     assert api.watcher_count == 0
+
+
+@pytest.mark.virtual
+async def test_readiness_waits_for_the_garbage_collectors_own_informers() -> None:
+    api = FakeApi()
+    api.fail("list", SECRETS, errors.ServiceUnavailable, times=4)
+    boss = Manager(api.client(), "garbage-collector")
+    assert boss.unsynced() == "informers have not synced"
+    task = asyncio.ensure_future(boss.run())
+    await clock.sleep(1)
+    assert boss.informers.synced
+    assert boss.unsynced() == "garbage-collector-controller: its informers have not synced"
+    await clock.sleep(29)
+    assert boss.unsynced() is None
+    await cancel_and_wait(task)
+
+
+@pytest.mark.virtual
+async def test_what_cannot_be_listed_keeps_readiness_back_for_half_a_minute_only() -> None:
+    api = FakeApi()
+    api.fail("list", SECRETS, errors.ServiceUnavailable, times=1000)
+    boss = Manager(api.client(), "garbage-collector")
+    task = asyncio.ensure_future(boss.run())
+    await clock.sleep(29)
+    assert boss.unsynced() is not None
+    await clock.sleep(2)
+    assert boss.unsynced() is None
+    await cancel_and_wait(task)
 
 
 @pytest.mark.virtual

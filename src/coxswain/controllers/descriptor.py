@@ -17,13 +17,18 @@ from coxswain.client.interface import Client
 
 @dataclass(frozen=True, slots=True)
 class ControllerContext:
-    """What every controller gets. ``options`` is its own settings group's raw values."""
+    """What every controller gets. ``options`` is its own settings group's raw values.
+
+    ``not_yet`` says why the controller is not ready (``/readyz``); an empty text: it is. One that waits for the shared
+    informers only need not say so.
+    """
 
     client: Client
     informers: InformerFactory
     recorder: Callable[[str], EventRecorder]
     workers: int = 5
     options: Mapping[str, Any] = field(default_factory=dict)
+    not_yet: Callable[[str], None] = lambda why: None
 
 
 @dataclass(frozen=True, slots=True)

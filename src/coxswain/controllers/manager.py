@@ -43,6 +43,12 @@ class Health:
     crashes: int = 0
     last_error: str = ""
     started_at: float = 0.0
+    #: Why it is not ready yet, in its own words; empty: it is.
+    waiting: str = ""
+
+    def not_yet(self, why: str) -> None:
+        """See ``ControllerContext``."""
+        self.waiting = why
 
 
 @dataclass
@@ -89,10 +95,13 @@ class Manager:
         return f"it ended: {health.last_error or 'no error'}"
 
     def unsynced(self) -> str | None:
-        """A readiness check: every informer has its first list, or this process only stands by."""
+        """A readiness check: every informer has its first list, controllers' own too, or this process stands by."""
         if self.elector is not None and not self.elector.is_leader:
             return None
-        return None if self.informers.synced else "informers have not synced"
+        if not self.informers.synced:
+            return "informers have not synced"
+        waiting = (f"{name}: {health.waiting}" for name, health in self.health.items() if health.waiting)
+        return next(waiting, None)
 
     def healthy(self) -> bool:
         """Every controller runs (one that crashed is unhealthy until it runs again)."""
@@ -124,7 +133,9 @@ class Manager:
             recorder=partial(self.recorder, account=descriptor.account),
             workers=self.workers.get(name, 5),
             options=self.options.get(name, {}),
+            not_yet=health.not_yet,
         )
+        health.waiting = ""
         runs = _RUNNING.labels(name, LEASE)
         runs.set(1)
         health.running, health.started_at = True, clock.monotonic()

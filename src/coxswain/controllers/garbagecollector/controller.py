@@ -82,6 +82,7 @@ class GarbageCollector:
         self._served = ServedResources(context.informers)
         self._recorder = context.recorder("garbage-collector-controller")
         self._monitors: dict[GVR, Informer] = {}
+        self._not_yet = context.not_yet
         self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.graph = Graph()
         self._examine = Shell("garbage_collector_attempt_to_delete", self.examine, max(context.workers, 5))
@@ -89,12 +90,14 @@ class GarbageCollector:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        self._not_yet("its informers have not synced")
         try:
             await self._informers.start()
             await self._served.definitions.wait_synced()
             async with Supervisor("garbage collector") as tasks:
                 tasks.supervise("monitors", self._follow_definitions)
                 await self._wait_synced()
+                self._not_yet("")
                 tasks.start("examine", self._examine.run())
                 tasks.start("orphan", self._orphan.run())
                 await asyncio.Event().wait()
