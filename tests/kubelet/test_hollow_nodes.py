@@ -207,3 +207,38 @@ async def test_a_status_that_is_long_under_way_is_not_overtaken_by_the_pods_end(
         await api.client().delete(PODS, "a", "d")
         await clock.sleep(30)
         assert api.object(PODS, "a", "d")["status"]["phase"] == "Failed"
+
+
+@pytest.mark.virtual
+async def test_no_batch_has_two_writes_of_one_pod() -> None:
+    """Calls of a batch are carried out side by side."""
+    sent: list[list[tuple[str, str]]] = []
+
+    class Watched(FakeApi):
+        async def batch(self, calls: Any) -> Any:
+            sent.append([(call.verb, call.name) for call in calls if call.resource == PODS])
+            return await super().batch(calls)
+
+    api = Watched()
+    async with nodes(api, 1):
+        held = pod("a", "hollow-1")
+        held["metadata"]["finalizers"] = ["x/y"]
+        api.add(PODS, held)
+        await clock.sleep(1)
+        await api.client().delete(PODS, "a", "d")
+        await clock.sleep(1)
+    assert [calls for calls in sent if calls] == [[("patch", "a")], [("patch", "a")], [("delete", "a")]]
+
+
+@pytest.mark.virtual
+async def test_a_pod_whose_deletion_comes_with_its_binding_is_not_started() -> None:
+    api = FakeApi()
+    async with nodes(api, 1):
+        held = pod("a", "hollow-1")
+        held["metadata"]["finalizers"] = ["x/y"]
+        api.hold(PODS)
+        api.add(PODS, held)
+        await api.client().delete(PODS, "a", "d")
+        api.let_go(PODS)
+        await clock.sleep(30)
+        assert api.object(PODS, "a", "d")["status"] == {"phase": "Failed"}

@@ -313,10 +313,11 @@ class HollowNodes:
             self._given[uid] = (node.name, number)
 
     def _start_all(self) -> None:
-        """A list came to its end: all addresses that are taken are known."""
+        """A list came to its end: all addresses that are taken are known, and who has been deleted meanwhile."""
         waiting, self._to_start = self._to_start, []
         for node, pod in waiting:
-            self._start(node, pod)
+            if (pod["metadata"]["uid"], "delete") not in self._handled:
+                self._start(node, pod)
 
     def _start(self, node: _HollowNode, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
@@ -372,12 +373,10 @@ class HollowNodes:
             part = self._take()
             if not part:
                 continue
-            names = {(call.namespace, call.name) for call in part}
-            self._under_way |= names
             try:
                 answers = await self._send(part)
             finally:
-                self._under_way -= names
+                self._under_way.difference_update((call.namespace, call.name) for call in part)
                 self._news.set()
             again = [
                 call
@@ -393,10 +392,17 @@ class HollowNodes:
                 self._news.set()
 
     def _take(self) -> list[Call]:
-        """The next batch. Writes of one object keep their order: those of one that is under way have to wait."""
+        """The next batch, under way from now on.
+
+        Calls of a batch, and batches, overtake each other; an object has one write under way at a time.
+        """
         head, rest = self._outbox[:_BATCH], self._outbox[_BATCH:]
-        part = [call for call in head if (call.namespace, call.name) not in self._under_way]
-        waiting = [call for call in head if (call.namespace, call.name) in self._under_way]
+        part: list[Call] = []
+        waiting: list[Call] = []
+        for call in head:
+            place = (call.namespace, call.name)
+            (waiting if place in self._under_way else part).append(call)
+            self._under_way.add(place)
         self._outbox = waiting + rest
         if not part or not self._outbox:
             self._news.clear()
