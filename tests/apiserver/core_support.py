@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ async def cluster(
     watch: WatchSettings | None = None,
     caller: Caller | None = None,
     config_file: Path | None = None,
+    disable: Collection[str] = ("ServiceAccount",),
 ) -> AsyncIterator[Cluster]:
     """A running pipeline with the namespace ``default``."""
     own = store or MemoryStore()
@@ -78,7 +79,7 @@ async def cluster(
     chain = default_chain(
         registry.lookup,
         authorizer,
-        disable=("ServiceAccount",),
+        disable=disable,
         registry=registry,
         caller=caller,
         config_file=config_file,
