@@ -7,7 +7,10 @@ ranges     a node that gets its pod addresses when so many are given
 
 from __future__ import annotations
 
+from functools import partial
+
 from coxswain.controllers.endpointslice import decide
+from coxswain.controllers.endpointslice.shelves import shelved
 from coxswain.controllers.nodeipam.ranges import CidrSet
 from coxswain.controllers.pvbinder import decide as binding
 from coxswain.controllers.pvbinder.free import VolumeIndex
@@ -45,12 +48,15 @@ class OneChangedPod:
             {**one, "metadata": {**one["metadata"], "name": f"s{number}"}}
             for number, one in enumerate(created)
         ]
+        self.shelves = shelved(self.slices)
         self.holding = {decide.identity(each): one for one in self.slices for each in one["endpoints"]}
         self.changed = {"u500": _pod(500, "False")}
 
     def time_alone(self, endpoints: int) -> None:
         around = self.around
-        found = decide.apply(SERVICE, self.changed, lambda uid: [self.holding[uid]], self.slices, around)
+        found = decide.apply(
+            SERVICE, self.changed, lambda uid: [self.holding[uid]], partial(self.shelves.only, ""), around
+        )
         assert found is not None
         assert len(found.update) == 1
 

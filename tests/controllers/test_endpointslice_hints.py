@@ -16,6 +16,7 @@ from coxswain.api.names import ENDPOINT_SLICES, EVENTS, NODES, PODS, SERVICES, O
 from coxswain.base import clock
 from coxswain.controllers.endpointslice import controller, decide, hints
 from coxswain.controllers.endpointslice.packing import Changes
+from coxswain.controllers.endpointslice.shelves import shelved
 from fakeapi import FakeApi
 
 
@@ -96,7 +97,8 @@ def test_looking_at_what_changed_gives_what_looking_at_everything_gives(
             if new is not None:
                 present[f"u{number}"] = new
 
-        changes = decide.apply(one, changed, partial(holding, slices), slices, around)
+        shelves = shelved(slices)
+        changes = decide.apply(one, changed, partial(holding, slices), partial(shelves.only, ""), around)
         if changes is None:
             changes = decide.plan(one, present.values(), slices, around).changes
         slices = after(slices, changes)
@@ -110,7 +112,10 @@ def test_one_changed_pod_touches_one_slice_of_a_hundred() -> None:
     around = decide.Surroundings(ZONES)
     slices = after([], decide.plan(service(), pods, [], around).changes)
     assert len(slices) == 100
-    changes = decide.apply(service(), {"u777": pod(777, ready=False)}, lambda _: [slices[7]], slices, around)
+    shelf_of = partial(shelved(slices).only, "")
+    changes = decide.apply(
+        service(), {"u777": pod(777, ready=False)}, lambda _: [slices[7]], shelf_of, around
+    )
     assert changes is not None
     assert (len(changes.create), len(changes.update), len(changes.delete)) == (0, 1, 0)
 

@@ -21,6 +21,7 @@ from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.endpointslice import decide, hints
 from coxswain.controllers.endpointslice.decide import CONTROLLER, MANAGED_BY, SERVICE_NAME, ZONE
 from coxswain.controllers.endpointslice.packing import MAX_ENDPOINTS, Changes
+from coxswain.controllers.endpointslice.shelves import Shelves
 from coxswain.controllers.endpointslice.tracker import SliceTracker
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.pods import pod_informer
@@ -80,7 +81,7 @@ class EndpointSliceController:
         self._settings = settings.read(EndpointSliceSettings, context.options)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._slices = context.informers.informer(ENDPOINT_SLICES)
-        self._slices.add_index(_INDEX, _service_index)
+        self._shelves = self._slices.attach_index(_INDEX, lambda: Shelves(_service_index))
         self._slices.add_index(_HOLDING, _holding_index)
         self._pods = pod_informer(context.informers)
         index_pods_by_node(self._pods)
@@ -205,14 +206,18 @@ class EndpointSliceController:
 
     def _changes(self, key: str, service: Object, changed: Mapping[str, str] | None) -> Changes:
         around = decide.Surroundings(self._zones, self._zone_shares, self._settings.max_endpoints_per_slice)
-        slices = self._slices.by_index(_INDEX, key)
         if changed is not None:
             pods = {uid: self._selected(service, uid, pod) for uid, pod in changed.items()}
             found = decide.apply(
-                service, pods, lambda uid: self._slices.by_index(_HOLDING, f"{key}/{uid}"), slices, around
+                service,
+                pods,
+                lambda uid: self._slices.by_index(_HOLDING, f"{key}/{uid}"),
+                lambda family: self._shelves.only(key, family),
+                around,
             )
             if found is not None:
                 return found
+        slices = self._slices.by_index(_INDEX, key)
         outcome = decide.plan(service, self._events.pods_of(service), slices, around)
         self._tell(key, service, outcome.hints)
         return outcome.changes

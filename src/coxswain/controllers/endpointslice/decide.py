@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.controllers.endpointslice.hints import (
@@ -22,6 +20,7 @@ from coxswain.controllers.endpointslice.hints import (
     wants_auto,
 )
 from coxswain.controllers.endpointslice.packing import MAX_ENDPOINTS, Changes, Packer, reuse
+from coxswain.controllers.endpointslice.shelves import Shelf, ports_key
 from coxswain.controllers.services import (
     HEADLESS_LABEL,
     addresses,
@@ -111,12 +110,12 @@ def _family(
         found = endpoint_of(service, pod, family, around.zones)
         if found is not None:
             ports, endpoint = found
-            key = _ports_key(ports)
+            key = ports_key(ports)
             ports_of[key] = ports
             wanted.setdefault(key, {})[meta.uid(pod)] = endpoint
     existing: dict[bytes, list[Object]] = {}
     for old in slices:
-        existing.setdefault(_ports_key(old.get("ports")), []).append(old)
+        existing.setdefault(ports_key(old.get("ports")), []).append(old)
     if not wanted:
         _keep_placeholder(service, family, slices, changes)
         return changes
@@ -131,34 +130,32 @@ def apply(
     service: Object,
     changed: Mapping[str, Object | None],
     holding: Callable[[str], Iterable[Object]],
-    slices: Sequence[Object],
+    shelf_of: Callable[[str], Shelf | None],
     around: Surroundings,
 ) -> Changes | None:
     """The writes after the pods of these uids changed (None: gone, or not selected any more).
 
-    ``holding`` gives the slices that hold an endpoint of a uid. None: the whole must be looked at (hints by
-    proportion, new ports, no endpoint left): ``plan`` does.
+    ``holding`` gives the slices that hold an endpoint of a uid, ``shelf_of`` all slices of a family if their ports are
+    the same. None: the whole must be looked at (hints by proportion, new ports, no endpoint left): ``plan`` does.
     """
     if wants_auto(service):
         return None
     changes = Changes()
     for family in families_of(service):
-        mine = [old for old in slices if old["addressType"] == family]
-        ports_of = {_ports_key(old.get("ports")): old.get("ports") or [] for old in mine}
-        if len(ports_of) != 1 or not any(old.get("endpoints") for old in mine):
+        shelf = shelf_of(family)
+        if shelf is None or shelf.is_empty:
             return None
-        ((key, ports),) = ports_of.items()
         fresh: dict[Hashable, Object] = {}
         for uid, pod in changed.items():
             found = endpoint_of(service, pod, family, around.zones) if pod is not None else None
-            if found is not None and _ports_key(found[0]) != key:
+            if found is not None and ports_key(found[0]) != shelf.key:
                 return None
             if found is not None:
                 fresh[uid] = found[1]
         held = (old for uid in changed for old in holding(uid))
         touched = {meta.name(old): old for old in held if old["addressType"] == family}
-        packer = _packer(service, family, ports, around)
-        if not _apply_family(packer, changed, fresh, touched, mine, changes):
+        packer = _packer(service, family, shelf.ports, around)
+        if not _apply_family(packer, changed, fresh, touched, shelf, changes):
             return None
     return changes
 
@@ -168,11 +165,10 @@ def _apply_family(
     changed: Mapping[str, Object | None],
     fresh: dict[Hashable, Object],
     touched: Mapping[str, Object],
-    slices: Sequence[Object],
+    shelf: Shelf,
     changes: Changes,
 ) -> bool:
     written: list[tuple[Object, list[Object]]] = []
-    untouched = [old for old in slices if meta.name(old) not in touched]
     emptied = []
     for old in touched.values():
         endpoints, differs = [], False
@@ -189,12 +185,15 @@ def _apply_family(
             emptied.append(old)
         elif differs:
             written.append((old, endpoints))
-        else:
-            untouched.append(old)
-    if len(emptied) == len(slices):
+    if len(emptied) == len(shelf):
         return False
     changes.delete += emptied
-    packer.place(written, untouched, list(fresh.values()), changes)
+    besides = {meta.name(old) for old in (*emptied, *(old for old, _ in written))}
+
+    def fitting(count: int) -> Object | None:
+        return shelf.fitting(count, packer.maximum, besides)
+
+    packer.place(written, fitting, list(fresh.values()), changes)
     return True
 
 
@@ -216,11 +215,6 @@ def _packer(service: Object, family: str, ports: list[Object], around: Surroundi
 def identity(endpoint: Object) -> str:
     """The uid of the endpoint's pod."""
     return str((endpoint.get("targetRef") or {}).get("uid", ""))
-
-
-def _ports_key(ports: Iterable[Object] | None) -> bytes:
-    """Ports as they compare, whatever their order."""
-    return orjson.dumps(sorted(ports or (), key=lambda port: (port.get("name") or "", port.get("port") or 0)))
 
 
 def _keep_placeholder(service: Object, family: str, slices: list[Object], changes: Changes) -> None:

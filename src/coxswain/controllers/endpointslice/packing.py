@@ -56,22 +56,22 @@ class Packer:
                 written.append((old, endpoints))
             else:
                 untouched.append(old)
-        self.place(written, untouched, list(missing.values()), changes)
+        self.place(written, lambda count: self._fitting(untouched, count), list(missing.values()), changes)
 
     def place(
         self,
         written: list[tuple[Object, list[Object]]],
-        untouched: Sequence[Object],
+        fitting: Callable[[int], Object | None],
         left: list[Object],
         changes: Changes,
     ) -> None:
-        """Steps 2 and 3 for the endpoints ``left`` over."""
+        """Steps 2 and 3 for the endpoints ``left`` over; ``fitting`` gives the fullest untouched slice with such room."""
         for _, endpoints in sorted(written, key=lambda each: -len(each[1])):
             room = max(0, self.maximum - len(endpoints))
             endpoints += left[:room]
             left = left[room:]
         while left:
-            best = self._fitting(untouched, len(left)) if len(left) < self.maximum else None
+            best = fitting(len(left)) if len(left) < self.maximum else None
             if best is not None:
                 written.append((best, [*(best.get("endpoints") or ()), *left]))
                 break

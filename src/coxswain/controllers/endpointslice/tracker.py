@@ -58,15 +58,23 @@ class SliceTracker:
         written.revisions[slice_key] = revision
 
     def is_ours(self, service: str, slice_key: str, revision: int | None) -> bool:
-        """Whether a change seen in the cache (``revision`` None: its deletion) is one that we made, or may be."""
+        """Whether a change seen in the cache (``revision`` None: its deletion) is one that we made, or may be.
+
+        The last that we made of a slice is waited for no longer, once seen.
+        """
         if service in self._under_way:
             self._under_way[service].append((slice_key, revision))
             return True
         written = self._of.get(service)
         expected = written.revisions.get(slice_key) if written is not None else None
-        if expected is None:
+        if written is None or expected is None:
             return False
-        return expected == _DELETED if revision is None else revision <= expected
+        if expected == (_DELETED if revision is None else revision):
+            del written.revisions[slice_key]
+            if not written.revisions:
+                del self._of[service]
+            return True
+        return revision is not None and revision < expected
 
     def is_current(self, service: str, cached: Callable[[str], Object | None]) -> bool:
         """Whether the cache shows all that was written for ``service``."""
