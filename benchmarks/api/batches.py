@@ -103,7 +103,10 @@ class Server:
         calls = [Call("create", PODS, "default", body=ordinary_pod(number)) for number in range(count)]
         metas = [orjson.loads(answer.body)["metadata"] for answer in await self.ask(calls, ADMIN)]
         template = cast("Template", None)
-        return [Pod(f"default/{each['name']}", each["uid"], template) for each in metas]
+        return [
+            Pod(f"default/{each['name']}", each["uid"], template, resource_version=each["resourceVersion"])
+            for each in metas
+        ]
 
     async def bindings(self, count: int) -> float:
         """Microseconds of this thread for a binding."""

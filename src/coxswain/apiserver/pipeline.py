@@ -19,12 +19,12 @@ from typing import Protocol
 import orjson
 
 from coxswain.api import errors
-from coxswain.api.names import BINDINGS, GVR, NAMESPACES, Object
+from coxswain.api.names import BINDINGS, EVENTS, GVR, NAMESPACES, Object
 from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.authz.selectors import name_demanded
 from coxswain.apiserver.conversion import ConversionPending
-from coxswain.apiserver.handlers import binding, components, doors, eviction, logs, scale, token
+from coxswain.apiserver.handlers import binding, components, doors, events, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate, without_tables
 from coxswain.apiserver.registry import Entry
@@ -214,6 +214,8 @@ class Pipeline:
             if entry.gvr == BINDINGS:
                 return binding.create
             return token.review if verb == "create" else components.read
+        if entry.gvr == EVENTS and verb == "create":
+            return events.create
         return _MAIN[verb]
 
     # -- Backend

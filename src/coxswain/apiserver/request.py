@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,12 +16,15 @@ from coxswain.api.names import GVR, Object
 from coxswain.apiserver.admission.request import Request as AdmissionRequest
 from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.authz.attributes import Attributes, Decision
+from coxswain.apiserver.moulds import Moulds
 from coxswain.apiserver.negotiation import JSON, PLAIN, Representation
 from coxswain.apiserver.registry import Entry, Registry
 from coxswain.apiserver.replicas import ReplicaMemo
 from coxswain.apiserver.settings import WatchSettings
 from coxswain.apiserver.storage import Storage
+from coxswain.apiserver.watchcache import Pending
 from coxswain.client.interface import UserInfo
+from coxswain.store.interface import Op
 
 
 @dataclass(slots=True)
@@ -63,6 +66,18 @@ class Reply:
     warnings: list[str] = field(default_factory=list)
     #: Tells one state of a document from another, for clients that keep it.
     etag: str = ""
+
+
+@dataclass(slots=True)
+class Write:
+    """A request of which nothing is left to do but its commit: many of them can be committed together."""
+
+    op: Op
+    pending: Pending
+    #: The answer once that is done.
+    reply: Callable[[], Reply]
+    #: The whole request again, when the object turns out to be at another revision.
+    again: Callable[[], Awaitable[Reply]]
 
 
 class Reservation(Protocol):
@@ -131,6 +146,7 @@ class Core:
     tokens: TokenMaker | None = None
     watch: WatchSettings = field(default_factory=WatchSettings)
     replicas: ReplicaMemo = field(default_factory=ReplicaMemo)
+    moulds: Moulds = field(default_factory=Moulds)
 
 
 def is_service(gvr: GVR) -> bool:

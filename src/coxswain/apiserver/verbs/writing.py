@@ -11,7 +11,7 @@ that it wants to replace, that is then its Conflict. The order is Kubernetes' ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
 from coxswain.apiserver.registry import Entry, Noting
 from coxswain.apiserver.replicas import Replica, Twin, parts_of
-from coxswain.apiserver.request import Context, Core, Reservation, is_service
+from coxswain.apiserver.request import Context, Core, Reply, Reservation, Write, is_service
 from coxswain.apiserver.watchcache import Item, Pending
 from coxswain.base import clock
 from coxswain.store.interface import ABSENT, CompareFailed, Op, StoreClosed, StoreFull
@@ -299,7 +299,7 @@ async def create_twin(core: Core, ctx: Context, twin: Twin) -> bytes:
             await committed(core, Op(entry.key(ctx.namespace, name), value, ABSENT), pending)
         except CompareFailed:
             continue
-        return _arrived(entry, pending, ctx.namespace, name).raw
+        return arrived(entry, pending, ctx.namespace, name).raw
     raise _no_name_left(entry, twin.base, name)
 
 
@@ -352,10 +352,10 @@ async def commit(core: Core, entry: Entry, obj: Object, expect: int) -> bytes:
         # What went into the store is still here: no need to read it again.
         seen = entry.encode(entry.conversion.from_storage(stored))
         return codec.splice_resource_version(seen, pending.item.revision)
-    return served(entry, _arrived(entry, pending, metadata.get("namespace") or "", metadata["name"]).raw)
+    return served(entry, arrived(entry, pending, metadata.get("namespace") or "", metadata["name"]).raw)
 
 
-def _arrived(entry: Entry, pending: Pending, namespace: str, name: str) -> Item:
+def arrived(entry: Entry, pending: Pending, namespace: str, name: str) -> Item:
     """What a commit has left in the cache. Raises ``NotFound`` when it is gone already."""
     if pending.item is not None:
         return pending.item
@@ -363,6 +363,17 @@ def _arrived(entry: Entry, pending: Pending, namespace: str, name: str) -> Item:
     if found is None:
         raise errors.not_found(entry.gvr, name)
     return found
+
+
+async def carry_out(core: Core, begun: Write | Awaitable[Reply]) -> Reply:
+    """The answer to a request that was begun."""
+    if not isinstance(begun, Write):
+        return await begun
+    try:
+        await committed(core, begun.op, begun.pending)
+    except CompareFailed:
+        return await begun.again()
+    return begun.reply()
 
 
 async def committed(core: Core, op: Op, pending: Pending | None) -> int:
