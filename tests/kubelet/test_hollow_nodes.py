@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from coxswain.api.errors import InternalError
-from coxswain.api.names import LEASES, NODES, PODS
+from coxswain.api.names import LEASES, NODES, PODS, Object
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.kubelet import hollow
@@ -242,3 +243,35 @@ async def test_a_pod_whose_deletion_comes_with_its_binding_is_not_started() -> N
         api.let_go(PODS)
         await clock.sleep(30)
         assert api.object(PODS, "a", "d")["status"] == {"phase": "Failed"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status"),
+    [
+        ({}, {"phase": "Pending", "qosClass": "Burstable"}),
+        ({"hostNetwork": True, "volumes": [{"name": "v", "emptyDir": {}}]}, {}),
+        ({"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}}, {"phase": "Pending"}),
+        (
+            {
+                "initContainers": [
+                    {"name": "first", "image": "a:1", "env": [{"name": "X", "value": "y"}]},
+                    {"name": "beside", "image": "b:1", "restartPolicy": "Always"},
+                ]
+            },
+            {"conditions": [{"type": "example.com/gate", "status": "True", "message": "kept"}]},
+        ),
+    ],
+)
+def test_of_a_pod_enough_is_read_for_its_whole_status(spec: Object, status: Object) -> None:
+    limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
+    containers = [{"name": "c", "image": "i:1", "resources": limits, "ports": [{"containerPort": 80}]}]
+    metadata = {"name": "p", "namespace": "d", "uid": "u", "generation": 3, "labels": {"a": "b"}}
+    pod = {
+        "metadata": metadata,
+        "spec": {"nodeName": "n", "containers": containers, **spec},
+        "status": status,
+    }
+    read = hollow._read_pod(orjson.dumps(pod))
+    assert "labels" not in read["metadata"]
+    args = ("10.0.0.1", "10.0.0.2", "2026-01-01T00:00:00Z")
+    assert hollow.running_status(read, *args) == hollow.running_status(pod, *args)

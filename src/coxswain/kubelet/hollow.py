@@ -25,9 +25,10 @@ import orjson
 from coxswain.api import meta
 from coxswain.api.errors import ApiError
 from coxswain.api.names import GVR, LEASES, NODES, PODS, Object
+from coxswain.api.partial import Alike, reader, whole
 from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
-from coxswain.client.informer import Informer
+from coxswain.client.informer import Informer, Reading
 from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Call, Client
 from coxswain.kubelet import node as nodes
 
@@ -37,6 +38,25 @@ HEARTBEAT_ANNOTATION = "coxswain.dev/hollow-heartbeat"
 SCHEME = "hollow"
 _BATCH = 256
 _IN_FLIGHT = 4
+#: Where addresses of pods begin whose node has no range of its own.
+_FIRST_ADDRESS = int(ipaddress.ip_address("10.64.0.0"))
+
+#: What is read of a pod: what becomes of it and, until it runs, what its status tells of its containers.
+_CONTAINERS = Alike(whole("name", "image", "restartPolicy", "resources"))
+_read_pod = reader(
+    {
+        "metadata": whole(
+            *("namespace", "name", "uid", "resourceVersion", "generation"),
+            *("deletionTimestamp", "finalizers"),
+        ),
+        "spec": {
+            **whole("nodeName", "hostNetwork", "resources"),
+            "containers": _CONTAINERS,
+            "initContainers": _CONTAINERS,
+        },
+        "status": whole("phase", "podIP", "qosClass", "conditions"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,7 @@ class _HollowNode:
     @property
     def base(self) -> int:
         """The address before its pods' first, as a number."""
-        return self.cidr_base or int(ipaddress.ip_address("10.64.0.0")) + self.index * 256
+        return self.cidr_base or _FIRST_ADDRESS + self.index * 256
 
 
 class HollowNodes:
@@ -96,7 +116,8 @@ class HollowNodes:
         self._given: dict[str, tuple[str, int]] = {}
         self._to_start: list[tuple[_HollowNode, Object]] = []
         self._transitions: dict[str, dict[str, str]] = {}
-        self._pods = Informer(client, PODS, field_selector="spec.nodeName!=", transform=self._slim_pod)
+        slim_pod = Reading(_read_pod, self._slim_pod)
+        self._pods = Informer(client, PODS, field_selector="spec.nodeName!=", transform=slim_pod)
         self.registered = asyncio.Event()
 
     async def run(self) -> None:
