@@ -292,3 +292,50 @@ async def test_excluded_nodes_do_not_judge_their_zone() -> None:
         # The only node that counts is silent: it may be us, so nothing is emptied.
         assert (UNREACHABLE, "NoExecute") not in taints(api, "alone")
     await cancel_and_wait(beats)
+
+
+@pytest.mark.virtual
+async def test_taints_do_not_clash_with_other_writes_about_a_node_but_with_those_of_taints() -> None:
+    api = FakeApi()
+    taint = _not_ready()
+    seen = api.add(NODES, {"metadata": {"name": "a"}, "spec": {"taints": [taint]}})
+    client = api.client()
+    await client.patch(NODES, "a", {"spec": {"podCIDR": "10.0.0.0/24"}})
+    foreign = {"key": "example.com/x", "effect": "NoSchedule"}
+    patch, kind = health.taints_patch(seen, [foreign])
+    await client.patch(NODES, "a", patch, kind=kind)
+    assert api.object(NODES, "a")["spec"] == {"podCIDR": "10.0.0.0/24", "taints": [foreign]}
+    for others in ([], [foreign, taint]):
+        patch, kind = health.taints_patch(seen, others)
+        with pytest.raises(errors.Invalid):
+            await client.patch(NODES, "a", patch, kind=kind)
+    patch, kind = health.taints_patch(api.object(NODES, "a"), [])
+    await client.patch(NODES, "a", patch, kind=kind)
+    bare = api.object(NODES, "a")
+    assert "taints" not in bare["spec"]
+    patch, kind = health.taints_patch(bare, [taint])
+    await client.patch(NODES, "a", {"metadata": {"labels": {"x": "y"}}})
+    with pytest.raises(errors.Conflict):
+        await client.patch(NODES, "a", patch, kind=kind)
+
+
+@pytest.mark.virtual
+async def test_taints_that_others_changed_meanwhile_are_looked_at_again() -> None:
+    api = FakeApi()
+    foreign = {"key": "example.com/x", "effect": "NoSchedule"}
+    add_node(api, "a")
+    api.change(NODES, "a", "", lambda one: one["spec"].update(taints=[_not_ready()]))
+    api.fail("patch", NODES, times=4)
+    async with running(api, controller.DESCRIPTOR):
+        await clock.sleep(0.001)
+        api.hold(NODES)
+        api.change(NODES, "a", "", lambda one: one["spec"]["taints"].append(foreign))
+        await clock.sleep(2)
+        assert taints(api, "a") == {(NOT_READY, "NoExecute"), ("example.com/x", "NoSchedule")}
+        api.let_go(NODES)
+        await clock.sleep(30)
+        assert api.object(NODES, "a")["spec"]["taints"] == [foreign]
+
+
+def _not_ready() -> Object:
+    return {"key": NOT_READY, "effect": "NoExecute"}

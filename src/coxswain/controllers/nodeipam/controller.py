@@ -69,7 +69,9 @@ class NodeIpam:
                 self._recorder.event(about_node(node), "Normal", "CIDRNotAvailable", text)
             return
         self._without.discard(name)
-        meta = {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]}
+        # Without a resource version, as in Kubernetes: a new node is written by several controllers at once, and nobody
+        # may change ranges once they are there.
+        meta = {"uid": node["metadata"]["uid"]}
         patch = {"metadata": meta, "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs}}
         try:
             await self._client.patch(NODES, name, patch)

@@ -14,11 +14,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from coxswain.api.errors import Conflict, NotFound
+from coxswain.api.errors import Conflict, Invalid, NotFound
 from coxswain.api.names import LEASES, NODES, Object
 from coxswain.base import clock, metrics, settings
 from coxswain.base.tasks import Supervisor
 from coxswain.client.informer import Informer
+from coxswain.client.interface import JSON_PATCH
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.nodelifecycle import health
 from coxswain.controllers.nodelifecycle.health import HealthSettings, Pulse
@@ -228,15 +229,16 @@ class NodeLifecycle:
         return taints if taints is not None else (node.get("spec") or {}).get("taints") or []
 
     async def _set_taints(self, node: Object, taints: list[Object]) -> None:
-        meta = node["metadata"]
-        patch = {
-            "metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]},
-            "spec": {"taints": taints or None},
-        }
+        """Exchange the taints that ``node`` has. Raises ``Conflict`` when it has others by now."""
+        patch, kind = health.taints_patch(node, taints)
         try:
-            await self._client.patch(NODES, meta["name"], patch)
+            await self._client.patch(NODES, node["metadata"]["name"], patch, kind=kind)
         except NotFound:
             return
+        except Invalid as error:
+            if kind != JSON_PATCH:
+                raise
+            raise Conflict(str(error)) from None  # what the patch tests is not so any more
 
     async def _make_pods_unready(self, name: str) -> None:
         for pod in self._pods.by_index(NODE_INDEX, name):

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from coxswain.api import meta
 from coxswain.api.names import Object
 from coxswain.base import clock
+from coxswain.client.interface import JSON_PATCH, MERGE_PATCH
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -166,6 +168,22 @@ def taints_after(node: Object, *, may_execute: bool, stamp: str) -> list[Object]
     if execute and (execute, "NoExecute") not in present:
         kept.append({"key": execute, "effect": "NoExecute", "timeAdded": stamp})
     return None if kept == old else kept
+
+
+def taints_patch(node: Object, taints: list[Object]) -> tuple[Any, str]:
+    """A patch that exchanges the taints of ``node``, unless they have changed meanwhile; and its content type.
+
+    Where there are some it tests just these, so that it does not clash with what else is written about a node that has
+    just come: its range, its annotations, its status.
+    """
+    uid, old = node["metadata"]["uid"], (node.get("spec") or {}).get("taints")
+    if not old:
+        condition = {"resourceVersion": node["metadata"]["resourceVersion"], "uid": uid}
+        return {"metadata": condition, "spec": {"taints": taints or None}}, MERGE_PATCH
+    path = "/spec/taints"
+    change = {"op": "replace", "path": path, "value": taints} if taints else {"op": "remove", "path": path}
+    tests = (("/metadata/uid", uid), (path, old))
+    return [*({"op": "test", "path": at, "value": value} for at, value in tests), change], JSON_PATCH
 
 
 def awaits_execute_taint(node: Object) -> bool:
