@@ -95,6 +95,16 @@ def test_token_file(tmp_path: Path) -> None:
     assert refused.value.message == "Unauthorized"
 
 
+def test_only_tokens_of_the_file_say_for_good_who_asks(keys: pki.Pki, accounts: Accounts) -> None:
+    users = {"secret": UserInfo("admin")}
+    authenticator = Authenticator(tokens=StaticTokens(users), service_accounts=accounts.tokens)
+    der = ssl.PEM_cert_to_DER_cert(keys.node("n1").certificate.decode())
+    assert authenticator.lasting(None, "bearer secret") == authenticator.authenticate(None, "bearer secret")
+    for nobody in ("", "Bearer ", "Bearer wrong", "Basic secret", f"Bearer {accounts.token()}"):
+        assert authenticator.lasting(None, nobody) is None
+    assert authenticator.lasting(der, "Bearer secret") is None
+
+
 @pytest.mark.parametrize("line", ["only,two", ",name,uid", "token,,uid"])
 def test_token_file_says_which_line_is_bad(tmp_path: Path, line: str) -> None:
     path = tmp_path / "tokens.csv"

@@ -17,13 +17,14 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from coxswain.api import errors
 from coxswain.api.names import GVR
-from coxswain.apiserver import compressing, metrics
+from coxswain.apiserver import answers, compressing, metrics
+from coxswain.apiserver.answers import Openings
 from coxswain.apiserver.audit.annotations import CURRENT
 from coxswain.apiserver.authn.impersonation import impersonated
 from coxswain.apiserver.authz.attributes import Attributes
@@ -48,7 +49,7 @@ from coxswain.apiserver.request import Reply, not_served, wrong_method
 from coxswain.apiserver.routes import Route, is_true, parse_path, parse_query, verb_of
 from coxswain.apiserver.settings import LimitSettings, ServingSettings
 from coxswain.apiserver.verbs.watching import WatchSession, watch_error
-from coxswain.apiserver.verbs.writing import new_uid
+from coxswain.apiserver.wishes import Wishes
 from coxswain.client.interface import Call, UserInfo
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _LONG_SUBRESOURCES = frozenset({"log"})
-_PRETTY_AGENTS = ("curl", "Wget", "Mozilla/")
 _NO_RESOURCE = GVR("", "", "")
 #: Bytes of lists that begin in one turn of the loop: some milliseconds' worth.
 _PACE_BYTES = 8 << 20
@@ -87,14 +87,21 @@ class Authenticator(Protocol):
         target: bytes = b"",
     ) -> UserInfo | None: ...
 
+    def lasting(self, peer_certificate_der: bytes | None, authorization: str) -> UserInfo | None: ...
 
-class Target(NamedTuple):
+
+class Target:
     """What a method and URL mean. ``verb`` is None where the path does not take the method."""
 
-    path: str
-    query: Mapping[str, str]
-    route: Route | None
-    verb: str | None
+    __slots__ = ("path", "query", "route", "served", "verb")
+
+    def __init__(self, path: str, query: Mapping[str, str], route: Route | None, verb: str | None) -> None:
+        self.path = path
+        self.query = query
+        self.route = route
+        self.verb = verb
+        #: Where such requests are counted, once that is known; patches are told apart by their headers, too.
+        self.served: metrics.Served | None = None
 
 
 class Exchange:
@@ -144,6 +151,7 @@ class RestServer:
         self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
         self._census = Census(pipeline.core.registry)
+        self._openings = Openings()
         self._pacer = Pacer(self._loop, _PACE_BYTES)
         self._returns = Returns(_RETURN_BYTES, _RETURN_SECONDS)
         self._refusals = Pacer(self._loop, _PACE_REFUSALS)
@@ -200,13 +208,13 @@ class RestServer:
             if request.failure is not None:
                 raise _refusal(request, self._serving)
             target = exchange.target = resolve(request.method, request.target)
-            caller = self._authenticate(request)
+            wishes, caller = self._recognize(request)
             if self._auditor is not None:
                 exchange.audit = record or self._auditor.receive(request, target, caller)
-            user = self._impersonated(request, target, caller)
+            user = self._impersonated(request, target, caller) if wishes.impersonates else caller
             if exchange.audit is not None:
                 self._note_access(exchange.audit, request, target, caller, user)
-            self._take_up(exchange, target, user)
+            self._take_up(exchange, target, wishes, user)
         except Pending as pending:
             self._begin(exchange, partial(self._again, exchange, pending))
         except Exception as error:
@@ -220,7 +228,7 @@ class RestServer:
             return False
         return self._proxies is not None and self._proxies.concerns(target)
 
-    def _take_up(self, exchange: Exchange, target: Target, user: UserInfo) -> None:
+    def _take_up(self, exchange: Exchange, target: Target, wishes: Wishes, user: UserInfo) -> None:
         """Pass it on, or have it answered in its turn. Raises ``ApiError`` and ``Pending``."""
         request, route, verb = exchange.request, target.route, target.verb
         proxies = self._proxies
@@ -230,19 +238,19 @@ class RestServer:
                 request.deadline = exchange.started + self._limits.request_timeout
             self._pass(exchange, passage)
             return
-        if b"content-encoding" in request.headers:
+        if wishes.packed:
             _refuse_encoding(request)
         if route is None:
             flow = exchange.flow = self._gate.flow(user, request.method.lower(), path=target.path)
-            self._in_turn(exchange, flow, partial(self._non_resource, request, target, user))
+            self._in_turn(exchange, flow, partial(self._non_resource, request, target, wishes, user))
         elif verb is None:
             raise wrong_method()
         elif route.subresource in _LONG_SUBRESOURCES and verb != "watch":
-            call = _log_call(request, route, verb, target.query)
+            call = _log_call(request, wishes, route, verb, target.query)
             self._pass(exchange, self._pipeline.handle(call, user))
         else:
             exchange.flow = self._gate.flow(user, verb, route.resource, route.subresource, route.namespace)
-            self._fairly(exchange, exchange.flow, target, user)
+            self._fairly(exchange, exchange.flow, target, wishes, user)
 
     async def _again(self, exchange: Exchange, pending: Pending) -> None:
         """Begin again once somebody outside has said who this is or what they may do."""
@@ -253,6 +261,23 @@ class RestServer:
         else:
             self.accept(exchange.request, exchange.audit)
 
+    def _recognize(self, request: Request) -> tuple[Wishes, UserInfo]:
+        """What the headers say, and who sends them. Raises ``Unauthorized`` and ``Pending``."""
+        head = request.head
+        wishes = head.meaning if head is not None else None
+        if not isinstance(wishes, Wishes):
+            wishes = Wishes(request)
+            if head is not None:
+                head.meaning = wishes
+        elif wishes.user is None:
+            wishes.user = self._authenticator.lasting(
+                request.connection.certificate, request.header(b"authorization")
+            )
+        user = wishes.user or self._authenticate(request)
+        callers = self._census.callers
+        callers[user.name] = callers.get(user.name, 0) + 1
+        return wishes, user
+
     def _authenticate(self, request: Request) -> UserInfo:
         headers = request.headers
         authorization = request.header(b"authorization") if b"authorization" in headers else None
@@ -261,22 +286,17 @@ class RestServer:
         )
         if user is None:
             raise errors.Unauthorized()
-        callers = self._census.callers
-        callers[user.name] = callers.get(user.name, 0) + 1
         return user
 
     def _impersonated(self, request: Request, target: Target, user: UserInfo) -> UserInfo:
         """In whose name ``user`` asks."""
-        for name in request.headers:
-            if name.startswith(b"impersonate"):
-                fields = [
-                    (key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
-                    for key, value in request.fields
-                ]
-                authorize = self._pipeline.core.authorizer.authorize
-                asked = partial(_attributes, target, request.method)
-                return impersonated(fields, user, authorize, asked) or user
-        return user
+        fields = [
+            (key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+            for key, value in request.fields
+        ]
+        authorize = self._pipeline.core.authorizer.authorize
+        asked = partial(_attributes, target, request.method)
+        return impersonated(fields, user, authorize, asked) or user
 
     def _note_access(
         self, record: Record, request: Request, target: Target, caller: UserInfo, user: UserInfo
@@ -285,7 +305,7 @@ class RestServer:
             record.impersonated(user)
         record.decided(self._pipeline.core.authorizer.authorize(_attributes(target, request.method, user)))
 
-    def _non_resource(self, request: Request, target: Target, user: UserInfo) -> Reply:
+    def _non_resource(self, request: Request, target: Target, wishes: Wishes, user: UserInfo) -> Reply:
         path, method = target.path, request.method
         self._pipeline.authorize(Attributes(user, method.lower(), path=path, is_resource=False))
         if method not in ("GET", "HEAD"):
@@ -293,7 +313,7 @@ class RestServer:
         if path.startswith("/debug/") and (text := self._gate.debug(path)) is not None:
             return Reply(200, text.encode(), PLAIN_TEXT)
         accept = request.header(b"accept")
-        reply = self._endpoints.answer(path, target.query, accept, _pretty(request, target.query))
+        reply = self._endpoints.answer(path, target.query, accept, _pretty(wishes, target.query))
         if reply is None:
             raise not_served()
         if reply.etag and f'"{reply.etag}"' in request.header(b"if-none-match").split(", "):
@@ -318,23 +338,24 @@ class RestServer:
 
         self._admit(exchange, flow, NARROW, lambda: self._loop.call_soon(answer_late))
 
-    def _fairly(self, exchange: Exchange, flow: Flow, target: Target, user: UserInfo) -> None:
+    def _fairly(self, exchange: Exchange, flow: Flow, target: Target, wishes: Wishes, user: UserInfo) -> None:
         """A request for a resource: now, in its turn, or not at all."""
         route, verb, query = target.route, target.verb, target.query
         assert route is not None and verb is not None
-        request = exchange.request
         if self._stopping:
             raise errors.ServiceUnavailable("the API server is shutting down", retry_after=1)
         if verb == "watch":
             size = self._list_bytes(route, query) if query.get("resourceVersion") in (None, "", "0") else 0
             self._heavy(exchange, flow, size, partial(self._watch, exchange, route, query, user))
             return
-        request.deadline = exchange.started + allowed_seconds(query, self._limits.request_timeout)
-        call = _call(request, route, verb, query)
-        agent, pretty = request.header(b"user-agent"), _pretty(request, query)
+        seconds = (
+            allowed_seconds(query, self._limits.request_timeout) if query else self._limits.request_timeout
+        )
+        call = _call(exchange.request, wishes, route, verb, query)
+        agent, pretty = wishes.agent, _pretty(wishes, query)
         if verb in _WRITES:
             width = self._width_of_write(route, flow)
-            work = partial(self._work, exchange, call, user, agent, pretty)
+            work = partial(self._work, exchange, seconds, call, user, agent, pretty)
             self._admit(exchange, flow, width, partial(self._begin, exchange, work))
             return
         if not flow.saturated:
@@ -344,7 +365,8 @@ class RestServer:
                 self._answer(exchange, reply)
                 return
         size = self._list_bytes(route, query) if verb == "list" else 0
-        self._heavy(exchange, flow, size, partial(self._work, exchange, call, user, agent, pretty, size))
+        work = partial(self._work, exchange, seconds, call, user, agent, pretty, size)
+        self._heavy(exchange, flow, size, work)
 
     def _heavy(self, exchange: Exchange, flow: Flow, size: int, work: Work) -> None:
         """Admit what shows about ``size`` bytes of objects."""
@@ -412,9 +434,18 @@ class RestServer:
         return task
 
     async def _work(
-        self, exchange: Exchange, call: Call, user: UserInfo, agent: str, pretty: bool, size: int = 0
+        self,
+        exchange: Exchange,
+        seconds: float,
+        call: Call,
+        user: UserInfo,
+        agent: str,
+        pretty: bool,
+        size: int = 0,
     ) -> None:
-        """A write, or a read that shows about ``size`` bytes of objects."""
+        """A write, or a read that shows about ``size`` bytes of objects, for ``seconds`` at most."""
+        # Not before this runs: a task that is cancelled before it began would never give its seats back.
+        exchange.request.deadline = exchange.started + seconds
         try:
             reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
             assert isinstance(reply, Reply)
@@ -455,9 +486,10 @@ class RestServer:
             record.completed(reply.code, reply)
         if reply.etag:
             more += b'ETag: "%b"\r\nVary: Accept\r\n' % reply.etag.encode()
-        for warning in reply.warnings:
-            more += b"Warning: 299 - %b\r\n" % _quoted(warning).encode()
-        head = _head(reply.code, reply.content_type, more, record.audit_id if record is not None else None)
+        if reply.warnings:
+            more += answers.warnings(reply.warnings)
+        audit_id = record.audit_id if record is not None else None
+        head = self._openings.head(reply.code, reply.content_type, more, audit_id)
         exchange.request.respond(head, reply.body)
         self._observe(exchange, reply.code, len(reply.body))
 
@@ -496,18 +528,23 @@ class RestServer:
 
     def _served(self, exchange: Exchange) -> metrics.Served:
         request, target = exchange.request, exchange.target
+        if target is not None and target.served is not None:
+            return target.served
         if target is None or target.route is None:
             path = target.path if target is not None else ""
             return metrics.other(request.method, path if path in _HEALTH else "")
-        route = target.route
-        verb = target.verb or request.method.lower()
-        if verb == "patch" and request.header(b"content-type").startswith("application/apply-patch"):
-            verb = "apply"
+        route, verb = target.route, target.verb or request.method.lower()
         dry_run = bool(target.query) and "dryRun" in target.query
         known = self._pipeline.core.registry.serves
-        return metrics.of(
+        patches = verb == "patch"
+        if patches and request.header(b"content-type").startswith("application/apply-patch"):
+            verb = "apply"
+        served = metrics.of(
             verb, route.resource, route.subresource, route.namespace, route.name, dry_run, known
         )
+        if not patches and known(route.resource, route.subresource):
+            target.served = served
+        return served
 
     # -- watches and other streams
 
@@ -528,7 +565,7 @@ class RestServer:
         except errors.Expired as error:
             # A revision that is gone is told inside of the watch, as Kubernetes does.
             content_type, frame = watch_error(negotiate(accept), error.status())
-            stream = request.start_stream(_stream_head(exchange, content_type))
+            stream = request.start_stream(self._stream_head(exchange, content_type))
             stream.write(frame)
             stream.end()
         except ConnectionError:
@@ -541,7 +578,7 @@ class RestServer:
     def _pump(self, exchange: Exchange, session: WatchSession) -> None:
         request = exchange.request
         try:
-            stream = request.start_stream(_stream_head(exchange, session.content_type))
+            stream = request.start_stream(self._stream_head(exchange, session.content_type))
         except ConnectionError:
             session.close()
             return
@@ -558,6 +595,12 @@ class RestServer:
             metrics.WATCH_LISTS.observe(what, self._loop.time() - exchange.started)
         if self._stopping:
             session.watcher.end()
+
+    def _stream_head(self, exchange: Exchange, content_type: str) -> bytes:
+        """The head of a watch."""
+        flow, record = exchange.flow, exchange.audit
+        more = flow.headers if flow is not None else b""
+        return self._openings.head(200, content_type, more, record.audit_id if record is not None else None)
 
     def _watch_over(self, exchange: Exchange, pump: Pump) -> None:
         self._census.ended(pump)
@@ -603,7 +646,7 @@ class RestServer:
         request = exchange.request
         complete = False
         try:
-            head = status_line(reply.code) + _lines(reply.headers)
+            head = status_line(reply.code) + answers.lines(reply.headers)
             if exchange.audit is not None:
                 exchange.audit.started(reply.code)
             if reply.code in (204, 304):
@@ -654,7 +697,7 @@ def _attributes(target: Target, method: str, user: UserInfo) -> Attributes:
     return attributes_of(target, method, user)
 
 
-def _call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -> Call:
+def _call(request: Request, wishes: Wishes, route: Route, verb: str, query: Mapping[str, str]) -> Call:
     return Call(
         verb,  # type: ignore[arg-type]
         route.resource,
@@ -663,21 +706,19 @@ def _call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -
         route.subresource,
         query,
         request.body,
-        request.header(b"content-type", JSON),
-        request.header(b"accept", JSON),
+        wishes.content_type,
+        wishes.accept,
     )
 
 
-def _log_call(request: Request, route: Route, verb: str, query: Mapping[str, str]) -> Call:
-    call = _call(request, route, verb, query)
+def _log_call(request: Request, wishes: Wishes, route: Route, verb: str, query: Mapping[str, str]) -> Call:
+    call = _call(request, wishes, route, verb, query)
     call.accept = JSON  # of a failure: the log itself is text, whatever the client accepts
     return call
 
 
-def _pretty(request: Request, query: Mapping[str, str]) -> bool:
-    if "pretty" in query:
-        return is_true(query["pretty"])
-    return request.header(b"user-agent").startswith(_PRETTY_AGENTS)
+def _pretty(wishes: Wishes, query: Mapping[str, str]) -> bool:
+    return is_true(query["pretty"]) if "pretty" in query else wishes.pretty
 
 
 def _watch_accept(accept: str) -> str:
@@ -719,23 +760,6 @@ def _took_too_long() -> errors.Timeout:
     return errors.Timeout("request did not complete within the allotted timeout", retry_after=1)
 
 
-# -- responses
-
-_openings: dict[tuple[int, str], bytes] = {}
-
-
-def _head(code: int, content_type: str, more: bytes = b"", audit_id: str | None = None) -> bytes:
-    """Status line and headers; those of the server's own content types are made once."""
-    opening = _openings.get((code, content_type))
-    if opening is None:
-        opening = b"%bCache-Control: no-cache, private\r\nContent-Type: %b\r\nAudit-Id: " % (
-            status_line(code),
-            content_type.encode(),
-        )
-        _openings[code, content_type] = opening
-    return b"%b%b\r\n%b" % (opening, (audit_id or new_uid()).encode(), more)
-
-
 def _long(exchange: Exchange) -> Long:
     """A watch or stream, as the metrics show it."""
     target = exchange.target
@@ -744,22 +768,3 @@ def _long(exchange: Exchange) -> Long:
     route = target.route
     scope = "resource" if route.name else "namespace" if route.namespace else "cluster"
     return Long("WATCH" if target.verb == "watch" else "CONNECT", *route.resource, route.subresource, scope)
-
-
-def _stream_head(exchange: Exchange, content_type: str) -> bytes:
-    """The head of a watch."""
-    flow, record = exchange.flow, exchange.audit
-    more = flow.headers if flow is not None else b""
-    return _head(200, content_type, more, record.audit_id if record is not None else None)
-
-
-def _lines(headers: Mapping[str, str]) -> bytes:
-    """Headers that somebody else answered with."""
-    lines = [f"{name}: {value}" for name, value in headers.items() if not {"\r", "\n"} & set(name + value)]
-    return b"".join(line.encode("utf-8", "surrogateescape") + b"\r\n" for line in lines)
-
-
-def _quoted(text: str) -> str:
-    cleaned = "".join(char if char.isprintable() else " " for char in text)
-    escaped = cleaned.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
