@@ -17,6 +17,7 @@ from coxswain.client.informer import InformerFactory
 from coxswain.controllers.descriptor import ControllerContext
 from coxswain.controllers.endpoints import controller as endpoints_controller
 from coxswain.controllers.endpoints.decide import desired
+from coxswain.controllers.endpoints.members import Members
 from coxswain.controllers.endpointslice import controller as slice_controller
 from coxswain.controllers.endpointslice.decide import MAX_ENDPOINTS, Changes, reconcile
 from fakeapi import FakeApi
@@ -66,11 +67,16 @@ def pod(
 ZONES = {"n": "z1"}
 
 
+def wanted(service: Object, pods: list[Object]) -> Object:
+    """The Endpoints of a service and its pods."""
+    by_key = {meta.key(one): one for one in pods}
+    return desired(service, Members(service, pods), by_key.get, None)
+
+
 def test_endpoints_hold_ready_and_unready_addresses_apart() -> None:
-    result = desired(
+    result = wanted(
         service(),
         [pod(2), pod(1), pod(3, ready=False), pod(4, terminating=True), pod(5, phase="Failed")],
-        None,
     )
     (subset,) = result["subsets"]
     assert [a["ip"] for a in subset["addresses"]] == ["10.1.0.2", "10.1.0.3"]
@@ -89,16 +95,64 @@ def test_endpoints_hold_ready_and_unready_addresses_apart() -> None:
 
 
 def test_endpoints_of_different_ports_are_different_subsets() -> None:
-    result = desired(service(), [pod(1, port=8080), pod(2, port=9090)], None)
+    result = wanted(service(), [pod(1, port=8080), pod(2, port=9090)])
     assert [subset["ports"][0]["port"] for subset in result["subsets"]] == [8080, 9090]
 
 
 def test_endpoints_are_cut_at_a_thousand_and_say_so() -> None:
-    result = desired(service(), [pod(n, ready=n > 100) for n in range(1200)], None)
+    result = wanted(service(), [pod(n, ready=n > 100) for n in range(1200)])
     (subset,) = result["subsets"]
     assert len(subset["addresses"]) == 1000
     assert "notReadyAddresses" not in subset
     assert meta.annotations(result) == {"endpoints.kubernetes.io/over-capacity": "truncated"}
+
+
+def test_what_is_too_much_is_cut_in_proportion() -> None:
+    """As ``truncateEndpoints``: the unready ones while the ready ones fit, else the ready ones; by subset."""
+    pods = [pod(n, ready=n % 2 == 0, port=8080 if n < 400 else 9090) for n in range(1600)]
+    cut = wanted(service(), pods)
+    sizes = [
+        [len(one.get(name, ())) for name in ("addresses", "notReadyAddresses")] for one in cut["subsets"]
+    ]
+    assert sizes == [[200, 50], [600, 150]]
+    few = wanted(service(), [one for one in pods if not meta.is_pod_ready(one)])
+    assert [len(one["notReadyAddresses"]) for one in few["subsets"]] == [200, 600]
+    assert not meta.annotations(few)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pods_that_come_and_go_leave_what_a_look_at_all_finds(seed: int) -> None:
+    rng = random.Random(seed)
+    one = service(publishNotReadyAddresses=seed % 2 == 0, clusterIP=rng.choice(["10.96.0.9", "None"]))
+    present: dict[str, Object] = {}
+    members = Members(one)
+    for _ in range(12):
+        for _ in range(rng.choice([1, 5, 700])):
+            number = rng.randrange(1300)
+            uid = f"u{number:05d}"
+            present.pop(f"d/p{number}", None)
+            new = None
+            if rng.random() < 0.7:
+                ready, going = rng.random() < 0.8, rng.random() < 0.2
+                new = pod(number, ready=ready, terminating=going, port=rng.choice([8080, 8080, 9090]))
+                present[f"d/p{number}"] = new
+            members.put(uid, new)
+        kept = desired(one, members, present.get, None)
+        assert kept == desired(one, Members(one, present.values()), present.get, None)
+        shown = [a["targetRef"]["uid"] for s in kept.get("subsets", ()) for a in s.get("addresses", ())]
+        ready = {
+            meta.uid(p)
+            for p in present.values()
+            if seed % 2 == 0 or (meta.is_pod_ready(p) and not meta.is_terminating(p))
+        }
+        assert set(shown) <= ready
+        assert len(shown) == len(set(shown)) == min(len(ready), 1000)
+
+
+def test_a_headless_service_whose_ports_no_pod_has_is_empty() -> None:
+    named = service(clusterIP="None", ports=[{"port": 80, "targetPort": "other"}])
+    assert "subsets" not in wanted(named, [pod(1)])
+    assert "ports" not in wanted(service(clusterIP="None", ports=[]), [pod(1)])["subsets"][0]
 
 
 def test_a_slice_says_what_each_endpoint_is() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coxswain.api.managedfields import shape, update
-from coxswain.apiserver import replicas, watchcache
+from coxswain.apiserver import moulds, replicas, watchcache
 from coxswain.apiserver.admission.webhooks import hooks
 from coxswain.apiserver.server import ApiServer
 from coxswain.apiserver.settings import ApiServerConfig, ServingSettings, StorageSettings
@@ -41,6 +41,7 @@ from leaks.rounds import ClientOf
 BOUNDS = (
     (watchcache, "_FEWEST", 4),
     (replicas, "_BODIES", 8),
+    (moulds, "_MOULDS", 8),
     (hooks, "_MOST_REMEMBERED", 64),
     (update, "_MAX_OUTLINES", 8),
     (shape, "_MAX_STRUCTS", 64),

@@ -79,6 +79,35 @@ def selected_labels(service: Object) -> dict[str, str] | None:
     return service["spec"].get("selector") or None
 
 
+class Touched:
+    """Which pods of each service changed since it was last looked at."""
+
+    def __init__(self) -> None:
+        #: Service -> uid and key of its pods; None: the service itself, so all of them.
+        self._pods: dict[str, dict[str, str] | None] = {}
+
+    def note(self, service: str, pod: Object | None) -> None:
+        """``pod`` (None: the service itself) changed."""
+        changed = self._pods.setdefault(service, {}) if pod is not None else None
+        if pod is None:
+            self._pods[service] = None
+        elif changed is not None:
+            changed[meta.uid(pod)] = key_of(pod)
+
+    def take(self, service: str) -> dict[str, str] | None:
+        """Uid and key of the pods that changed; None: look at all. From here on, nothing has changed."""
+        return self._pods.pop(service, {})
+
+    def __contains__(self, service: str) -> bool:
+        return service in self._pods
+
+
+def current_pod(pods: Informer, service: Object, uid: str, key: str) -> Object | None:
+    """The pod ``key``, if it is still that of this uid and ``service`` selects it."""
+    pod = pods.get(key)
+    return pod if pod is not None and meta.uid(pod) == uid and selects(service, pod) else None
+
+
 class ServiceEvents:
     """Wakes services when they, or pods that they select, change; knows the pods of each."""
 

@@ -23,6 +23,8 @@ from coxswain.client.interface import UserInfo
 #: Users (by name and groups) and shapes of request a user, that are remembered at most.
 USERS = 4096
 SHAPES = 4096
+#: Namespaces in which it is remembered what a user may do.
+NAMESPACES = 1024
 
 _SOURCES = (ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS)
 
@@ -167,6 +169,8 @@ class Rbac:
             grants = list(self._collect(info, "", CLUSTER_ROLE_BINDINGS, problems))
             if namespace:
                 grants += self._collect(info, namespace, ROLE_BINDINGS, problems)
+            if len(user.grants) >= NAMESPACES:
+                user.grants.clear()  # namespaces come and go while roles stay as they are
             known = user.grants[namespace] = (grants, problems)
         return known
 

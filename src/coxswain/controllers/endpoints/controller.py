@@ -1,4 +1,7 @@
-"""Keeps the Endpoints of every service with a selector; a service without one is its owner's affair."""
+"""Keeps the Endpoints of every service with a selector; a service without one is its owner's affair.
+
+Who is in them is kept too (``members``): a pod that changes is looked at alone, all pods only when the service changed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from coxswain.api.names import ENDPOINTS, Object
 from coxswain.client.informer import split_key
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.endpoints.decide import desired
+from coxswain.controllers.endpoints.members import Members
 from coxswain.controllers.pods import pod_informer
-from coxswain.controllers.services import ServiceEvents
+from coxswain.controllers.services import ServiceEvents, Touched, current_pod
 from coxswain.controllers.shell import Shell
 
 NAME = "endpoints-controller"
@@ -24,7 +28,9 @@ class EndpointsController:
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._endpoints = context.informers.informer(ENDPOINTS)
         self._pods = pod_informer(context.informers)
-        self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after)
+        self._touched = Touched()
+        self._members: dict[str, Members] = {}
+        self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after, self._touched.note)
         self._services = self._events.services
         self._endpoints.add_handler(on_delete=self._endpoints_deleted)
 
@@ -40,13 +46,14 @@ class EndpointsController:
     async def reconcile(self, key: str) -> float | None:
         """Make the Endpoints of the service ``key`` what its pods are."""
         service = self._services.get(key)
-        if service is None:
-            await self._remove(key)
-            return None
-        if not service["spec"].get("selector"):
+        if service is None or not service["spec"].get("selector"):
+            self._touched.take(key)
+            self._members.pop(key, None)
+            if service is None:
+                await self._remove(key)
             return None
         current = self._endpoints.get(key)
-        wanted = desired(service, self._events.pods_of(service), current)
+        wanted = desired(service, self._up_to_date(key, service), self._pods.get, current)
         if current is None:
             try:
                 await self._client.create(ENDPOINTS, wanted)
@@ -55,6 +62,15 @@ class EndpointsController:
         elif _content(current) != _content(wanted):
             await self._client.update(ENDPOINTS, wanted)
         return None
+
+    def _up_to_date(self, key: str, service: Object) -> Members:
+        changed, members = self._touched.take(key), self._members.get(key)
+        if changed is None or members is None:
+            members = self._members[key] = Members(service, self._events.pods_of(service))
+        else:
+            for uid, pod in changed.items():
+                members.put(uid, current_pod(self._pods, service, uid, pod))
+        return members
 
     async def _remove(self, key: str) -> None:
         """The service is gone: so are its Endpoints, unless somebody else made them."""

@@ -25,7 +25,7 @@ from coxswain.controllers.endpointslice.shelves import Shelves
 from coxswain.controllers.endpointslice.tracker import SliceTracker
 from coxswain.controllers.nodelifecycle.controller import NODE_INDEX, index_pods_by_node
 from coxswain.controllers.pods import pod_informer
-from coxswain.controllers.services import ServiceEvents, selects
+from coxswain.controllers.services import ServiceEvents, Touched, current_pod
 from coxswain.controllers.shell import Shell
 
 NAME = "endpointslice-controller"
@@ -85,15 +85,14 @@ class EndpointSliceController:
         self._slices.add_index(_HOLDING, _holding_index)
         self._pods = pod_informer(context.informers)
         index_pods_by_node(self._pods)
-        #: Service -> uid and key of the pods that changed; None: look at everything.
-        self._dirty: dict[str, dict[str, str] | None] = {}
+        self._dirty = Touched()
         self._zones: dict[str, str] = {}
         self._ratios: Mapping[str, float] | None = None
         self._ratios_known = False
         #: Services with hints by proportion -> family -> what was last told about them.
         self._hinted: dict[str, dict[str, str]] = {}
         self._tracker = SliceTracker()
-        self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after, self._touched)
+        self._events = ServiceEvents(context.informers, self._pods, self._shell.add_after, self._dirty.note)
         self._services = self._events.services
         self._slices.add_handler(self._slice_added, self._slice_updated, self._slice_deleted)
         metrics.follow(_ENDPOINTS, self._count_endpoints)
@@ -109,16 +108,8 @@ class EndpointSliceController:
 
     # -- events --------------------------------------------------------------------------------------------
 
-    def _touched(self, key: str, pod: Object | None) -> None:
-        if pod is None:
-            self._dirty[key] = None
-            return
-        changed = self._dirty.setdefault(key, {})
-        if changed is not None:
-            changed[meta.uid(pod)] = meta.key(pod)
-
     def _look_at_all(self, key: str, delay: float = 0.0) -> None:
-        self._dirty[key] = None
+        self._dirty.note(key, None)
         self._shell.add_after(key, delay)
 
     def _slice_added(self, endpoint_slice: Object) -> None:
@@ -179,12 +170,12 @@ class EndpointSliceController:
         if not self._tracker.is_current(key, self._slices.get):
             _STALE.inc()
             return 0.05
-        changed = self._dirty.pop(key)
+        changed = self._dirty.take(key)
         try:
             changes = self._changes(key, service, changed)
             foreign = await write(self._client, self._tracker, key, changes)
         except BaseException:
-            self._dirty[key] = None
+            self._dirty.note(key, None)
             _ERROR.inc()
             raise
         _SUCCESS.inc()
@@ -201,13 +192,13 @@ class EndpointSliceController:
 
     def _forget(self, key: str) -> None:
         self._tracker.forget(key)
-        self._dirty.pop(key, None)
+        self._dirty.take(key)
         self._hinted.pop(key, None)
 
     def _changes(self, key: str, service: Object, changed: Mapping[str, str] | None) -> Changes:
         around = decide.Surroundings(self._zones, self._zone_shares, self._settings.max_endpoints_per_slice)
         if changed is not None:
-            pods = {uid: self._selected(service, uid, pod) for uid, pod in changed.items()}
+            pods = {uid: current_pod(self._pods, service, uid, pod) for uid, pod in changed.items()}
             found = decide.apply(
                 service,
                 pods,
@@ -221,10 +212,6 @@ class EndpointSliceController:
         outcome = decide.plan(service, self._events.pods_of(service), slices, around)
         self._tell(key, service, outcome.hints)
         return outcome.changes
-
-    def _selected(self, service: Object, uid: str, key: str) -> Object | None:
-        pod = self._pods.get(key)
-        return pod if pod is not None and meta.uid(pod) == uid and selects(service, pod) else None
 
     def _tell(self, key: str, service: Object, families: Mapping[str, str]) -> None:
         """Hints by proportion came, or went: each once."""
