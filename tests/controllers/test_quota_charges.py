@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controllerbench import running
@@ -45,6 +45,17 @@ def test_what_was_charged_is_held_until_its_object_comes() -> None:
     of.arrived(8, usage(secrets=1))
     assert of.held(10.0) == usage(pods=1)
     assert of.next_doubt(11.0) == DOUBT - 1
+
+
+@example(11.418259)
+@given(st.floats(0.0, 1e6))
+def test_whoever_waits_until_the_next_doubt_finds_it(now: float) -> None:
+    """Or a count asks for another one in no time, for ever."""
+    of = charges(5, pods=3)
+    of.seen(quota(6, pods=4), now)
+    for _ in range(3):
+        now += of.next_doubt(now) or 0.0
+    assert (of.next_doubt(now), of.settle({}, now)) == (None, {"pods"})
 
 
 def test_an_object_that_comes_before_its_charge_is_remembered() -> None:

@@ -38,8 +38,12 @@ class _Charge:
     amounts: Usage
     listed: int = 0
 
+    @property
+    def doubted_at(self) -> float:
+        return self.since + DOUBT
+
     def is_old(self, now: float) -> bool:
-        return now - self.since >= DOUBT
+        return now >= self.doubted_at
 
 
 class Charges:
@@ -130,7 +134,7 @@ class Charges:
 
     def next_doubt(self, now: float) -> float | None:
         """Seconds until the next charge is doubted; None if there is none."""
-        waits = [charge.since + DOUBT - now for charge in self._held if not charge.is_old(now)]
+        waits = [charge.doubted_at - now for charge in self._held if not charge.is_old(now)]
         return min(waits, default=None)
 
 
