@@ -65,6 +65,9 @@ cdef class Balancer:
         cdef int32_t number
         cdef Endpoint* slot
         _check_weight(weight)
+        _check_limits(upper, lower)
+        # Whatever is wrong with an argument shows before anything changes.
+        cdef int32_t weighs = weight, most = upper, least = lower
         _split(address, &high, &low)
         key = (high, low, port)
         found = self._numbers.get(key)
@@ -80,9 +83,9 @@ cdef class Balancer:
         if found is None or not _is_named(slot):
             memset(slot, 0, sizeof(Endpoint))
             slot.high, slot.low, slot.port = high, low, port
-        slot.weight = slot.last_weight = weight
+        slot.weight = slot.last_weight = weighs
         slot.state |= AVAILABLE
-        _limit(slot, upper, lower)
+        _limit(slot, most, least)
         slot.next, slot.previous = self.slots[0].next, 0
         self.slots[slot.next].previous = number
         self.slots[0].next = number
@@ -115,7 +118,9 @@ cdef class Balancer:
 
     def limit(self, int32_t number, upper, lower=0) -> None:
         """Change the numbers of connections that make an endpoint overloaded, and no longer so."""
-        _limit(self._at(number), upper, lower)
+        cdef Endpoint* slot = self._at(number)
+        _check_limits(upper, lower)
+        _limit(slot, upper, lower)
 
     def overload(self, int32_t number, bint overloaded) -> None:
         """Say that an endpoint takes no new connections for now, or does again."""
@@ -209,7 +214,7 @@ cdef class Balancer:
             if slot.active + slot.inactive < slot.lower:
                 slot.state &= ~OVERLOADED
         elif slot.upper:
-            if (slot.active + slot.inactive) * 4 < slot.upper * 3:
+            if <int64_t>(slot.active + slot.inactive) * 4 < <int64_t>slot.upper * 3:
                 slot.state &= ~OVERLOADED
         else:
             slot.state &= ~OVERLOADED
@@ -423,13 +428,16 @@ cdef inline bint _is_named(const Endpoint* slot) noexcept nogil:
     return slot.active != 0 or slot.inactive != 0 or slot.references != 0
 
 
-cdef void _limit(Endpoint* slot, upper, lower):
-    if upper < 0 or lower < 0 or lower > upper or upper > _MAX_WEIGHT:
-        raise ValueError(f"limits {upper} and {lower}: 0 <= lower <= upper is needed")
+cdef void _limit(Endpoint* slot, int32_t upper, int32_t lower) noexcept nogil:
     if upper == 0 or upper > slot.upper:
         slot.state &= ~OVERLOADED
     slot.upper = upper
     slot.lower = lower
+
+
+cdef _check_limits(upper, lower):
+    if upper < 0 or lower < 0 or lower > upper or upper > _MAX_WEIGHT:
+        raise ValueError(f"limits {upper} and {lower}: 0 <= lower <= upper is needed")
 
 
 cdef _check_weight(weight):

@@ -10,6 +10,7 @@ from coxswain._native.chance cimport Best, nobody, offer
 from coxswain._native.neighbours cimport Neighbours, lets_in
 from coxswain._native.resources cimport fit_code
 from coxswain._native.scoring cimport Ask, Weights, among, ask_of, count_pod, own_score, weights_of
+from coxswain._native.shapes cimport needs, needs_ask, needs_start, needs_table
 
 
 def schedule(
@@ -46,6 +47,17 @@ def schedule(
     cdef bint minds = neighbours is not None
     if n == 0 or count == 0:
         return 0, start
+    needs_table(allocatable, requested, nonzero)
+    needs_ask(ids, amounts, ask, allocatable.shape[0])
+    needs_start(start, n)
+    needs(rows.shape[0], min(wanted, n))
+    needs(chosen.shape[0], pods)
+    needs(min(rejected.shape[0], base.shape[0], image.shape[0]), stride)
+    needs(taints.shape[0], stride if has_taints else 0)
+    needs(affinity.shape[0], stride if has_affinity else 0)
+    needs(weights.shape[0], 4)
+    if minds:
+        needs(neighbours.nodes, stride)
     cdef Ask asked = ask_of(&ask[0])
     cdef Weights weigh = weights_of(&weights[0], most)
     cdef const int64_t* has = &allocatable[0, 0]

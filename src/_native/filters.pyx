@@ -5,6 +5,7 @@ Every kernel takes ``rows`` (the nodes to look at) and writes ``out[i]`` for ``r
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from coxswain._native.resources cimport fit_code
+from coxswain._native.shapes cimport needs
 
 
 def fit(
@@ -19,6 +20,13 @@ def fit(
     cdef Py_ssize_t i, stride = allocatable.shape[1], count = ids.shape[0]
     if rows.shape[0] == 0 or count == 0:
         return
+    needs(out.shape[0], rows.shape[0])
+    needs(amounts.shape[0], count)
+    if requested.shape[1] != stride:
+        raise IndexError("what is requested differs from what is allocatable in shape")
+    for i in range(count):
+        if not 0 <= ids[i] < min(allocatable.shape[0], requested.shape[0]):
+            raise IndexError(f"resource {ids[i]} of {allocatable.shape[0]}")
     with nogil:
         for i in range(rows.shape[0]):
             out[i] = fit_code(
@@ -36,6 +44,8 @@ def first_rejection(
     """Fold one plugin's codes into the verdict: the plugin of the smallest number wins, in whatever order."""
     cdef Py_ssize_t i
     cdef int32_t row
+    needs(rows.shape[0], codes.shape[0])
+    needs(code.shape[0], by.shape[0])
     with nogil:
         for i in range(codes.shape[0]):
             row = rows[i]

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from coxswain._native.chance cimport Best, nobody, offer
 from coxswain._native.resources cimport fit_code
 from coxswain._native.scoring cimport Ask, Weights, among, ask_of, count_pod, own_score, weights_of
+from coxswain._native.shapes cimport needs, needs_ask, needs_start, needs_table
 
 
 def place(
@@ -41,6 +42,14 @@ def place(
     cdef int32_t row
     if n == 0 or count == 0:
         return -1, start
+    needs_table(allocatable, requested, nonzero)
+    needs_ask(ids, amounts, ask, allocatable.shape[0])
+    needs_start(start, n)
+    needs(min(rows.shape[0], totals.shape[0]), min(wanted, n))
+    needs(min(rejected.shape[0], image.shape[0]), stride)
+    needs(taints.shape[0], stride if has_taints else 0)
+    needs(affinity.shape[0], stride if has_affinity else 0)
+    needs(weights.shape[0], 4)
     cdef Ask asked = ask_of(&ask[0])
     cdef Weights weigh = weights_of(&weights[0], most)
     cdef const int64_t* has = &allocatable[0, 0]

@@ -8,6 +8,17 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, realloc
 
 
+cdef int _check_domains(const int32_t[::1] rows, Py_ssize_t domains) except -1:
+    """The domains of rows are below so many."""
+    cdef Py_ssize_t i
+    cdef int32_t top = -1
+    for i in range(rows.shape[0]):
+        top = rows[i] if rows[i] > top else top
+    if top >= domains:
+        raise ValueError(f"domain {top} of {domains}")
+    return 0
+
+
 cdef class Neighbours:
     """The counters of one template. They change in place: with the pods that the kernel places, and by the caller."""
 
@@ -36,6 +47,14 @@ cdef class Neighbours:
             self._kept.append((look, hold, counts, present))
             if look.shape[0] == 0 or look.shape[0] != hold.shape[0]:
                 raise ValueError("a counter without nodes")
+            if not APART <= counter.kind <= PULL:
+                raise ValueError(f"no counter is of kind {counter.kind}")
+            self.nodes = look.shape[0] if i == 0 else min(self.nodes, look.shape[0])
+            _check_domains(hold, counts.shape[0])
+            if not counter.by_node:
+                _check_domains(look, counts.shape[0])
+            elif counts.shape[0] < look.shape[0]:
+                raise ValueError("fewer counts than nodes")
             counter.look, counter.hold = &look[0], &hold[0]
             # Without domains no node is in one: the pointers stay null, and nobody follows them.
             counter.domains = counts.shape[0]

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from coxswain._native.scoring cimport ask_of, count_pod
+from coxswain._native.shapes cimport needs_ask, needs_table
 
 
 def count(
@@ -17,6 +18,8 @@ def count(
     if not 0 <= row < requested.shape[1]:
         raise IndexError(row)
     if ids.shape[0]:
+        needs_table(requested, requested, nonzero)
+        needs_ask(ids, amounts, ask, requested.shape[0])
         count_pod(
             &requested[0, 0], &nonzero[0, 0], requested.shape[1], row, &ids[0], &amounts[0], ids.shape[0],
             ask_of(&ask[0]), sign,

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from coxswain._native.chance cimport Best, nobody, offer
+from coxswain._native.shapes cimport needs, needs_start
 
 
 def sample(
@@ -14,6 +15,9 @@ def sample(
     """(feasible nodes found, nodes looked at), going round ``order`` once at most."""
     cdef Py_ssize_t n = order.shape[0], seen = 0, found = 0, at = start
     cdef int32_t row
+    if n:
+        needs_start(start, n)
+        needs(rows.shape[0], min(wanted, n))
     with nogil:
         while seen < n and found < wanted:
             row = order[at]

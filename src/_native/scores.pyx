@@ -5,6 +5,7 @@ Every kernel takes ``rows`` (the nodes to score) and writes ``out[i]`` for ``row
 from libc.stdint cimport int32_t, int64_t
 
 from coxswain._native.resources cimport allocation_score, balance_gain
+from coxswain._native.shapes cimport needs
 
 
 def allocation(
@@ -20,6 +21,7 @@ def allocation(
 ):
     """NodeResourcesFit's LeastAllocated and MostAllocated over cpu and memory."""
     cdef Py_ssize_t i, row
+    needs(out.shape[0], rows.shape[0])
     with nogil:
         for i in range(rows.shape[0]):
             row = rows[i]
@@ -39,6 +41,7 @@ def balanced(
 ):
     """NodeResourcesBalancedAllocation over cpu and memory."""
     cdef Py_ssize_t i, row
+    needs(out.shape[0], rows.shape[0])
     with nogil:
         for i in range(rows.shape[0]):
             row = rows[i]

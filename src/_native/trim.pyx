@@ -22,11 +22,14 @@ cdef enum:
     EACH_ALIKE = 2
     # What is longer is hardly alike, and would fill the memory.
     LONGEST_ALIKE = 2048
+    # Lists in lists. No parser that we use goes deeper, and the stack has an end.
+    DEEPEST = 1024
 
 
 cdef struct Output:
     char* data
     Py_ssize_t size
+    int depth       # in lists
 
 
 cdef class Shape:
@@ -47,6 +50,9 @@ cdef class Shape:
     def __init__(self, dict members, alike=(), each_alike=()):
         if len(members) > MEMBERS:
             raise ValueError(f"a shape has at most {MEMBERS} members, not {len(members)}")
+        for shape in members.values():
+            if shape is not None and not isinstance(shape, Shape):
+                raise TypeError(f"a member is kept by a Shape or whole, not by {shape!r}")
         self.names = [name.encode() for name in members]
         self.shapes = list(members.values())
         self.keys = [intern(name) for name in members]
@@ -94,7 +100,7 @@ cdef class Memory:
         return value
 
 
-def pick(bytes raw, Shape shape, Memory memory):
+def pick(bytes raw not None, Shape shape not None, Memory memory not None):
     """What ``shape`` keeps of the JSON object ``raw``, parsed; None if it is no JSON object.
 
     What the shape calls alike comes out of ``memory``: it is shared, and nobody may change it.
@@ -105,6 +111,7 @@ def pick(bytes raw, Shape shape, Memory memory):
     cdef Py_ssize_t at = skip_blank(&text, 0)
     if at >= text.size or text.data[at] != c'{':
         return None
+    out.depth = 0
     out.data = <char*>malloc(2 * text.size)
     if out.data == NULL:
         raise MemoryError
@@ -176,8 +183,12 @@ cdef list _pick_list(
 ):
     cdef list found = []
     cdef Py_ssize_t place = skip_blank(text, at[0] + 1)
+    out.depth += 1
+    if out.depth > DEEPEST:
+        raise ValueError
     while place < text.size:
         if text.data[place] == c']':
+            out.depth -= 1
             at[0] = place + 1
             return found
         if text.data[place] == c',':
@@ -199,12 +210,12 @@ cdef inline object _parsed(const char* data, Py_ssize_t size):
     return loads(PyBytes_FromStringAndSize(data, size))
 
 
-def trim(bytes raw, Shape shape):
+def trim(bytes raw not None, Shape shape not None):
     """``raw``, a JSON object, with only what ``shape`` keeps; ``raw`` itself if it is no JSON object."""
     cdef Text text
     cdef Output out
     text.data, text.size = PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw)
-    out.size = 0
+    out.size = out.depth = 0
     cdef Py_ssize_t at = skip_blank(&text, 0)
     if at >= text.size or text.data[at] != c'{':
         return raw
@@ -277,10 +288,14 @@ cdef Py_ssize_t _kept(const Text* text, Py_ssize_t at, Shape shape, Output* out)
 
 cdef Py_ssize_t _list(const Text* text, Py_ssize_t at, Shape shape, Output* out):
     cdef Py_ssize_t start
+    out.depth += 1
+    if out.depth > DEEPEST:
+        return -1
     _put(out, c'[')
     at = skip_blank(text, at + 1)
     while at < text.size:
         if text.data[at] == c']':
+            out.depth -= 1
             _put(out, c']')
             return at + 1
         if text.data[at] == c',':

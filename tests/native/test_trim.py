@@ -110,3 +110,20 @@ def test_what_is_no_object_comes_back(raw: bytes) -> None:
 def test_a_shape_has_room_for_some_members_only() -> None:
     with pytest.raises(ValueError, match="at most 32 members, not 33"):
         Shape({f"m{number}": None for number in range(33)})
+
+
+@pytest.mark.parametrize("lists", [1, 200, 1025, 1_000_000])
+def test_lists_in_lists_go_no_deeper_than_a_parser_does(lists: int) -> None:
+    raw = b'{"b":' + b"[" * lists + b"]" * lists + b"}"
+    assert trim(raw, SHAPE) == raw
+    picked = pick(raw, SHAPE, Memory(10))
+    alike = pick(raw, Shape({"b": Shape({})}, alike=["b"]), Memory(10))
+    assert picked == alike == (orjson.loads(raw) if lists < 1000 else None)
+
+
+def test_only_shapes_keep_parts() -> None:
+    with pytest.raises(TypeError, match="not by 'b'"):
+        Shape({"a": "b"})  # type: ignore[dict-item]
+    for wrong in (lambda: trim(b"{}", None), lambda: pick(b"{}", SHAPE, None), lambda: trim(None, SHAPE)):
+        with pytest.raises(TypeError):
+            wrong()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,29 @@ def test_misuse_is_an_error() -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         small.add(3)
     assert len(small) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"upper": -1}, {"upper": 2, "lower": 3}, {"upper": 2**31}, {"upper": "2"}])
+def test_an_endpoint_that_is_refused_leaves_the_service_as_it_was(wrong: dict[str, Any]) -> None:
+    balancer = filled("rr", 3)
+    with pytest.raises((ValueError, TypeError)):
+        balancer.add(7, 80, **wrong)
+    assert balancer.find(7, 80) == 0
+    with pytest.raises(KeyError):
+        balancer.remove(4)
+    assert [balancer.select() for _ in range(4)] == [3, 2, 1, 3]
+    assert balancer.add(7, 80) == 4
+    assert len(balancer) == 4
+
+
+@pytest.mark.parametrize("upper", [4, 700_000_000, 1_000_000_000, 2**31 - 1])
+def test_an_endpoint_takes_connections_again_below_three_quarters_of_any_limit(upper: int) -> None:
+    balancer = make("rr")
+    number = balancer.add(1, 80, upper=upper)
+    balancer.overload(number, True)
+    balancer.connect(number)
+    balancer.disconnect(number)
+    assert balancer.select() == number
 
 
 def test_a_service_table_changes_what_changed() -> None:

@@ -69,6 +69,7 @@ cdef inline bint lets_in(const Counter* counters, Py_ssize_t filters, bint anybo
 cdef class Neighbours:
     cdef Counter* counters   # APART, NEAR and SKEW before the others
     cdef Py_ssize_t size
+    cdef Py_ssize_t nodes    # so many rows every counter knows
     cdef Py_ssize_t filters
     cdef bint scores         # whether any SPREAD or PULL is among them
     cdef bint spreads
