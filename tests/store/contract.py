@@ -105,6 +105,25 @@ class StoreContract:
             )
             assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CompareFailed"] * 19 + ["int"]
 
+    async def test_4_of_many_commits_of_one_moment_each_is_judged_alone(self) -> None:
+        async with self.open() as store:
+            base = await store.commit([Op("/a", b"0")])
+            watch = store.watch("/", base)
+            ops = [Op("/a", b"1", base), Op("/b", b"2", ABSENT), Op("/c", b"3", 99), Op("/d", None, ANY)]
+            done, made, failed, nothing = await store.commit_each(ops)
+            assert (
+                isinstance(done, int)
+                and isinstance(made, int)
+                and sorted((done, made)) == [base + 1, base + 2]
+            )
+            assert isinstance(failed, CompareFailed) and failed.current is None
+            assert isinstance(nothing, int) and base <= nothing <= base + 2
+            assert {change.key: change.value for change in await take(watch, 2)} == {"/a": b"1", "/b": b"2"}
+            twice = await store.commit_each([Op("/f", b"1", ABSENT), Op("/f", b"2", ABSENT)])
+            assert sorted(type(outcome).__name__ for outcome in twice) == ["CompareFailed", "int"]
+            assert await store.commit_each([]) == []
+            watch.close()
+
     async def test_a_key_may_stand_in_a_commit_only_once(self) -> None:
         async with self.open() as store:
             with pytest.raises(ValueError, match="once"):

@@ -60,10 +60,10 @@ class Tally:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, once or more often."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
         """(bound, how many are at most that), as Prometheus shows it."""
@@ -172,12 +172,12 @@ class Timings:
         self.name, self.text, self.labels, self.bounds = name, text, labels, bounds
         self.tallies: dict[tuple[str, ...], Tally] = {}
 
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Count one value."""
+    def observe(self, labels: tuple[str, ...], value: float, times: int = 1) -> None:
+        """Count a value, once or more often."""
         tally = self.tallies.get(labels)
         if tally is None:
             tally = self.tallies[labels] = Tally(self.bounds)
-        tally.observe(value)
+        tally.observe(value, times)
 
     def family(self) -> HistogramMetricFamily:
         """As Prometheus shows it."""

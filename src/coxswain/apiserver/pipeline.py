@@ -11,24 +11,24 @@ answered as 500, it never escapes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-import orjson
-
 from coxswain.api import errors
-from coxswain.api.names import BINDINGS, EVENTS, GVR, NAMESPACES, Object
+from coxswain.api.names import BINDINGS, EVENTS, GVR, NAMESPACES
 from coxswain.apiserver import metrics
 from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.authz.selectors import name_demanded
 from coxswain.apiserver.conversion import ConversionPending
+from coxswain.apiserver.failing import internal as internal
+from coxswain.apiserver.failing import refusal
 from coxswain.apiserver.handlers import binding, components, doors, events, eviction, logs, scale, token
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate, without_tables
 from coxswain.apiserver.registry import Entry
 from coxswain.apiserver.request import Context, Core, Reply, not_served, wrong_method
+from coxswain.apiserver.together import Together
 from coxswain.apiserver.verbs import create, delete, patch, reading, update, watching
 from coxswain.apiserver.verbs.watching import EventStream, WatchSession
 from coxswain.base import clock
@@ -97,7 +97,7 @@ class Pipeline:
         """Answer one request (no watches). Raises ``ApiError``."""
         if self.elsewhere is not None and call.resource[:2] in self.elsewhere.remotes:
             return await self.elsewhere.ask(call, user)
-        ctx = self._context(call, user, user_agent, pretty)
+        ctx = self.context(call, user, user_agent, pretty)
         if ctx.subresource and ctx.subresource in logs.SUBRESOURCES:
             return await logs.open_stream(self.core, self.kubelets, ctx)
         verb = self._verbs.get((ctx.entry, ctx.subresource, ctx.verb))
@@ -129,7 +129,7 @@ class Pipeline:
             return None
         if storage.store.revision > storage.revision:
             return None
-        ctx = self._context(call, user, user_agent, pretty)
+        ctx = self.context(call, user, user_agent, pretty)
         if ctx.entry.cache is None or "get" not in ctx.entry.resource.verbs:
             return None
         try:
@@ -141,7 +141,7 @@ class Pipeline:
         self, call: Call, user: UserInfo, *, user_agent: str = "", queue_limit: int = 0
     ) -> WatchSession:
         """Start a watch. Raises ``ApiError``."""
-        ctx = self._context(call, user, user_agent, False)
+        ctx = self.context(call, user, user_agent, False)
         if ctx.entry.cache is None or ctx.subresource:
             raise wrong_method()
         limit = queue_limit or self.core.watch.queue_events
@@ -153,7 +153,8 @@ class Pipeline:
         if not decision.allowed:
             raise forbidden(attributes, decision.reason)
 
-    def _context(self, call: Call, user: UserInfo, user_agent: str, pretty: bool) -> Context:
+    def context(self, call: Call, user: UserInfo, user_agent: str, pretty: bool) -> Context:
+        """The request, which is allowed and for something that is served. Raises ``ApiError``."""
         gvr = call.resource
         # The namespace of a namespace is itself, as far as permissions go.
         namespace = call.name if gvr == NAMESPACES and call.name else call.namespace
@@ -222,7 +223,19 @@ class Pipeline:
 
     async def call(self, call: Call, user: UserInfo) -> Answer:
         """One request of a component in this process."""
-        served = metrics.of(
+        served = self.served(call)
+        try:
+            reply = await self.handle(call, user, user_agent=user.agent)
+        except Exception as error:
+            return refusal(error, call, served)
+        served.count(reply.code)
+        if isinstance(reply, StreamReply):
+            return Answer(reply.code, b"".join([chunk async for chunk in reply.body]))
+        return Answer(reply.code, reply.body)
+
+    def served(self, call: Call) -> metrics.Served:
+        """Where a call is counted."""
+        return metrics.of(
             call.verb,
             call.resource,
             call.subresource,
@@ -231,29 +244,18 @@ class Pipeline:
             "dryRun" in call.query,
             self.core.registry.serves,
         )
-        try:
-            reply = await self.handle(call, user, user_agent=user.agent)
-        except errors.ApiError as error:
-            served.count(error.code)
-            return Answer(error.code, orjson.dumps(error.status()))
-        except Exception as error:
-            return Answer(500, orjson.dumps(internal(error, call).status()))
-        served.count(reply.code)
-        if isinstance(reply, StreamReply):
-            return Answer(reply.code, b"".join([chunk async for chunk in reply.body]))
-        return Answer(reply.code, reply.body)
 
     async def exchange(self, calls: Sequence[Call], user: UserInfo) -> list[Answer]:
         """Many requests at one time, so that their writes share a commit; answers in the same order."""
         if len(calls) == 1:
             return [await self.call(calls[0], user)]
-        return list(await asyncio.gather(*(self.call(call, user) for call in calls)))
+        return await Together(self, user).answer(calls)
 
     async def list_raw(self, call: Call, user: UserInfo) -> RawList:
         """One page of a list as bytes. Raises ``ApiError``."""
         if self.elsewhere is not None and call.resource[:2] in self.elsewhere.remotes:
             return await self.elsewhere.ask_list(call, user)
-        ctx = self._context(call, user, "", False)
+        ctx = self.context(call, user, "", False)
         if ctx.entry.cache is None:
             raise wrong_method()
         return await reading.list_raw(self.core, ctx)
@@ -334,13 +336,3 @@ def _subresource_verb(entry: Entry, name: str, verb: str) -> Verb:
     if verb == "update":
         return lambda core, ctx: update.update_through(core, ctx, door)
     return lambda core, ctx: patch.patch_through(core, ctx, door)
-
-
-def internal(error: Exception, call: Call) -> errors.InternalError:
-    """The answer to a bug of ours; the log has the rest."""
-    metrics.PANICS.inc()
-    log.error("a bug answered %s %s with 500", call.verb, call.resource.group_resource, exc_info=error)
-    details: Object = {"causes": [{"message": type(error).__name__}]}
-    return errors.InternalError(
-        "Internal error occurred: the server failed to handle the request", details=details
-    )

@@ -218,19 +218,44 @@ class Storage:
         started = loop.time()
         try:
             revision = await self.store.commit((op,))
-            self._note_commit(op, loop.time() - started)
+            self._note_commits((op,), loop.time() - started)
             await self.wait_for(revision)
         finally:
             if pending is not None and self._pending.get(op.key) is pending:
                 del self._pending[op.key]
         return revision
 
-    def _note_commit(self, op: Op, seconds: float) -> None:
+    async def commit_each(self, writes: Sequence[tuple[Op, Pending]]) -> Sequence[int | Exception]:
+        """Write several keys at one time, each for itself: what ``commit`` would have returned or raised of each.
+
+        All are in the cache then that were written. Raises ``StoreClosed``.
+        """
+        ops = [op for op, _ in writes]
+        self._pending.update([(op.key, pending) for op, pending in writes])
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            outcomes = await self.store.commit_each(ops)
+            done = [op for op, outcome in zip(ops, outcomes, strict=True) if type(outcome) is int]
+            self._note_commits(done, loop.time() - started)
+            await self.wait_for(max((outcome for outcome in outcomes if isinstance(outcome, int)), default=0))
+        finally:
+            for op, pending in writes:
+                if self._pending.get(op.key) is pending:
+                    del self._pending[op.key]
+        return outcomes
+
+    def _note_commits(self, ops: Sequence[Op], seconds: float) -> None:
         """For the metrics: what was written, and how long it took."""
-        cache = self._route(op.key)
-        if cache is not None:
-            kind = "delete" if op.value is None else "update" if op.expect else "create"
-            metrics.STORED.observe((kind, *cache.spec.shown_as), seconds)
+        counts: dict[tuple[str, str, str], int] = {}
+        for op in ops:
+            cache = self._route(op.key)
+            if cache is not None:
+                kind = "delete" if op.value is None else "update" if op.expect else "create"
+                written = (kind, *cache.spec.shown_as)
+                counts[written] = counts.get(written, 0) + 1
+        for written, times in counts.items():
+            metrics.STORED.observe(written, seconds, times)
 
     async def commit_many(self, ops: Sequence[Op]) -> int:
         """Write several keys at once; the revision, once the cache has it."""

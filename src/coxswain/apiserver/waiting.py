@@ -7,12 +7,15 @@ nobody use ``Pipeline`` itself and pay nothing.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from coxswain.apiserver.kubelet_client import StreamReply
 from coxswain.apiserver.pending import ATTEMPTS, Pending
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.request import Reply
 from coxswain.apiserver.verbs.watching import WatchSession
-from coxswain.client.interface import Call, RawList, UserInfo
+from coxswain.client.interface import Answer, Call, RawList, UserInfo
 
 
 class WaitingPipeline(Pipeline):
@@ -27,6 +30,10 @@ class WaitingPipeline(Pipeline):
             except Pending as pending:
                 await pending.answer()
         return await super().handle(call, user, user_agent=user_agent, pretty=pretty)
+
+    async def exchange(self, calls: Sequence[Call], user: UserInfo) -> list[Answer]:
+        """Side by side: each may have to be begun again on its own."""
+        return list(await asyncio.gather(*(self.call(call, user) for call in calls)))
 
     def answer_now(
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False

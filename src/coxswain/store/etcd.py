@@ -40,6 +40,7 @@ from coxswain.store.interface import (
     StoreFull,
     StoreUnavailable,
     Watch,
+    side_by_side,
 )
 from coxswain.store.memory import check_keys
 
@@ -252,6 +253,10 @@ class EtcdStore:
             raise
         done: int = answer.header.revision
         return done
+
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        """See ``Store.commit_each``."""
+        return await side_by_side(self, ops)
 
     async def _landed(self, ops: Sequence[Op], before: int) -> int:
         """The revision of a commit that etcd had no room for, 0 if it is not there; ``before``: it must be newer.

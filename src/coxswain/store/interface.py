@@ -3,6 +3,7 @@
 A store maps keys to byte values under one cluster-wide revision counter (etcd's model):
 
     commit(ops)              all ops or none; every op is a compare-and-swap; returns the new revision
+    commit_each(ops)         each op a commit of its own, for many writes of one moment
     get(key)                 the newest value
     list(prefix, ...)        a consistent page of a prefix, now or at an earlier revision
     watch(prefix, revision)  every change after ``revision``, once, in order
@@ -37,6 +38,7 @@ Keys and values follow Kubernetes' layout (``/registry/pods/<namespace>/<name>``
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
@@ -147,6 +149,15 @@ def passed(revision: int) -> Change:
     return Change("", None, revision, 0, 0)
 
 
+async def side_by_side(store: Store, ops: Sequence[Op]) -> Sequence[int | Exception]:
+    """``Store.commit_each`` of a store that gains nothing by knowing of all."""
+    outcomes = await asyncio.gather(*(store.commit((op,)) for op in ops), return_exceptions=True)
+    for outcome in outcomes:
+        if not isinstance(outcome, int | Exception):
+            raise outcome
+    return outcomes  # type: ignore[return-value]
+
+
 class Watch(Protocol):
     """A running watch: iterate over batches of one or more whole commits; ``close`` it when done."""
 
@@ -204,6 +215,14 @@ class Store(Protocol):
         """Apply all ``ops`` atomically; the revision they got. Raises ``CompareFailed``, ``StoreFull``.
 
         A commit that changes nothing (no ops, or deletions of absent keys) returns the present revision.
+        """
+        ...
+
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        """Apply each of ``ops`` as a commit of its own; what ``commit`` would have returned or raised of each.
+
+        For many writes of one moment: they cost less than as many calls of ``commit`` side by side, which have no
+        order among them either. Raises ``StoreClosed``.
         """
         ...
 

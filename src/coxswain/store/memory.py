@@ -19,6 +19,7 @@ from coxswain.store.interface import (
     Op,
     Page,
     StoreClosed,
+    StoreError,
     Watch,
 )
 
@@ -100,6 +101,15 @@ class MemoryStore:
             self._log.extend(changes)
             self._hub.publish(changes)
         return self._revision
+
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        outcomes: list[int | Exception] = []
+        for op in ops:
+            try:
+                outcomes.append(await self.commit((op,)))
+            except StoreError as error:
+                outcomes.append(error)
+        return outcomes
 
     def watch(self, prefix: str, revision: int) -> Watch:
         self._check_open()

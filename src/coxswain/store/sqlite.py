@@ -30,7 +30,7 @@ from typing import Self
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.store.hub import WatchHub
 from coxswain.store.index import RevisionIndex
-from coxswain.store.interface import Change, Compacted, Entry, Op, Page, StoreClosed, Watch
+from coxswain.store.interface import Change, Compacted, Entry, Op, Page, StoreClosed, StoreError, Watch
 from coxswain.store.memory import check_keys, check_revision
 from coxswain.store.sqlite_file import (
     MAX_OPS,
@@ -194,6 +194,19 @@ class SqliteStore:
         # A caller that gives up cancels its future only: the commit is done, and acknowledged to nobody.
         return await commit.future
 
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        while not self._room.is_set():
+            await self._room.wait()
+        self._check_open()
+        commits = [Commit((op,), len(op.value or b""), self._loop.create_future()) for op in ops]
+        self._queued_bytes += sum(commit.size for commit in commits)
+        if self._queued_bytes > self._settings.max_queued_bytes:
+            self._room.clear()
+        for commit in commits:
+            self._writer.submit(commit)
+        # Most are acknowledged in one group: then only the first is really waited for.
+        return [await _outcome(commit.future) for commit in commits]
+
     async def compact(self, revision: int) -> None:
         self._check_open()
         check_revision(revision, 0, self._acknowledged)
@@ -275,3 +288,10 @@ class SqliteStore:
         garbage.extend(self._index.compact(compacted))
         self._acknowledged = max(newest, compacted)
         self._writer.start(self._acknowledged, compacted, garbage)
+
+
+async def _outcome(acknowledged: asyncio.Future[int]) -> int | Exception:
+    try:
+        return await acknowledged
+    except StoreError as error:
+        return error

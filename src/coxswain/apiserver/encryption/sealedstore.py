@@ -19,7 +19,17 @@ from coxswain.api import errors
 from coxswain.apiserver.encryption.ciphers import TransformError
 from coxswain.apiserver.encryption.providers import ENCRYPTED, Identity
 from coxswain.apiserver.encryption.resources import Transformers
-from coxswain.store.interface import Change, Compacted, CompareFailed, Entry, Op, Page, Store, Watch
+from coxswain.store.interface import (
+    Change,
+    Compacted,
+    CompareFailed,
+    Entry,
+    Op,
+    Page,
+    Store,
+    Watch,
+    side_by_side,
+)
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +107,10 @@ class EncryptedStore:
         except BaseException:
             self._forget(ops)
             raise
+
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        """See ``Store.commit_each``."""
+        return await side_by_side(self, ops)
 
     def _seal(self, op: Op) -> Op:
         if op.value is None:

@@ -380,10 +380,17 @@ async def committed(core: Core, op: Op, pending: Pending | None) -> int:
     """The revision of a write; what goes wrong is an ``ApiError``, but for ``CompareFailed``."""
     try:
         return await core.storage.commit(op, pending)
-    except StoreFull as error:
-        raise errors.InternalError(f"no space is left in the store: {error}", code=507) from error
-    except StoreClosed as error:
-        raise errors.ServiceUnavailable(f"the store is closed: {error}", retry_after=1) from error
+    except (StoreFull, StoreClosed) as error:
+        raise told(error) from error
+
+
+def told(error: Exception) -> Exception:
+    """What a client is told when a commit failed with ``error``."""
+    if isinstance(error, StoreFull):
+        return errors.InternalError(f"no space is left in the store: {error}", code=507)
+    if isinstance(error, StoreClosed):
+        return errors.ServiceUnavailable(f"the store is closed: {error}", retry_after=1)
+    return error
 
 
 # -- update
