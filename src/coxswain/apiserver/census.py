@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from coxswain.api.names import GVR
 from coxswain.apiserver.fairness.width import average_size
+from coxswain.base import clock
 from coxswain.base.metrics import REGISTRY
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ READING, WRITING = "readOnly", "mutating"
 #: Every server at work.
 RUNNING: weakref.WeakSet[Census] = weakref.WeakSet()
 
-#: Names that are told apart among those who asked; the others are "email_id" or "other", as in Kubernetes.
+#: Names that are told apart among those who asked; the others are one of two, as in Kubernetes.
 _KNOWN_USERS = frozenset(
     {"admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"}
 )
+_EMAIL, _OTHER = "email_id", "other"
+#: Names that are kept apart at most, once somebody has looked.
 _MANY_USERS = 10_000
+#: Seconds between looks whether there are more.
+_SETTLING = 60.0
 
 
 class Long(NamedTuple):
@@ -79,7 +84,7 @@ class Census:
         """How often whom; too many names are put together for good."""
         merged: dict[str, int] = {}
         for name, count in self.callers.items():
-            shown = name if name in _KNOWN_USERS else "email_id" if "@" in name else "other"
+            shown = name if name in _KNOWN_USERS else _EMAIL if "@" in name or name == _EMAIL else _OTHER
             merged[shown] = merged.get(shown, 0) + count
         if len(self.callers) > _MANY_USERS:
             self.callers.clear()
@@ -101,6 +106,14 @@ class Census:
             if entry.cache is not None and id(entry.cache) not in seen:
                 seen.add(id(entry.cache))
                 yield entry.gvr.group, entry.gvr.resource, entry.cache
+
+
+async def settle_regularly() -> None:
+    """Put names of callers together where they are too many, though nobody asks for metrics; until cancelled."""
+    while True:
+        await clock.sleep(_SETTLING)
+        for census in tuple(RUNNING):
+            census.settle_callers()
 
 
 class _Collector(Collector):

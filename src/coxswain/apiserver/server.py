@@ -35,6 +35,7 @@ from coxswain.apiserver.admission.default import default_chain
 from coxswain.apiserver.advertising import advertised
 from coxswain.apiserver.allocators import ServiceAllocator
 from coxswain.apiserver.bootstrap import BootstrapConfig, Item
+from coxswain.apiserver.census import settle_regularly
 from coxswain.apiserver.customresources.controller import Controller as CustomResources
 from coxswain.apiserver.expiry import Expiry
 from coxswain.apiserver.health import Health
@@ -222,6 +223,7 @@ class ApiServer:
         tasks = self._tasks = Supervisor("apiserver")
         tasks.supervise("bookmarks", pipeline.send_bookmarks)
         tasks.supervise("old events", self._forget)
+        tasks.supervise("callers", settle_regularly)
         if self._storage.store.shared:
             self._join(tasks)
         else:
