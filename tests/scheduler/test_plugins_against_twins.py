@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from coxswain.scheduler import evaluate
+from coxswain.cli import evaluating
 from scheduler.naive_plugins import HOST, PREFERRED, REQUIRED, ZONE, verdict
 from scheduler.sched_objects import node, pod
 
@@ -103,7 +103,7 @@ def random_case(rng: random.Random) -> Object:
 
 def answers(*cases: Object) -> list[Object]:
     out = io.BytesIO()
-    assert evaluate.main(io.BytesIO(b"\n".join(map(orjson.dumps, cases))), out) == 0
+    assert evaluating.evaluate(io.BytesIO(b"\n".join(map(orjson.dumps, cases))), out) == 0
     return [orjson.loads(line) for line in out.getvalue().splitlines()]
 
 
@@ -175,7 +175,7 @@ def test_what_a_pod_asks_for_counts_init_containers_sidecars_and_overhead() -> N
 def test_a_line_that_is_no_snapshot_is_answered_and_the_rest_go_on() -> None:
     out = io.BytesIO()
     good = orjson.dumps({"id": "good", "nodes": [], "pods": [], "pending": []})
-    assert evaluate.main(io.BytesIO(b'{"id":"bad"}\n[]\nnot json\n' + good), out) == 1
+    assert evaluating.evaluate(io.BytesIO(b'{"id":"bad"}\n[]\nnot json\n' + good), out) == 1
     lines = [orjson.loads(line) for line in out.getvalue().splitlines()]
     assert [line.get("id") for line in lines] == ["bad", None, None, "good"]
     assert all("error" in line for line in lines[:3])

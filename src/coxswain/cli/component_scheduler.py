@@ -50,9 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "evaluate":
-        from coxswain.scheduler import evaluate
+        from coxswain.cli import evaluating
 
-        return evaluate.main(sys.stdin.buffer, sys.stdout.buffer)
+        return evaluating.evaluate(sys.stdin.buffer, sys.stdout.buffer)
     from coxswain.cli import runner
 
     runner.setup_logging(args)

@@ -12,7 +12,8 @@ that schedule. A line that is not a snapshot is answered with {"id", "error"}, a
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from functools import cache
+from typing import Any
 
 import orjson
 
@@ -28,24 +29,21 @@ _SUCCESS = {"code": "Success"}
 _EXCLUDED = {"code": "PreFilterExcluded"}
 
 
-def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
-    """Answer every line of ``stdin`` on ``stdout``; 0 if all were understood."""
-    profile = default_profile()
-    status = 0
-    for line in stdin:
-        if not line.strip():
-            continue
-        name: Any = None
-        try:
-            case = orjson.loads(line)
-            name = case.get("id")
-            answer = {"id": name, "results": evaluate(case, profile)}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            status = 1
-            answer = {"id": name, "error": f"not a snapshot: {type(error).__name__}: {error}"}
-        stdout.write(orjson.dumps(answer) + b"\n")
-    stdout.flush()
-    return status
+def answer(line: bytes) -> tuple[bytes, bool]:
+    """The answer to one snapshot, a line of JSON, and whether it was one."""
+    name: Any = None
+    try:
+        case = orjson.loads(line)
+        name = case.get("id")
+        return orjson.dumps({"id": name, "results": evaluate(case, _profile())}) + b"\n", True
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = {"id": name, "error": f"not a snapshot: {type(error).__name__}: {error}"}
+        return orjson.dumps(told) + b"\n", False
+
+
+@cache
+def _profile() -> Profile:
+    return default_profile()
 
 
 def evaluate(case: dict[str, Any], profile: Profile) -> list[dict[str, Any]]:
