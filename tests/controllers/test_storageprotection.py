@@ -136,3 +136,27 @@ async def test_a_pod_that_only_the_api_server_knows_keeps_its_claim(ephemeral: b
         await clock.sleep(5)
         assert has_claim(api, name)
         assert not has_claim(api, "unused")
+
+
+@pytest.mark.virtual
+async def test_pods_are_listed_only_while_the_informer_is_behind_the_claim() -> None:
+    api = FakeApi()
+    for name in ("used", "behind"):
+        add_claim(api, name, finalizers=[CLAIM_FINALIZER])
+    add_pod(api, "p", using("used"))
+
+    def lists() -> int:
+        return sum(call.verb == "list" and call.resource == PODS for call in api.calls)
+
+    async with running(api, claims.DESCRIPTOR):
+        await api.client().delete(PERSISTENT_VOLUME_CLAIMS, "used", "d")
+        await clock.sleep(5)
+        asked = lists()
+        api.remove(PODS, "p", "d")  # its end is newer than the claim's deletion
+        await clock.sleep(5)
+        assert not has_claim(api, "used")
+        assert lists() == asked
+        await api.client().delete(PERSISTENT_VOLUME_CLAIMS, "behind", "d")
+        await clock.sleep(5)
+        assert not has_claim(api, "behind")
+        assert lists() == asked + 1

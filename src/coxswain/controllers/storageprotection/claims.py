@@ -1,8 +1,10 @@
 """Keeps claims that pods use: the finalizer ``kubernetes.io/pvc-protection``.
 
-A claim that is being deleted keeps it while a pod with a node uses the claim. Before it is removed, the pods
-of the namespace are listed afresh: the informer may not know the newest pod yet. One list serves all claims of the
-namespace that wait (as in Kubernetes), so a namespace that goes with its claims is not listed once for each.
+A claim that is being deleted keeps it while a pod with a node uses the claim. Before it is removed, the informer
+has to know every pod that was given its node before the claim's deletion was asked for (kubelet starts none with such
+a claim later). It does once it is as far as the claim's own revision, as it is when the last pod's end woke us.
+Otherwise the pods of the namespace are listed afresh; one list serves all claims of the namespace that wait (as in
+Kubernetes, which lists always), so a namespace that goes with its claims is not listed once for each.
 """
 
 from __future__ import annotations
@@ -104,6 +106,8 @@ class ClaimProtection:
     async def _is_used(self, key: str, claim: Object, live: _LiveUses) -> bool:
         if any(uses_claim(pod, claim) for pod in self._pods.by_index(CLAIM_INDEX, key)):
             return True
+        if int(self._pods.revision) >= int(meta.resource_version(claim)):
+            return False
         return any(uses_claim(pod, claim) for pod in await live.pods_of(key))
 
 
