@@ -563,6 +563,14 @@ def test_a_status_does_not_go_back(before: Object, row: Row) -> None:
     check_status_refused(job(), row, before)
 
 
+def test_a_job_that_is_resumed_starts_anew() -> None:
+    before = {"startTime": "2026-01-01T00:00:00Z", "conditions": [condition("Suspended")]}
+    later = {"status.startTime": "2026-01-01T00:01:00Z"}
+    resumed = {"status.conditions": [{**condition("Suspended"), "status": "False"}]}
+    check_status_accepted(job(), {**later, **resumed}, before)
+    check_status_refused(job(), (later, "status.startTime", REQUIRED, "for unsuspended job"), before)
+
+
 CRON_JOBS: Rows = [
     ({"spec.schedule": ""}, "spec.schedule", REQUIRED, ""),
     *(

@@ -43,3 +43,20 @@ async def test_one_job_a_minute_in_spite_of_crashes(policy: str, count: int) -> 
         jobs
     )
     assert len(api.object(CRON_JOBS, "c", "d")["status"]["active"]) == len(jobs)
+
+
+@pytest.mark.virtual
+async def test_a_time_is_run_once_though_the_cron_job_is_seen_long_after_it_went() -> None:
+    api = FakeApi()
+    spec = {"schedule": "* * * * *", "concurrencyPolicy": "Allow", "jobTemplate": {"spec": {}}}
+    api.add(CRON_JOBS, {"metadata": {"name": "c", "namespace": "d"}, "spec": spec})
+    async with running(api, DESCRIPTOR):
+        await clock.sleep(1)
+        api.hold(CRON_JOBS)
+        api.remove(CRON_JOBS, "c", "d")
+        for _ in range(600):
+            await clock.sleep(0.1)
+            for job in api.objects(JOBS, "d"):
+                api.remove(JOBS, job["metadata"]["name"], "d")  # as the garbage collector does
+        assert [write for write in api.writes() if write[0] == "create" and write[1] == "jobs"] != []
+        assert sum(write[:2] == ("create", "jobs") for write in api.writes()) == 1

@@ -64,6 +64,27 @@ async def test_pods_go_first_then_everything_then_the_namespace() -> None:
 
 
 @pytest.mark.virtual
+async def test_pods_that_ended_hold_up_nothing_but_the_namespace() -> None:
+    api = FakeApi()
+    with_content(api)
+    held = {
+        "metadata": {"name": "ended", "namespace": "d", "finalizers": ["batch.kubernetes.io/job-tracking"]}
+    }
+    api.add(PODS, {**held, "spec": {}, "status": {"phase": "Failed"}})
+    async with running(api, namespace.DESCRIPTOR):
+        await api.client().delete(NAMESPACES, "d")
+        await clock.sleep(5)
+        assert api.exists(CONFIGMAPS, "a", "d")
+        await api.client().delete(PODS, "p", "d", grace_period_seconds=0)
+        await clock.sleep(20)
+        assert not api.exists(CONFIGMAPS, "a", "d")
+        assert api.exists(PODS, "ended", "d") and api.exists(NAMESPACES, "d")
+        api.remove(PODS, "ended", "d")
+        await clock.sleep(20)
+        assert not api.exists(NAMESPACES, "d")
+
+
+@pytest.mark.virtual
 async def test_content_with_finalizers_is_counted_and_waited_for() -> None:
     api = FakeApi()
     api.add(NAMESPACES, {"metadata": {"name": "d"}})

@@ -86,6 +86,21 @@ async def test_pods_are_created_counted_and_replaced() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_pod_that_came_and_went_unseen_is_replaced_soon() -> None:
+    async with world() as it:
+        it.api.hold(PODS)
+        it.api.add(REPLICA_SETS, replica_set(replicas=3))
+        await it.settle(1)
+        it.api.remove(PODS, meta.name(it.pods()[0]), "d")
+        it.api.compact()
+        it.api.drop_watches()
+        await it.settle(10)
+        it.api.let_go(PODS)
+        await it.settle(30)
+        assert len(it.ready()) == 3
+
+
+@pytest.mark.virtual
 async def test_a_steady_set_is_not_written() -> None:
     async with world() as it:
         it.api.add(REPLICA_SETS, replica_set())

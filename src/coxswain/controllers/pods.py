@@ -7,7 +7,7 @@ hundred thousand replicas, each costs about two kilobytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from coxswain.api import meta
@@ -118,6 +118,11 @@ def owner_index(obj: Object) -> Iterable[str]:
     return (reference["uid"] if reference else f"orphan/{meta.namespace(obj)}",)
 
 
+def shown(pods: Informer) -> Callable[[], int]:
+    """Up to which revision ``pods`` shows what is (see ``Expectations``)."""
+    return lambda: int(pods.revision or 0)
+
+
 async def patch_status(client: Client, pod: Object, status: Object) -> Object:
     """Write ``status`` (of conditions, those that change) to the pod as it was seen; raises ``ApiError``.
 
@@ -196,6 +201,7 @@ class PodControl:
                     failure = failure or error
                 else:
                     done += 1
+                    self._expectations.wrote(key, created)
                     name = meta.name(created)
                     self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {name}")
             if failure is not None:

@@ -171,7 +171,10 @@ def _validate_progress(new: Object, old: Object, errors: Errors) -> None:
     if ended and then and ended != then:
         errors.append(invalid("status.completionTime", ended, "completionTime cannot be mutated"))
     suspended = (new.get("spec") or {}).get("suspend")
-    if before.get("startTime") and before["startTime"] != status.get("startTime") and not suspended:
+    # A Job that goes on starts anew: its deadline runs while it does.
+    resumed = _is_true(old, "Suspended") and not _is_true(new, "Suspended")
+    moved = before.get("startTime") and before["startTime"] != status.get("startTime")
+    if moved and not suspended and not resumed:
         why = "startTime cannot be removed for unsuspended job"
         errors.append(required("status.startTime", why))
     if _is_true(old, "SuccessCriteriaMet") and not _is_true(new, "SuccessCriteriaMet"):

@@ -1,7 +1,8 @@
 """Creates the Jobs of every CronJob when they are due, and keeps its status and history.
 
 A Job's name is made from its scheduled minute: a crash between creating it and writing the status finds the
-name taken, and never runs it twice.
+name taken, and never runs it twice. Should the name be free again before the status could be written (the Job was
+quick, or went with a CronJob whose deletion we have not seen), what was started is remembered here.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class CronJobController:
         self._cron_jobs = context.informers.informer(CRON_JOBS)
         self._jobs = context.informers.informer(JOBS)
         self._jobs.add_index(OWNER_INDEX, owner_index)
+        #: By key: the uid of the CronJob, and the last time whose Job was made.
+        self._started: dict[str, tuple[str, float]] = {}
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._cron_jobs.add_handler(self._changed, lambda _, new: self._changed(new), None)
         self._jobs.add_handler(self._job_changed, lambda _, job: self._job_changed(job), self._job_changed)
@@ -65,6 +68,7 @@ class CronJobController:
         """One step of the CronJob ``key``; seconds until its next time."""
         cron_job = self._cron_jobs.get(key)
         if cron_job is None:
+            self._started.pop(key, None)
             return None
         status = dict(cron_job.get("status") or {})
         jobs = list(self._jobs.by_index(OWNER_INDEX, meta.uid(cron_job)))
@@ -117,7 +121,10 @@ class CronJobController:
             message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
             self._recorder.event(cron_job, "Warning", "TooManyMissedTimes", message)
         if due is not None and clock.format_time(due) != last:
-            await self._run_job(cron_job, status, due)
+            if self._started.get(key_of(cron_job)) == (meta.uid(cron_job), due):
+                status["lastScheduleTime"] = clock.format_time(due)  # that was not written down
+            else:
+                await self._run_job(cron_job, status, due)
         return _until_next(schedule, due if due is not None else earliest, now)
 
     async def _run_job(self, cron_job: Object, status: Object, due: float) -> None:
@@ -136,6 +143,7 @@ class CronJobController:
             active = []
         try:
             job = await self._client.create(JOBS, wanted)
+            self._started[key_of(cron_job)] = (meta.uid(cron_job), due)
             _SKEW.observe(max(clock.now() - due, 0.0))
             message = f"Created job {meta.name(job)}"
             self._recorder.event(cron_job, "Normal", "SuccessfulCreate", message)

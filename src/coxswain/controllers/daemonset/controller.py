@@ -26,7 +26,14 @@ from coxswain.controllers.history.revisions import (
     number_of,
 )
 from coxswain.controllers.labels import Orphans, Selecting
-from coxswain.controllers.pods import OWNER_INDEX, PodControl, owner_index, pod_informer, until_available
+from coxswain.controllers.pods import (
+    OWNER_INDEX,
+    PodControl,
+    owner_index,
+    pod_informer,
+    shown,
+    until_available,
+)
 from coxswain.controllers.shell import Shell
 
 NAME = "daemonset-controller"
@@ -50,7 +57,7 @@ class DaemonSetController:
         self._revisions = context.informers.informer(CONTROLLER_REVISIONS)
         self._revisions.add_index(OWNER_INDEX, owner_index)
         self._orphans = {each.resource: Orphans(each) for each in (self._pods, self._revisions)}
-        self._expectations = Expectations()
+        self._expectations = Expectations(shown(self._pods))
         self._pod_control = PodControl(context.client, self._recorder, self._expectations)
         self._failures: dict[tuple[str, str], tuple[float, float]] = {}
         self._shell = Shell(NAME, self.reconcile, context.workers)
@@ -152,7 +159,8 @@ class DaemonSetController:
             if not same_status(owner.get("status") or {}, status):
                 await self._client.update(DAEMON_SETS, {**owner, "status": status}, subresource="status")
         # Of every pod: one that surges beside its elder is not in the status, and the elder waits for it.
-        waits = (again, until_available(pods, state.min_ready, clock.now()))
+        available = until_available(pods, state.min_ready, clock.now())
+        waits = (again, available, self._expectations.overdue(key))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _state(self, owner: Object, hashed: str, pods: list[Object]) -> State:

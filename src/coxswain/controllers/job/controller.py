@@ -28,7 +28,7 @@ from coxswain.controllers.job.view import (
 )
 from coxswain.controllers.labels import Orphans, Selecting
 from coxswain.controllers.ownwrites import OwnWrites
-from coxswain.controllers.pods import OWNER_INDEX, pod_informer
+from coxswain.controllers.pods import OWNER_INDEX, pod_informer, shown
 from coxswain.controllers.shell import Shell
 
 NAME = "job-controller"
@@ -47,7 +47,7 @@ class JobController:
         self._selecting = Selecting(self._jobs)
         self._pods = pod_informer(context.informers)
         self._unowned = Orphans(self._pods)
-        self._expectations = Expectations()
+        self._expectations = Expectations(shown(self._pods))
         self._control = JobPods(context.client, self._recorder, self._expectations)
         self._backoff: dict[str, Record] = {}
         self._own = OwnWrites(context.client, JOBS)
@@ -188,7 +188,8 @@ class JobController:
             self._recorder.event(job, "Normal", event, f"Job {event.lower()}")
         if failure is not None:
             raise failure
-        return decided.again
+        waits = (decided.again, self._expectations.overdue(key))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _forget(self, key: str) -> None:
         self._expectations.forget(key)

@@ -42,12 +42,14 @@ class JobPods:
             at, size = at + len(calls), size * 2
             for answer in await self._client.batch(calls):
                 try:
-                    name = meta.name(answer.object())
+                    created = answer.object()
                 except ApiError as error:
                     failure = failure or error
                 else:
                     done += 1
-                    self._recorder.event(job, "Normal", "SuccessfulCreate", f"Created pod: {name}")
+                    self._expectations.wrote(key, created)
+                    message = f"Created pod: {meta.name(created)}"
+                    self._recorder.event(job, "Normal", "SuccessfulCreate", message)
         if failure is not None:
             self._expectations.created(key, len(pods) - done)
             causes = ((failure.details or {}).get("causes")) or ()

@@ -26,6 +26,7 @@ from coxswain.controllers.pods import (
     owner_index,
     pod_from_template,
     pod_informer,
+    shown,
     until_available,
 )
 from coxswain.controllers.replicaset.decide import new_status, plan_replicas, same_status
@@ -68,7 +69,7 @@ class ReplicaSetController:
         self._sets.add_index(OWNER_INDEX, owner_index)
         self._pods = pod_informer(context.informers)
         self._orphans = Orphans(self._pods)
-        self._expectations = Expectations()
+        self._expectations = Expectations(shown(self._pods))
         self._pod_control = PodControl(context.client, context.recorder(flavor.component), self._expectations)
         self._shell = Shell(flavor.name, self.reconcile, context.workers)
         self._sets.add_handler(self._set_added, self._set_updated, self._set_deleted)
@@ -157,7 +158,11 @@ class ReplicaSetController:
         await self._write_status(owner, pods, active, (reason, failure.message) if failure else None)
         if failure is not None:
             raise failure
-        return until_available(active, owner["spec"].get("minReadySeconds", 0), clock.now())
+        waits = (
+            self._expectations.overdue(key),
+            until_available(active, owner["spec"].get("minReadySeconds", 0), clock.now()),
+        )
+        return min((wait for wait in waits if wait is not None), default=None)
 
     async def _claimed(self, owner: Object) -> list[Object]:
         selector = self._flavor.selector(owner)
