@@ -14,7 +14,7 @@ from coxswain.api import errors
 from coxswain.api.names import GVR, NAMESPACES, PODS, Object
 from coxswain.apiserver.admission.chain import Chain
 from coxswain.apiserver.replicas import Twin
-from coxswain.apiserver.request import Context, Core, Reply
+from coxswain.apiserver.request import Context, Core, Reply, Write
 from coxswain.apiserver.verbs import writing
 from coxswain.base import clock
 from coxswain.client.interface import Call, UserInfo
@@ -163,12 +163,12 @@ async def _live(seed: int) -> None:
 async def test_what_is_remembered_never_changes_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     twins: list[Twin] = []
 
-    async def noted(core: Core, ctx: Context, twin: Twin) -> bytes:
+    def noted(core: Core, ctx: Context, twin: Twin, *more: int) -> Write:
         twins.append(twin)
-        return await create_twin(core, ctx, twin)
+        return begin_twin(core, ctx, twin, *more)
 
-    create_twin = writing.create_twin
-    monkeypatch.setattr(writing, "create_twin", noted)
+    begin_twin = writing.begin_twin
+    monkeypatch.setattr(writing, "begin_twin", noted)
     for seed in range(8):
         await _live(seed)
     assert len(twins) > 40

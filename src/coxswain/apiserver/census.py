@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coxswain.apiserver.pump import Pump
     from coxswain.apiserver.registry import Registry
     from coxswain.apiserver.watchcache import ResourceCache
+    from coxswain.apiserver.writes import Writes
 
 #: Names of tasks that answer requests, and so the kinds of requests in flight.
 READING, WRITING = "readOnly", "mutating"
@@ -57,8 +58,10 @@ class Long(NamedTuple):
 class Census:
     """See the module's text."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, writes: Writes | None = None) -> None:
+        """``writes``: those that are answered without a task."""
         self._registry = registry
+        self.writes = writes
         self.watches: dict[Pump, Long] = {}
         self.streams: dict[asyncio.Task[None], Long] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -133,8 +136,9 @@ def _in_flight(servers: Iterable[Census]) -> Metric:
     text = "Requests in progress, by whether they write."
     family = GaugeMetricFamily("apiserver_current_inflight_requests", text, labels=("request_kind",))
     names = [task.get_name() for server in servers for task in server.tasks]
-    for kind in (READING, WRITING):
-        family.add_metric((kind,), names.count(kind))
+    together = sum(server.writes.count for server in servers if server.writes is not None)
+    family.add_metric((READING,), names.count(READING))
+    family.add_metric((WRITING,), names.count(WRITING) + together)
     return family
 
 

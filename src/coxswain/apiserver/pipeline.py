@@ -27,7 +27,8 @@ from coxswain.apiserver.handlers import binding, components, doors, events, evic
 from coxswain.apiserver.kubelet_client import KubeletClient, StreamReply
 from coxswain.apiserver.negotiation import negotiate, without_tables
 from coxswain.apiserver.registry import Entry
-from coxswain.apiserver.request import Context, Core, Reply, not_served, wrong_method
+from coxswain.apiserver.replicas import may_repeat
+from coxswain.apiserver.request import Context, Core, Reply, Write, not_served, wrong_method
 from coxswain.apiserver.together import Together
 from coxswain.apiserver.verbs import create, delete, patch, reading, update, watching
 from coxswain.apiserver.verbs.watching import EventStream, WatchSession
@@ -119,6 +120,22 @@ class Pipeline:
             except ConversionPending as again:
                 pending = again
         raise errors.InternalError("the object changes faster than its versions can be converted")
+
+    def begin(
+        self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False
+    ) -> Write | None:
+        """A create of which nothing is left to wait for but its commit; None for all else: ``handle`` it.
+
+        Raises ``ApiError``, as ``handle`` would.
+        """
+        if call.verb != "create" or call.subresource or not may_repeat(call.body):
+            return None
+        if self.elsewhere is not None and call.resource[:2] in self.elsewhere.remotes:
+            return None
+        ctx = self.context(call, user, user_agent, pretty)
+        if self._verbs.get((ctx.entry, "", "create")) is not create.create:
+            return None
+        return create.begin(self.core, ctx)
 
     def answer_now(
         self, call: Call, user: UserInfo, *, user_agent: str = "", pretty: bool = False

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from coxswain.api.names import Object
+from coxswain.api.names import GVR, Object
 from coxswain.base import clock
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _MAX_BYTES = 16 << 10
 _MARK = b'"generateName"'
 _OF_EACH = ("name", "uid", "creationTimestamp")
 
-_Key = tuple[str, str, bytes, str, str, str, str]
+_Key = tuple[GVR, str, bytes, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,11 @@ def _common(obj: Object) -> Object:
     return {**obj, "metadata": metadata}
 
 
+def may_repeat(body: bytes) -> bool:
+    """Whether the server names what is made of ``body``, so that it may come again."""
+    return len(body) <= _MAX_BYTES and _MARK in body
+
+
 class ReplicaMemo:
     """The bodies seen lately. Not shared between loops."""
 
@@ -141,12 +146,10 @@ class ReplicaMemo:
     def find(self, ctx: Context, options: WriteOptions) -> Replica | None:
         """The entry of the request's body; None for bodies that will hardly come again."""
         body = ctx.body
-        if len(body) > _MAX_BYTES or _MARK not in body or ctx.entry.custom:
+        if not may_repeat(body) or ctx.entry.custom:
             return None
-        entry = ctx.entry.gvr
-        kind = f"{entry.group}/{entry.version}/{entry.resource}"
         key = (
-            kind,
+            ctx.entry.gvr,
             ctx.namespace,
             body,
             ctx.content_type,

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,12 +45,16 @@ from coxswain.apiserver.pending import Pending
 from coxswain.apiserver.pipeline import Pipeline, internal
 from coxswain.apiserver.proxying.passages import Passage, Proxies
 from coxswain.apiserver.pump import Pump
-from coxswain.apiserver.request import Reply, not_served, wrong_method
+from coxswain.apiserver.refusing import refusal, refuse_encoding, took_too_long
+from coxswain.apiserver.request import Reply, Write, not_served, wrong_method
 from coxswain.apiserver.routes import Route, is_true, parse_path, parse_query, verb_of
 from coxswain.apiserver.settings import LimitSettings, ServingSettings
 from coxswain.apiserver.verbs.watching import WatchSession, watch_error
+from coxswain.apiserver.verbs.writing import told
 from coxswain.apiserver.wishes import Wishes
+from coxswain.apiserver.writes import Outcome, Writes
 from coxswain.client.interface import Call, UserInfo
+from coxswain.store.interface import CompareFailed
 
 if TYPE_CHECKING:
     from coxswain.apiserver.audit.auditor import Auditor
@@ -150,7 +154,8 @@ class RestServer:
         self._loop = asyncio.get_running_loop()
         self._server: HttpServer | None = None
         self._listener: asyncio.Server | None = None
-        self._census = Census(pipeline.core.registry)
+        self._writes = Writes(pipeline.core.storage)
+        self._census = Census(pipeline.core.registry, self._writes)
         self._openings = Openings()
         self._pacer = Pacer(self._loop, _PACE_BYTES)
         self._returns = Returns(_RETURN_BYTES, _RETURN_SECONDS)
@@ -206,7 +211,7 @@ class RestServer:
         exchange = Exchange(request, self._loop.time())
         try:
             if request.failure is not None:
-                raise _refusal(request, self._serving)
+                raise refusal(request, self._serving)
             target = exchange.target = resolve(request.method, request.target)
             wishes, caller = self._recognize(request)
             if self._auditor is not None:
@@ -239,7 +244,7 @@ class RestServer:
             self._pass(exchange, passage)
             return
         if wishes.packed:
-            _refuse_encoding(request)
+            refuse_encoding(request)
         if route is None:
             flow = exchange.flow = self._gate.flow(user, request.method.lower(), path=target.path)
             self._in_turn(exchange, flow, partial(self._non_resource, request, target, wishes, user))
@@ -355,8 +360,12 @@ class RestServer:
         agent, pretty = wishes.agent, _pretty(wishes, query)
         if verb in _WRITES:
             width = self._width_of_write(route, flow)
-            work = partial(self._work, exchange, seconds, call, user, agent, pretty)
-            self._admit(exchange, flow, width, partial(self._begin, exchange, work))
+            self._admit(
+                exchange,
+                flow,
+                width,
+                partial(self._begin_write, exchange, seconds, call, user, agent, pretty),
+            )
             return
         if not flow.saturated:
             reply = self._pipeline.answer_now(call, user, user_agent=agent, pretty=pretty)
@@ -433,6 +442,39 @@ class RestServer:
         task.add_done_callback(self._census.tasks.discard)
         return task
 
+    def _begin_write(
+        self, exchange: Exchange, seconds: float, call: Call, user: UserInfo, agent: str, pretty: bool
+    ) -> None:
+        """Together with others, if nothing but its commit has to be waited for; else by a task of its own."""
+        write = None
+        if exchange.audit is None:
+            # What is refused is refused again there.
+            with contextlib.suppress(Exception):
+                write = self._pipeline.begin(call, user, user_agent=agent, pretty=pretty)
+        if write is None:
+            self._begin(exchange, partial(self._work, exchange, seconds, call, user, agent, pretty))
+            return
+        request = exchange.request
+        request.on_lost = None
+        request.deadline = exchange.started + seconds
+        request.task = self._writes.submit(write, partial(self._written, exchange, write))
+
+    def _written(self, exchange: Exchange, write: Write, outcome: Outcome | None) -> None:
+        """Answer a write that was begun. ``outcome`` None: it took too long, or the server stops."""
+        if isinstance(outcome, CompareFailed):
+            self._begin(exchange, partial(self._work_on, exchange, write.again()))
+            return
+        try:
+            if isinstance(outcome, Exception):
+                raise told(outcome)
+            if outcome is not None:
+                self._answer(exchange, write.reply())
+            elif exchange.request.expired:
+                raise took_too_long()
+        except Exception as error:
+            self._fail(exchange, error)
+        self._finish(exchange)
+
     async def _work(
         self,
         exchange: Exchange,
@@ -446,8 +488,15 @@ class RestServer:
         """A write, or a read that shows about ``size`` bytes of objects, for ``seconds`` at most."""
         # Not before this runs: a task that is cancelled before it began would never give its seats back.
         exchange.request.deadline = exchange.started + seconds
+        await self._work_on(
+            exchange, self._pipeline.handle(call, user, user_agent=agent, pretty=pretty), size
+        )
+
+    async def _work_on(
+        self, exchange: Exchange, answer: Awaitable[Reply | StreamReply], size: int = 0
+    ) -> None:
         try:
-            reply = await self._pipeline.handle(call, user, user_agent=agent, pretty=pretty)
+            reply = await answer
             assert isinstance(reply, Reply)
             if size >= _LONG_LIST:
                 await self._answer_long(exchange, reply)
@@ -456,7 +505,7 @@ class RestServer:
         except asyncio.CancelledError:
             if not exchange.request.expired:
                 raise
-            self._fail(exchange, _took_too_long())
+            self._fail(exchange, took_too_long())
         except Exception as error:
             self._fail(exchange, error)
         finally:
@@ -632,7 +681,7 @@ class RestServer:
         except asyncio.CancelledError:
             if not exchange.request.expired:
                 raise
-            self._fail(exchange, _took_too_long())
+            self._fail(exchange, took_too_long())
         except ConnectionError:
             log.debug("a client left while its request was passed on")
         except Exception as error:
@@ -724,40 +773,6 @@ def _pretty(wishes: Wishes, query: Mapping[str, str]) -> bool:
 def _watch_accept(accept: str) -> str:
     """What a watch may look like; every media type of a stream is one of an object, too."""
     return accept.replace(";stream=watch", "")
-
-
-# -- refusals
-
-
-def _refusal(request: Request, serving: ServingSettings) -> errors.ApiError:
-    """What to say about a request that could not be taken whole."""
-    if request.failure == "body":
-        return errors.RequestTooLarge(f"Request entity too large: limit is {serving.max_body_bytes}")
-    if request.failure == "head":
-        message = f"Request header fields too large: limit is {serving.max_header_bytes}"
-        return errors.ApiError(message, code=431)
-    if request.failure == "busy":
-        return errors.TooManyRequests(
-            "too much is being sent at one time, please try again later", retry_after=1
-        )
-    if request.failure == "slow":
-        return errors.ApiError("the request did not arrive in time", code=408)
-    if request.failure == "method":
-        return wrong_method()
-    return errors.BadRequest("the request could not be understood")
-
-
-def _refuse_encoding(request: Request) -> None:
-    """Packed bodies are not taken: nothing can be a bomb that is not unpacked. Raises ``UnsupportedMediaType``."""
-    encoding = request.header(b"content-encoding").strip().lower()
-    if request.body and encoding not in ("", "identity"):
-        raise errors.UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted content encodings include: identity"
-        )
-
-
-def _took_too_long() -> errors.Timeout:
-    return errors.Timeout("request did not complete within the allotted timeout", retry_after=1)
 
 
 def _long(exchange: Exchange) -> Long:

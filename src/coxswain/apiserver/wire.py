@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from coxswain.apiserver.heads import Field, Head
 from coxswain.apiserver.uploads import Upload
@@ -25,6 +25,12 @@ def status_line(code: int) -> bytes:
     except ValueError:
         phrase = ""
     return b"HTTP/1.1 %d %b\r\n" % (code, phrase.encode())
+
+
+class Cancellable(Protocol):
+    """What answers a request: a task, or a write that waits for its commit."""
+
+    def cancel(self) -> object: ...
 
 
 class Request:
@@ -66,7 +72,7 @@ class Request:
         self.keep_alive = True
         self.failure: Failure | None = None
         #: What answers it, if that takes time; cancelled once the loop's clock passes ``deadline`` (0: never).
-        self.task: asyncio.Task[None] | None = None
+        self.task: Cancellable | None = None
         self.deadline = 0.0
         self.expired = False
         #: Called when the connection is lost before the answer is complete.

@@ -30,7 +30,7 @@ from typing import Self
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.store.hub import WatchHub
 from coxswain.store.index import RevisionIndex
-from coxswain.store.interface import Change, Compacted, Entry, Op, Page, StoreClosed, StoreError, Watch
+from coxswain.store.interface import Change, Compacted, Entry, Op, Page, StoreClosed, Watch
 from coxswain.store.memory import check_keys, check_revision
 from coxswain.store.sqlite_file import (
     MAX_OPS,
@@ -41,7 +41,7 @@ from coxswain.store.sqlite_file import (
     lock,
     read_changes,
 )
-from coxswain.store.sqlite_writer import Commit, Compaction, Outcomes, Signal, Writer
+from coxswain.store.sqlite_writer import Commit, Compaction, Each, Outcomes, Signal, Writer
 
 
 class SqliteStore:
@@ -198,14 +198,13 @@ class SqliteStore:
         while not self._room.is_set():
             await self._room.wait()
         self._check_open()
-        commits = [Commit((op,), len(op.value or b""), self._loop.create_future()) for op in ops]
-        self._queued_bytes += sum(commit.size for commit in commits)
+        size = sum(len(op.value or b"") for op in ops)
+        self._queued_bytes += size
         if self._queued_bytes > self._settings.max_queued_bytes:
             self._room.clear()
-        for commit in commits:
-            self._writer.submit(commit)
-        # Most are acknowledged in one group: then only the first is really waited for.
-        return [await _outcome(commit.future) for commit in commits]
+        each = Each(ops, size, self._loop.create_future())
+        self._writer.submit(each)
+        return await each.future
 
     async def compact(self, revision: int) -> None:
         self._check_open()
@@ -216,22 +215,23 @@ class SqliteStore:
 
     def _acknowledge(self, outcomes: Outcomes) -> None:
         """On the loop: watchers first, so that they are at least as new as what writers are told."""
-        changes: list[Change] = []
-        for _, revision, result in outcomes:
-            if isinstance(result, list) and result:
-                self._acknowledged = revision
-                changes += result
+        changes = outcomes.changes
         if changes:
+            self._acknowledged = changes[-1].revision
             self._hub.publish(changes)
-        for commit, revision, result in outcomes:
+        for commit, outcome in outcomes.commits:
             self._queued_bytes -= commit.size
             if commit.future.done():
                 continue
-            if isinstance(result, list):
-                commit.future.set_result(revision)
+            if isinstance(outcome, int):
+                commit.future.set_result(outcome)
             else:
-                commit.future.set_exception(result)
+                commit.future.set_exception(outcome)
                 commit.future.exception()  # seen: the caller may be gone
+        for each, each_outcomes in outcomes.eaches:
+            self._queued_bytes -= each.size
+            if not each.future.done():
+                each.future.set_result(each_outcomes)
         if self._queued_bytes <= self._settings.max_queued_bytes:
             self._room.set()
 
@@ -288,10 +288,3 @@ class SqliteStore:
         garbage.extend(self._index.compact(compacted))
         self._acknowledged = max(newest, compacted)
         self._writer.start(self._acknowledged, compacted, garbage)
-
-
-async def _outcome(acknowledged: asyncio.Future[int]) -> int | Exception:
-    try:
-        return await acknowledged
-    except StoreError as error:
-        return error

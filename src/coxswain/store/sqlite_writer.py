@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from coxswain.store.index import RevisionIndex
 from coxswain.store.interface import ANY, Change, CompareFailed, Entry, Op, StoreClosed, StoreError, StoreFull
@@ -34,6 +35,15 @@ class Commit:
     ops: Sequence[Op]
     size: int
     future: asyncio.Future[int]
+
+
+@dataclass(slots=True)
+class Each:
+    """Operations of one moment on their way through the writer, each a commit of its own."""
+
+    ops: Sequence[Op]
+    size: int
+    future: asyncio.Future[list[int | StoreError]]
 
 
 @dataclass(slots=True)
@@ -54,14 +64,18 @@ class Signal(Enum):
 #: A row of the table ``log``.
 Row = tuple[int, str, int, int, bytes | None]
 
-_Work = Commit | Compaction | Signal
+_Work = Commit | Each | Compaction | Signal
 
-#: What became of a commit: its revision and changes, or why not.
-Outcome = tuple[Commit, int, "list[Change] | StoreError"]
+#: What became of a commit: its revision, or why there is none.
+Outcome = int | StoreError
 
 
-#: What became of a group, in order.
-Outcomes = list[Outcome]
+class Outcomes(NamedTuple):
+    """What became of a group: all that changed, oldest first, and what each caller is told, in order."""
+
+    changes: list[Change]
+    commits: list[tuple[Commit, Outcome]]
+    eaches: list[tuple[Each, list[Outcome]]]
 
 
 class Writer:
@@ -121,13 +135,13 @@ class Writer:
             self._connection.close()
             self._loop.call_soon_threadsafe(self._ended)
 
-    def _take(self) -> tuple[_Work, list[Commit]]:
+    def _take(self) -> tuple[_Work, list[Commit | Each]]:
         """All commits that wait (up to a group), and the other thing that came behind them, if any."""
-        group: list[Commit] = []
+        group: list[Commit | Each] = []
         ops = 0
         try:
             item = self._queue.get(block=not self._garbage)
-            while isinstance(item, Commit):
+            while isinstance(item, Commit | Each):
                 group.append(item)
                 ops += len(item.ops)
                 if ops >= self._settings.max_group_ops:
@@ -137,22 +151,27 @@ class Writer:
             return Signal.NOTHING, group
         return item, group
 
-    def _write_group(self, group: list[Commit]) -> None:
+    def _write_group(self, group: list[Commit | Each]) -> None:
         staged = Staged(self._index, self.revision)
-        outcomes: Outcomes = []
-        for commit in group:
-            try:
-                outcomes.append((commit, *staged.add(commit.ops)))
-            except CompareFailed as failed:
-                failed.current = self._load_entry(failed.current)
-                outcomes.append((commit, 0, failed))
+        outcomes = Outcomes(staged.changes, [], [])
+        for work in group:
+            if isinstance(work, Each):
+                outcomes.eaches.append((work, [self._stage(staged, (op,)) for op in work.ops]))
+            else:
+                outcomes.commits.append((work, self._stage(staged, work.ops)))
         if staged.rows and (failure := self._insert(staged.rows)) is not None:
-            outcomes = [(commit, 0, failure) for commit in group]
+            outcomes = _failed(group, failure)
         elif staged.rows:
             with self.index_lock:
                 staged.apply()
                 self.revision = staged.revision
         self._loop.call_soon_threadsafe(self._on_outcomes, outcomes)
+
+    def _stage(self, staged: Staged, ops: Sequence[Op]) -> Outcome:
+        outcome = staged.add(ops)
+        if isinstance(outcome, CompareFailed):
+            outcome.current = self._load_entry(outcome.current)
+        return outcome
 
     def _insert(self, rows: list[Row]) -> StoreError | None:
         """Write rows durably. A full disk is an answer; anything else ends the store after answering."""
@@ -236,6 +255,16 @@ class Writer:
         self._on_end(self._failure)
 
 
+def _failed(group: Sequence[Commit | Each], failure: StoreError) -> Outcomes:
+    outcomes = Outcomes([], [], [])
+    for work in group:
+        if isinstance(work, Each):
+            outcomes.eaches.append((work, [failure] * len(work.ops)))
+        else:
+            outcomes.commits.append((work, failure))
+    return outcomes
+
+
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """``rows`` in parts of 64, 32, 16 ... 1: few different statements, so that SQLite's cache has them all.
 
@@ -257,6 +286,7 @@ class Staged:
         self._overlay: dict[str, tuple[int, int]] = {}  # key -> (modified, created); (0, 0) deleted
         self.revision = revision
         self.rows: list[Row] = []
+        self.changes: list[Change] = []
 
     def _now(self, key: str) -> tuple[int, int]:
         staged = self._overlay.get(key)
@@ -265,25 +295,30 @@ class Staged:
         version = self._index.live.get(key)
         return (version.revision, version.created) if version is not None else (0, 0)
 
-    def add(self, ops: Sequence[Op]) -> tuple[int, list[Change]]:
-        """Stage one commit: (its revision, its changes). Raises ``CompareFailed`` and stages nothing."""
-        before = [self._now(op.key) for op in ops]
-        for position, (op, (modified, created)) in enumerate(zip(ops, before, strict=True)):
-            if op.expect not in (ANY, modified):
-                current = Entry(op.key, b"", created, modified) if modified else None
-                raise CompareFailed(position, op.key, op.expect, current)
+    def add(self, ops: Sequence[Op]) -> int | CompareFailed:
+        """Stage one commit: its revision. ``CompareFailed``: nothing was staged."""
+        before = []
+        for position, (key, _, expect) in enumerate(ops):
+            now = self._now(key)
+            if expect not in (ANY, now[0]):
+                modified, created = now
+                current = Entry(key, b"", created, modified) if modified else None
+                return CompareFailed(position, key, expect, current)
+            before.append(now)
         revision = self.revision + 1
-        changes: list[Change] = []
-        for position, (op, (modified, created)) in enumerate(zip(ops, before, strict=True)):
-            if op.value is None and not modified:
-                continue
-            change = Change(op.key, op.value, revision, created or revision, modified)
-            changes.append(change)
-            self.rows.append(((revision << OPS_BITS) | position, op.key, change.created, modified, op.value))
-            self._overlay[op.key] = (0, 0) if op.value is None else (revision, change.created)
-        if changes:
+        for position, (key, value, _) in enumerate(ops):
+            modified, created = before[position]
+            if value is None:
+                if not modified:
+                    continue
+                self._overlay[key] = (0, 0)
+            else:
+                created = created or revision
+                self._overlay[key] = (revision, created)
+            self.changes.append(Change(key, value, revision, created, modified))
+            self.rows.append(((revision << OPS_BITS) | position, key, created, modified, value))
             self.revision = revision
-        return self.revision, changes
+        return self.revision
 
     def apply(self) -> None:
         """Bring the staged rows into the index."""

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from coxswain.apiserver.options import write_options
+from coxswain.apiserver.options import WriteOptions, write_options
+from coxswain.apiserver.replicas import Replica
 from coxswain.apiserver.representation import object_reply
-from coxswain.apiserver.request import Context, Core, Reply
+from coxswain.apiserver.request import Context, Core, Reply, Write
 from coxswain.apiserver.verbs import decoding, writing
+
+
+def begin(core: Core, ctx: Context) -> Write | None:
+    """Another object like those that were made of the same body before; None where that takes more. Raises ``ApiError``."""
+    options = write_options(ctx.query, "CreateOptions")
+    return _twin(core, ctx, options, core.replicas.find(ctx, options))
+
+
+def _twin(core: Core, ctx: Context, options: WriteOptions, replica: Replica | None) -> Write | None:
+    if replica is None or options.dry_run or ctx.audit is not None:
+        return None
+    twin = replica.twin(ctx.user, core.admission.state)
+    return None if twin is None else writing.begin_twin(core, ctx, twin)
 
 
 async def create(core: Core, ctx: Context) -> Reply:
     """Create the body's object; 201 with the object as stored."""
     options = write_options(ctx.query, "CreateOptions")
     replica = core.replicas.find(ctx, options)
-    if replica is not None and not options.dry_run and ctx.audit is None:
-        twin = replica.twin(ctx.user, core.admission.state)
-        if twin is not None:
-            ctx.warnings.extend(twin.warnings)
-            return object_reply(ctx, 201, await writing.create_twin(core, ctx, twin))
+    if (write := _twin(core, ctx, options, replica)) is not None:
+        return await writing.carry_out(core, write)
     state, told = core.admission.state, len(ctx.warnings)
     obj = replica.prepared() if replica is not None else None
     if obj is not None and replica is not None:

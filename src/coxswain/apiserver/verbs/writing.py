@@ -26,6 +26,7 @@ from coxswain.apiserver.authz.attributes import Attributes, forbidden
 from coxswain.apiserver.options import WriteOptions
 from coxswain.apiserver.registry import Entry, Noting
 from coxswain.apiserver.replicas import Replica, Twin, parts_of
+from coxswain.apiserver.representation import object_reply
 from coxswain.apiserver.request import Context, Core, Reply, Reservation, Write, is_service
 from coxswain.apiserver.watchcache import Item, Pending
 from coxswain.base import clock
@@ -284,23 +285,32 @@ def _no_name_left(entry: Entry, base: str, name: str) -> errors.AlreadyExists:
     return failure
 
 
-async def create_twin(core: Core, ctx: Context, twin: Twin) -> bytes:
-    """Write another object like ``twin``; its JSON as served."""
+def begin_twin(core: Core, ctx: Context, twin: Twin, attempts: int = _NAME_ATTEMPTS) -> Write:
+    """Another object like ``twin``, up to its commit. Raises ``AlreadyExists`` after so many names that are taken."""
     entry = ctx.entry
-    assert entry.cache is not None
-    for _ in range(_NAME_ATTEMPTS):
-        uid = new_uid()
+    cache = entry.cache
+    assert cache is not None
+    name = ""
+    while attempts:
+        attempts -= 1
         name = strategy.generate_name(twin.base)
-        if entry.cache.get(ctx.namespace, name) is not None:
-            continue
-        value = twin.value(name, uid)
-        pending = Pending(value, twin.labels, twin.fields)
-        try:
-            await committed(core, Op(entry.key(ctx.namespace, name), value, ABSENT), pending)
-        except CompareFailed:
-            continue
-        return arrived(entry, pending, ctx.namespace, name).raw
-    raise _no_name_left(entry, twin.base, name)
+        if cache.get(ctx.namespace, name) is None:
+            break
+    else:
+        raise _no_name_left(entry, twin.base, name)
+    value = twin.value(name, new_uid())
+    pending = Pending(value, twin.labels, twin.fields)
+
+    def reply() -> Reply:
+        ctx.warnings.extend(twin.warnings)
+        item = pending.item
+        raw = item.raw if item is not None else arrived(entry, pending, ctx.namespace, name).raw
+        return object_reply(ctx, 201, raw)
+
+    async def again() -> Reply:
+        return await carry_out(core, begin_twin(core, ctx, twin, attempts))
+
+    return Write(Op(entry.key(ctx.namespace, name), value, ABSENT), pending, reply, again)
 
 
 def keep_twin(
