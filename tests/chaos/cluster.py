@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from chaos.observer import Change, Invariant, Ledger, Observer, has_ended, is_ready, share
 from chaos.workloads import owners
@@ -132,10 +133,14 @@ class Namespaces(Invariant):
 
 
 class Budgets(Invariant):
-    """An eviction never takes a healthy pod that a budget needs, as far as anybody could know."""
+    """An eviction never takes a healthy pod that a budget needs, as far as anybody could know.
 
-    def __init__(self, world: Observer) -> None:
+    While the controllers are down, nobody does: evictions are granted by what a budget's status said last.
+    """
+
+    def __init__(self, world: Observer, working: Callable[[str], float]) -> None:
         super().__init__(world)
+        self._working = working
         self._worse: dict[str, float] = defaultdict(lambda: -1e9)
         self._expected = Ledger()
         self.checked = 0
@@ -154,7 +159,7 @@ class Budgets(Invariant):
 
     def _see_evicted(self, change: Change, pod: Object) -> None:
         space = meta.namespace(pod)
-        if change.at - self._worse[space] < self.world.blur():
+        if min(change.at - self._worse[space], self._working("controllers")) < self.world.blur():
             return
         for budget in self.world.all("PodDisruptionBudget", space):
             labels = budget["spec"]["selector"]["matchLabels"]

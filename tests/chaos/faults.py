@@ -75,6 +75,8 @@ class Faults:
     #: Creations whose answers were lost, by the uid of the object's controller: what may be there twice.
     unsure: dict[str, int] = field(default_factory=dict)
     struck: dict[str, int] = field(default_factory=dict)
+    #: When each component that runs was started.
+    _running: dict[str, float] = field(default_factory=dict)
     _behind: dict[tuple[int, Any], float] = field(default_factory=dict)
     _delivered: deque[tuple[float, float]] = field(default_factory=deque)
 
@@ -112,8 +114,18 @@ class Faults:
             now = clock.monotonic()
             self._delivered.append((now, now - since))
 
+    def born(self, life: Life) -> None:
+        """A process starts."""
+        self._running[life.name] = clock.monotonic()
+
+    def working(self, name: str) -> float:
+        """For how many seconds a component has been running."""
+        now = clock.monotonic()
+        return now - self._running.get(name, now)
+
     def bury(self, life: Life) -> None:
         """The process is gone; what it did not see does not matter any more."""
+        self._running.pop(life.name, None)
         for watch in [watch for watch in self._behind if watch[0] == id(life)]:
             del self._behind[watch]
 

@@ -114,6 +114,9 @@ def _job(seen: Observer, obj: Object) -> Iterator[str]:
 def _budget(seen: Observer, obj: Object) -> Iterator[str]:
     labels = obj["spec"]["selector"]["matchLabels"]
     pods = [pod for pod in seen.all("Pod", meta.namespace(obj)) if labels.items() <= meta.labels(pod).items()]
+    if (obj.get("status") or {}).get("disruptedPods"):
+        # Given up after two minutes of the wall clock, which may have been set back.
+        yield "evicted pods are still expected to go"
     if any(meta.controller_of(pod) is None for pod in pods):
         return
     yield from _expect(obj, currentHealthy=sum(map(is_ready, pods)))

@@ -53,7 +53,7 @@ def observe(faults: Faults) -> Observer:
         CronJobRuns(seen),
         Garbage(seen),
         Namespaces(seen),
-        Budgets(seen),
+        Budgets(seen, faults.working),
         Quotas(seen),
     ]
     return seen

@@ -280,8 +280,12 @@ class DaemonPods(Invariant):
 
 
 def _bars(node: Object) -> bool:
+    """Whether no pod of a DaemonSet belongs there: they tolerate that it is drained."""
     taints = (node["spec"].get("taints")) or ()
-    return any(taint["effect"] in ("NoSchedule", "NoExecute") for taint in taints)
+    return any(
+        taint["effect"] in ("NoSchedule", "NoExecute") and taint["key"] != "node.kubernetes.io/unschedulable"
+        for taint in taints
+    )
 
 
 def _placing(node: Object | None) -> object:

@@ -107,6 +107,7 @@ class Component:
     def start(self) -> None:
         self.life = Life(self.name)
         self.is_down = False
+        self._faults.born(self.life)
         self._task = asyncio.ensure_future(self._run(self.life))
 
     async def _run(self, life: Life) -> None:

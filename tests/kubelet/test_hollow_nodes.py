@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from coxswain.api.errors import InternalError
+from coxswain.api.errors import Conflict, InternalError
 from coxswain.api.names import LEASES, NODES, PODS, Object
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
@@ -232,8 +232,11 @@ async def test_no_batch_has_two_writes_of_one_pod() -> None:
 
 
 @pytest.mark.virtual
-async def test_a_pod_whose_deletion_comes_with_its_binding_is_not_started() -> None:
+@pytest.mark.parametrize("clash", [False, True])
+async def test_a_pod_whose_deletion_comes_with_its_binding_is_not_started(clash: bool) -> None:
     api = FakeApi()
+    if clash:
+        api.fail("patch", PODS, Conflict)
     async with nodes(api, 1):
         held = pod("a", "hollow-1")
         held["metadata"]["finalizers"] = ["x/y"]

@@ -433,7 +433,10 @@ class HollowNodes:
         """A patch met another write; it is not that its pod has been replaced by one of the same name."""
         if answer.code != 409 or call.verb != "patch":
             return False
-        return call.resource != PODS or orjson.loads(call.body)["metadata"]["uid"] in self._given
+        if call.resource != PODS:
+            return True
+        uid = orjson.loads(call.body)["metadata"]["uid"]
+        return uid in self._given or (uid, "delete") in self._handled
 
 
 def _is_doubted(pod: Object) -> bool:
