@@ -181,11 +181,26 @@ def test_waiting_is_no_part_of_a_requests_own_time() -> None:
     served = Served(("GET", "", "", "v1", "pods", "", "resource"), sized=True)
     served.observe(200, 3.0, 10, 2.95)
     served.observe(200, 0.01, 10)
-    family = metrics._own_durations([served])
-    counts = {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
-    assert (counts["0.025"], counts["0.1"], counts["60"]) == (1.0, 2.0, 2.0)
-    (total,) = [s.value for s in family.samples if s.name.endswith("_sum")]
-    assert total == pytest.approx(0.06)
+    found = Shown("".join(metrics._own_durations([served])))
+    name = "apiserver_request_sli_duration_seconds"
+    assert [found.of(f"{name}_bucket", le=le) for le in ("0.025", "0.1", "60", "+Inf")] == [
+        1.0,
+        2.0,
+        2.0,
+        2.0,
+    ]
+    assert found.of(f"{name}_count") == 2.0
+    assert found.of(f"{name}_sum") == pytest.approx(0.06)
+
+
+def test_dry_runs_are_among_a_verbs_own_durations() -> None:
+    served = [Served(("POST", dry, "", "v1", "pods", "", "resource"), sized=False) for dry in ("", "All")]
+    served[0].observe(201, 0.02)
+    served[1].observe(201, 0.3)
+    found = Shown("".join(metrics._own_durations(served)))
+    name = "apiserver_request_sli_duration_seconds"
+    assert [found.of(f"{name}_bucket", le=le) for le in ("0.025", "0.2", "0.4")] == [1.0, 1.0, 2.0]
+    assert [each.durations.total for each in served] == [0.02, 0.3]
 
 
 def test_a_request_in_self_defense_is_counted_twice() -> None:
@@ -208,6 +223,47 @@ def test_kinds_of_requests_are_told_apart_once() -> None:
     strange = metrics.of("get", GVR("x", "v1", "y"), "", "n", "p", False, known)
     assert strange is metrics.other("get", "")
     assert DURATIONS[-1] == 60.0
+
+
+def test_methods_and_verbs_that_are_made_up_are_counted_as_others() -> None:
+    def known(gvr: GVR, subresource: str) -> bool:
+        return True
+
+    before = len(metrics._served) + len(metrics._others)
+    made_up = [metrics.other(f"MADE{n}", "") for n in range(100)]
+    made_up += [metrics.of(f"made-{n}", PODS, "", "n", "p", False, known) for n in range(100)]
+    assert set(made_up) == {metrics.other("TRACE", "")}
+    assert made_up[0].labels == ("other", "", "", "", "", "", "")
+    assert metrics.of("put", PODS, "", "n", "p", False, known) is metrics.other("PUT", "")
+    assert len(metrics._served) + len(metrics._others) <= before + 2
+
+
+def test_resources_that_come_and_go_are_told_apart_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_MOST_KINDS", len(metrics._served) + 3)
+    monkeypatch.setattr(metrics, "_served", dict(metrics._served))
+
+    def known(gvr: GVR, subresource: str) -> bool:
+        return True
+
+    found = [metrics.of("get", GVR("x", "v1", f"r{n}"), "", "", "a", False, known) for n in range(10)]
+    assert len(set(found)) == 4
+    assert found[3] is found[9] is metrics.other("get", "")
+    timings = metrics.Timings("t", "T.", ("a", "b"), (1.0,))
+    monkeypatch.setattr(metrics, "_MOST_KINDS", 2)
+    for n in range(5):
+        timings.observe((f"{n}", "x"), 0.5)
+    assert list(timings.tallies) == [("0", "x"), ("1", "x"), ("", "")]
+    assert timings.tallies["", ""].counts == [3, 0]
+
+
+async def test_a_client_cannot_fill_the_metrics_with_methods(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, client):
+        for n in range(5):
+            await ask(client, f"MADEUP{n}", f"{MAPS}/a")
+            await ask(client, f"MADEUP{n}", f"/nothing/{n}")
+        after = await shown(client)
+    assert not [label for name in after.names() for label in after.values(name) if "madeup" in label.lower()]
+    assert after.of("apiserver_request_total", verb="other", resource="") >= 10
 
 
 def test_those_who_waited_are_told_from_those_who_did_not() -> None:

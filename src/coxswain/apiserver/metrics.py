@@ -3,19 +3,22 @@
     served = of("list", PODS, "", "default", "", False, known)     once a kind of request: the rest is a look into a dict
     served.observe(200, seconds, size)                           some additions: no locks, no labels to look up
 
-Everything is counted on the loop's thread. What Prometheus sees is made of it when somebody asks (``_Requests``), as
-is what needs no counting at all (``census``). Several servers in one process add up.
+Everything is counted on the loop's thread. What Prometheus sees is made of it when somebody asks (``_Requests``,
+``_histograms``), as is what needs no counting at all (``census``). Several servers in one process add up.
 
-What clients make up (resources and subresources that nobody serves) is counted under empty names, so that nobody can
-fill the memory with labels.
+What clients make up is counted under one name or none: resources and subresources that nobody serves, verbs that no
+resource has, methods that Kubernetes does not tell apart ("other"). Of what is served there is a histogram for each
+resource, verb and scope; custom resources that come and go are told apart up to ``_MOST_KINDS`` of those. So nobody can
+fill the memory, or the answer, with labels.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from coxswain.api.names import GVR
@@ -44,6 +47,21 @@ DURATIONS = (
 SIZES = tuple(10.0**power for power in range(3, 10))
 ADMISSION = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 
+#: Kinds of requests, and label values of timings, that are told apart at most.
+_MOST_KINDS = 10_000
+#: What is asked of a resource; another method, or one that the path does not take, is a request for no resource.
+_ASKED = frozenset(
+    {"get", "list", "watch", "create", "update", "patch", "apply", "delete", "deletecollection"}
+)
+#: Methods and verbs that kube-apiserver tells apart (apiserver's ``validRequestMethods``).
+_METHODS = frozenset(
+    {
+        *("APPLY", "CONNECT", "CREATE", "DELETE", "DELETECOLLECTION", "GET", "HEAD", "LIST", "PATCH", "POST"),
+        *("PROXY", "PUT", "UPDATE", "WATCH", "WATCHLIST"),
+    }
+)
+_OTHER = "other"
+
 _VERBS = {"get": "GET", "list": "LIST", "create": "POST", "update": "PUT"}
 _CONNECTIONS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 _COMPONENT = "apiserver"
@@ -67,12 +85,15 @@ class Tally:
 
     def buckets(self) -> list[tuple[str, float]]:
         """(bound, how many are at most that), as Prometheus shows it."""
-        found: list[tuple[str, float]] = []
-        reached = 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            reached += count
-            found.append(("+Inf" if bound == float("inf") else f"{bound:g}", float(reached)))
-        return found
+        uppers = [f"{bound:g}" for bound in self.bounds] + ["+Inf"]
+        return list(zip(uppers, map(float, accumulate(self.counts)), strict=True))
+
+    def added(self, other: Tally, sign: int = 1) -> Tally:
+        """This and ``other``, which has the same bounds; with a ``sign`` of -1 this without ``other``."""
+        tally = Tally(self.bounds)
+        tally.counts = [one + sign * two for one, two in zip(self.counts, other.counts, strict=True)]
+        tally.total = self.total + sign * other.total
+        return tally
 
 
 class Served:
@@ -107,6 +128,13 @@ class Served:
             self.shortened[0].observe(seconds)
             self.shortened[1].observe(seconds - waited)
 
+    def own_durations(self) -> Tally:
+        """How long requests took without waiting for their turn. Not to be changed."""
+        if self.shortened is None:
+            return self.durations
+        whole, short = self.shortened
+        return self.durations.added(whole, -1).added(short)
+
     def count(self, code: int) -> None:
         """A request of a component in this process was answered: it has no duration of its own."""
         codes = self.codes
@@ -138,7 +166,7 @@ def of(
     key = (verb, resource, subresource, scope, dry_run)
     served = _served.get(key)
     if served is None:
-        if not known(resource, subresource):
+        if verb not in _ASKED or not known(resource, subresource) or len(_served) >= _MOST_KINDS:
             return other(verb, "")
         served = _served[key] = Served(_labels(*key), sized=verb in ("get", "list"))
     return served
@@ -146,10 +174,12 @@ def of(
 
 def other(method: str, path: str) -> Served:
     """Where requests for what is no resource are counted; ``path`` is one of few, or empty."""
-    served = _others.get((method, path))
+    shown = _VERBS.get(method, method.upper())
+    if shown not in _METHODS:
+        shown = _OTHER
+    served = _others.get((shown, path))
     if served is None:
-        labels = (_VERBS.get(method, method.upper()), "", "", "", "", path, "")
-        served = _others[method, path] = Served(labels, sized=False)
+        served = _others[shown, path] = Served((shown, "", "", "", "", path, ""), sized=False)
     return served
 
 
@@ -176,15 +206,15 @@ class Timings:
         """Count a value, once or more often."""
         tally = self.tallies.get(labels)
         if tally is None:
-            tally = self.tallies[labels] = Tally(self.bounds)
+            if len(self.tallies) >= _MOST_KINDS:
+                labels = ("",) * len(labels)
+            tally = self.tallies.setdefault(labels, Tally(self.bounds))
         tally.observe(value, times)
 
-    def family(self) -> HistogramMetricFamily:
+    def family(self) -> Iterator[str]:
         """As Prometheus shows it."""
-        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, tally in self.tallies.items():
-            family.add_metric(labels, buckets=tally.buckets(), sum_value=tally.total)
-        return family
+        series = ((labels, tally.counts, tally.total) for labels, tally in self.tallies.items())
+        return metrics.histogram_text(self.name, self.text, self.labels, self.bounds, series)
 
 
 ADMISSION_STEPS = Timings(
@@ -233,12 +263,6 @@ class _Requests(Collector):
         served = [*_served.values(), *_others.values()]
         yield _totals(served)
         yield _terminations(served)
-        yield _durations(served)
-        yield _own_durations(served)
-        yield _sizes(served)
-        yield ADMISSION_STEPS.family()
-        yield STORED.family()
-        yield WATCH_LISTS.family()
 
 
 def _totals(served: Iterable[Served]) -> Metric:
@@ -259,45 +283,46 @@ def _terminations(served: Iterable[Served]) -> Metric:
     return family
 
 
-def _durations(served: Iterable[Served]) -> Metric:
+def _histograms() -> Iterator[str]:
+    served = [*_served.values(), *_others.values()]
+    yield from _durations(served)
+    yield from _own_durations(served)
+    yield from _sizes(served)
+    for timings in (ADMISSION_STEPS, STORED, WATCH_LISTS):
+        yield from timings.family()
+
+
+def _durations(served: Iterable[Served]) -> Iterator[str]:
     text = "How long requests took."
     name = "apiserver_request_duration_seconds"
-    family = HistogramMetricFamily(name, text, labels=("verb", "dry_run", *_WHAT))
-    for each in served:
-        family.add_metric(
-            (*each.labels, _COMPONENT), buckets=each.durations.buckets(), sum_value=each.durations.total
-        )
-    return family
+    series = (((*each.labels, _COMPONENT), each.durations.counts, each.durations.total) for each in served)
+    return metrics.histogram_text(name, text, ("verb", "dry_run", *_WHAT), DURATIONS, series)
 
 
-def _own_durations(served: Iterable[Served]) -> Metric:
+def _own_durations(served: Iterable[Served]) -> Iterator[str]:
     text = "How long requests took, without waiting for their turn."
     name = "apiserver_request_sli_duration_seconds"
-    family = HistogramMetricFamily(name, text, labels=("verb", *_WHAT))
     merged: dict[tuple[str, ...], Tally] = {}
     for each in served:
         labels = (each.labels[0], *each.labels[2:], _COMPONENT)
-        own = merged.setdefault(labels, Tally(DURATIONS))
-        whole, short = each.shortened or (Tally(DURATIONS), Tally(DURATIONS))
-        own.total += each.durations.total - whole.total + short.total
-        for place, count in enumerate(each.durations.counts):
-            own.counts[place] += count - whole.counts[place] + short.counts[place]
-    for labels, tally in merged.items():
-        family.add_metric(labels, buckets=tally.buckets(), sum_value=tally.total)
-    return family
+        known = merged.get(labels)
+        merged[labels] = each.own_durations() if known is None else known.added(each.own_durations())
+    series = ((labels, tally.counts, tally.total) for labels, tally in merged.items())
+    return metrics.histogram_text(name, text, ("verb", *_WHAT), DURATIONS, series)
 
 
-def _sizes(served: Iterable[Served]) -> Metric:
+def _sizes(served: Iterable[Served]) -> Iterator[str]:
     text = "Bytes of responses to reads."
-    family = HistogramMetricFamily("apiserver_response_sizes", text, labels=("verb", *_WHAT))
-    for each in served:
-        if each.sizes is not None:
-            labels = (each.labels[0], *each.labels[2:], _COMPONENT)
-            family.add_metric(labels, buckets=each.sizes.buckets(), sum_value=each.sizes.total)
-    return family
+    series = (
+        ((each.labels[0], *each.labels[2:], _COMPONENT), each.sizes.counts, each.sizes.total)
+        for each in served
+        if each.sizes is not None
+    )
+    return metrics.histogram_text("apiserver_response_sizes", text, ("verb", *_WHAT), SIZES, series)
 
 
 metrics.REGISTRY.register(_Requests())
+metrics.write(_histograms)
 
 
 def exposition() -> bytes:

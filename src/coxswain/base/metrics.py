@@ -2,11 +2,16 @@
 
 Rooms make their metrics at import, under Kubernetes' names where those exist, and keep the labelled child
 that they use often: looking a child up costs four times what counting costs.
+
+What a room counts in its own way it shows in one of two: as a collector of prometheus-client's, or, where there are
+thousands of histograms, as text (``write``, ``histogram_text``), which takes a fortieth of the time. Whoever is asked
+for metrics writes them on the loop's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from weakref import WeakMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -52,6 +57,45 @@ def histogram(
     return Histogram(name, text, labels, buckets=buckets, registry=REGISTRY)
 
 
+_writers: list[Callable[[], Iterator[str]]] = []
+
+
+def write(writer: Callable[[], Iterator[str]]) -> None:
+    """Let ``writer`` add whole families, as text, to what ``/metrics`` shows."""
+    _writers.append(writer)
+
+
+def histogram_text(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    bounds: Sequence[float],
+    series: Iterable[tuple[Sequence[str], Sequence[int], float]],
+) -> Iterator[str]:
+    """A family of histograms with the same ``bounds`` (ascending; the last bucket, without one, is added).
+
+    ``series``: label values, how many values fell into each bucket alone, and the sum of all values.
+    """
+    yield f"# HELP {name} {text}\n# TYPE {name} histogram\n"
+    uppers = [f"{bound:g}" for bound in bounds] + ["+Inf"]
+    shape = "".join(f'{name}_bucket{{\0le="{upper}"}} %d\n' for upper in uppers)
+    shape += f"{name}_count%s %d\n{name}_sum%s %s\n"
+    for values, counts, total in series:
+        shown = ",".join(
+            [f'{label}="{_escaped(value)}"' for label, value in zip(labels, values, strict=True)]
+        )
+        first, alone = (shown.replace("%", "%%") + ",", f"{{{shown}}}") if shown else ("", "")
+        reached = tuple(accumulate(counts))
+        yield shape.replace("\0", first) % (*reached, alone, reached[-1], alone, total)
+
+
+def _escaped(value: str) -> str:
+    if "\\" in value or "\n" in value or '"' in value:
+        return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return value
+
+
 def exposition() -> bytes:
     """The text that ``/metrics`` answers with."""
-    return generate_latest(REGISTRY)
+    written = "".join([part for writer in _writers for part in writer()])
+    return generate_latest(REGISTRY) + written.encode()
