@@ -18,6 +18,7 @@ from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.registry import Registry
 from coxswain.apiserver.request import Core
 from coxswain.apiserver.settings import WatchSettings
+from coxswain.apiserver.shared import joining
 from coxswain.apiserver.storage import Storage
 from coxswain.client.interface import Answer, Call, UserInfo
 from coxswain.store.memory import MemoryStore
@@ -68,10 +69,11 @@ async def cluster(
     caller: Caller | None = None,
     config_file: Path | None = None,
     disable: Collection[str] = ("ServiceAccount",),
+    shared: bool = False,
 ) -> AsyncIterator[Cluster]:
-    """A running pipeline with the namespace ``default``."""
+    """A running pipeline with the namespace ``default``; ``shared``: as if others wrote to the store, too."""
     own = store or MemoryStore()
-    storage = Storage(own, ring_events=ring_events)
+    storage = joining.storage(own, ring_events, None) if shared else Storage(own, ring_events=ring_events)
     registry = Registry(storage)
     registry.add_built_in()
     await storage.start()

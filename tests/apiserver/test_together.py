@@ -14,7 +14,7 @@ from coxswain.api import errors
 from coxswain.api.names import EVENTS, NODES, PODS, Object
 from coxswain.apiserver import metrics
 from coxswain.client.interface import NOTHING, Answer, Call, UserInfo
-from coxswain.store.interface import Op, StoreClosed, StoreFull
+from coxswain.store.interface import Op, StoreClosed, StoreFull, StoreUnavailable, ValueTooLarge
 from coxswain.store.memory import MemoryStore
 
 
@@ -124,6 +124,79 @@ async def test_what_the_store_cannot_do_is_an_answer(failure: Exception, code: i
         await _pods(c, "a", "b")
         store.failure = failure
         assert _codes(await c.pipeline.exchange([binding("a"), binding("b")], ADMIN)) == [code, code]
+
+
+class Failing(MemoryStore):
+    """Cannot write, when told so."""
+
+    failure: Exception | None = None
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        if self.failure is not None:
+            raise self.failure
+        return await super().commit(ops)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StoreUnavailable("away"), 503),
+        (StoreUnavailable("slow", undecided=True), 504),
+        (ValueTooLarge("too large"), 413),
+        (StoreFull("full"), 507),
+    ],
+)
+async def test_what_a_shared_store_cannot_do_is_told_as_for_single_calls(
+    failure: Exception, code: int
+) -> None:
+    store = Failing()
+    async with cluster(store=store, shared=True) as c:
+        await _pods(c, "a", "b")
+        panics = metrics.PANICS._value.get()
+        store.failure = failure
+        assert (await c.pipeline.call(binding("a"), ADMIN)).code == code
+        assert _codes(await c.pipeline.exchange([binding("a"), binding("b")], ADMIN)) == [code, code]
+        store.failure = None
+        assert _codes(await c.pipeline.exchange([binding("a"), binding("b")], ADMIN)) == [201, 201]
+        assert metrics.PANICS._value.get() == panics
+
+
+class Held(MemoryStore):
+    """Writes that are asked for together wait for ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def commit_each(self, ops: Sequence[Op]) -> Sequence[int | Exception]:
+        self.asked.set()
+        await self.go.wait()
+        return await super().commit_each(ops)
+
+
+@pytest.mark.virtual
+async def test_a_message_whose_sender_is_gone_leaves_nothing_behind() -> None:
+    """Neither while the store is at work, nor before what each does alone has begun (warnings are errors)."""
+    store = Held()
+    async with cluster(store=store) as c:
+        await _pods(c, "a", "b", "c")
+        before = len(asyncio.all_tasks())
+        message = asyncio.ensure_future(c.pipeline.exchange([binding("a"), binding("missing")], ADMIN))
+        await store.asked.wait()
+        message.cancel()
+        assert isinstance((await asyncio.gather(message, return_exceptions=True))[0], asyncio.CancelledError)
+        assert not c.core.storage._pending
+        store.go.set()
+        patch = asyncio.ensure_future(c.pipeline.exchange([binding("b"), binding("b", "n2")], ADMIN))
+        await asyncio.sleep(1)
+        assert _codes(await patch) == [201, 409]
+        alone = asyncio.ensure_future(c.pipeline.exchange([binding("gone"), binding("missing")], ADMIN))
+        asyncio.get_running_loop().call_soon(alone.cancel)  # right after its first step
+        await asyncio.gather(alone, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert alone.cancelled() and len(asyncio.all_tasks()) == before
+        assert "nodeName" not in (await c.do("get", PODS, "a"))["spec"]
 
 
 @pytest.mark.virtual

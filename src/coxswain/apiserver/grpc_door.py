@@ -154,10 +154,12 @@ class GrpcDoor:
         """Answer batches in their order while later ones are already at work."""
         user = await self._user(context, "Exchange")
         backend = self._seen(context)
-        running: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(self._settings.in_flight)
-        reader = asyncio.create_task(self._read(batches, backend, user, running))
+        running: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(self._settings.in_flight)
+        reader = asyncio.create_task(self._read(batches, backend, user, running, room))
         try:
             while (task := await running.get()) is not None:
+                room.release()
                 yield await task
             await reader
         finally:
@@ -175,10 +177,12 @@ class GrpcDoor:
         backend: ExchangeBackend,
         user: UserInfo,
         running: asyncio.Queue[asyncio.Task[bytes] | None],
+        room: asyncio.Semaphore,
     ) -> None:
         async for batch in batches:
-            await running.put(asyncio.create_task(self._answer(batch, backend, user)))
-        await running.put(None)
+            await room.acquire()
+            running.put_nowait(asyncio.create_task(self._answer(batch, backend, user)))
+        running.put_nowait(None)
 
     async def _answer(self, batch: messages.CallBatch, backend: ExchangeBackend, user: UserInfo) -> bytes:
         calls, refusals = self._accept(batch)

@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from coxswain.api import errors, managedfields
 from coxswain.api.names import GVR, Object
@@ -77,7 +77,7 @@ class Write:
     #: The answer once that is done.
     reply: Callable[[], Reply]
     #: The whole request again, when the object turns out to be at another revision.
-    again: Callable[[], Awaitable[Reply]]
+    again: Callable[[], Coroutine[Any, Any, Reply]]
 
 
 class Reservation(Protocol):

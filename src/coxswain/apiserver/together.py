@@ -15,7 +15,7 @@ what is asked for each call, and each is counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coxswain.api import errors
@@ -32,7 +32,7 @@ from coxswain.store.interface import CompareFailed, StoreError
 if TYPE_CHECKING:
     from coxswain.apiserver.pipeline import Pipeline
 
-Begin = Callable[[Core, Context], Write | Awaitable[Reply]]
+Begin = Callable[[Core, Context], Write | Coroutine[Any, Any, Reply]]
 _BEGIN: Final[dict[tuple[str, GVR, str], Begin]] = {
     ("create", PODS, "binding"): binding.begin,
     ("create", EVENTS, ""): events.begin,
@@ -76,8 +76,14 @@ class Together:
                 task.cancel()
         return [self._answers[position] for position in range(len(calls))]
 
-    def _do(self, position: int, answer: Coroutine[Any, Any, Answer]) -> None:
-        self._tasks[position] = asyncio.get_running_loop().create_task(answer)
+    def _do(self, position: int, answer: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        task = self._tasks[position] = asyncio.get_running_loop().create_task(answer)
+        return task
+
+    def _go_on(self, position: int, request: Coroutine[Any, Any, Reply], call: Call, served: Served) -> None:
+        """Do what is left of a request; if the task is cancelled before it begins, that is closed, too."""
+        task = self._do(position, self._answered(request, call, served))
+        task.add_done_callback(lambda _: request.close())
 
     def _begin(self, position: int, call: Call, begin: Begin) -> None:
         served = self._pipeline.served(call)
@@ -94,7 +100,7 @@ class Together:
         if isinstance(begun, Write):
             self._begun.append(_Begun(position, call, served, begun))
         else:
-            self._do(position, self._answered(begun, call, served))
+            self._go_on(position, begun, call, served)
 
     async def _commit(self) -> None:
         writes = [(begun.write.op, begun.write.pending) for begun in self._begun]
@@ -105,7 +111,7 @@ class Together:
             outcomes = [error] * len(writes)
         for (position, call, served, write), outcome in zip(self._begun, outcomes, strict=True):
             if isinstance(outcome, CompareFailed):
-                self._do(position, self._answered(write.again(), call, served))
+                self._go_on(position, write.again(), call, served)
                 continue
             try:
                 if isinstance(outcome, Exception):
@@ -117,7 +123,7 @@ class Together:
                 served.count(reply.code)
                 self._answers[position] = Answer(reply.code, reply.body)
 
-    async def _answered(self, request: Awaitable[Reply], call: Call, served: Served) -> Answer:
+    async def _answered(self, request: Coroutine[Any, Any, Reply], call: Call, served: Served) -> Answer:
         try:
             reply = await request
         except ConversionPending:

@@ -7,8 +7,8 @@ what a whole update would do: this is the busiest write of a cluster.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Final
 
 from coxswain.api import codec, errors, meta
 from coxswain.api.fields import invalid
@@ -34,7 +34,7 @@ async def create(core: Core, ctx: Context) -> Reply:
     return await writing.carry_out(core, begin(core, ctx))
 
 
-def begin(core: Core, ctx: Context) -> Write | Awaitable[Reply]:
+def begin(core: Core, ctx: Context) -> Write | Coroutine[Any, Any, Reply]:
     """``create`` up to the commit; or all of it, where there is more to do. Raises ``ApiError``."""
     options = write_options(ctx.query, "CreateOptions")
     binding = _read(ctx, options)

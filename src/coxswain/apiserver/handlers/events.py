@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from coxswain.apiserver.moulds import Sighting
 from coxswain.apiserver.negotiation import JSON
@@ -22,7 +23,7 @@ async def create(core: Core, ctx: Context) -> Reply:
     return await writing.carry_out(core, begin(core, ctx))
 
 
-def begin(core: Core, ctx: Context) -> Write | Awaitable[Reply]:
+def begin(core: Core, ctx: Context) -> Write | Coroutine[Any, Any, Reply]:
     """``create`` up to the commit; or all of it, where there is more to do. Raises ``ApiError``."""
     sighting = None
     if not ctx.query and ctx.content_type == JSON and ctx.audit is None:

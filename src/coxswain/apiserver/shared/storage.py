@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
@@ -74,6 +75,14 @@ class SharedStorage(Storage):
             raise unavailable(error) from None
         except ValueTooLarge as error:
             raise errors.RequestTooLarge(str(error)) from None
+
+    async def commit_each(self, writes: Sequence[tuple[Op, Pending]]) -> Sequence[int | Exception]:
+        """As ``Storage.commit_each``; each outcome is what ``commit`` here returns or raises."""
+        outcomes = await asyncio.gather(*(self.commit(*write) for write in writes), return_exceptions=True)
+        for outcome in outcomes:
+            if not isinstance(outcome, int | Exception):
+                raise outcome
+        return outcomes  # type: ignore[return-value]
 
     async def _commit_with(self, op: Op, claims: Sequence[Op], pending: Pending | None) -> int:
         if len(claims) >= MAX_OPS:
