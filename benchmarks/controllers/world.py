@@ -6,6 +6,9 @@ The API server is the tests' double without its history. Its own share of the ti
 what is measured is the controller with its informers, in microseconds of CPU. What looks at everything now and then
 (node health, autoscalers) is told as ``idle`` and taken off the price of a change. Every case says itself whether the
 work was done, and a steady controller must not have written before the changes.
+
+Time grows a little with the heap, whatever a controller does: what it touches comes from further away, and others who
+use the machine take of its caches. ``steps`` is the control: the bytecodes that a change takes, the same on any machine.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import orjson
@@ -147,7 +152,49 @@ def measure(case: Case, objects: int, changes: int = 100) -> Costs:
         gc.set_threshold(*before)
 
 
-async def _measure(case: Case, objects: int, changes: int) -> Costs:
+def steps(case: Case, objects: int, changes: int = 20) -> float:
+    """The bytecodes that each of some changes takes with so many objects, the API double's included.
+
+    Of a periodic controller: those of a period in which nothing happens, for each object.
+    """
+    # Once before, so that nothing is imported or filled while it is counted.
+    loop.run(_measure(case, 2 * changes, changes))
+    counted = _Counted()
+    loop.run(_measure(case, objects, changes, counted))
+    return counted.idle / objects if case.periodic else (counted.changes - counted.idle) / changes
+
+
+@dataclass
+class _Counted:
+    """Bytecodes while nothing happened, and while changes were answered."""
+
+    idle: int = 0
+    changes: int = 0
+
+
+@contextmanager
+def _counting(into: _Counted | None, name: str) -> Iterator[None]:
+    if into is None:
+        yield
+        return
+    count = 0
+
+    def each(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return each
+
+    before = sys.gettrace()
+    sys.settrace(each)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        setattr(into, name, count)
+
+
+async def _measure(case: Case, objects: int, changes: int, counted: _Counted | None = None) -> Costs:
     api = Api(changes)
     case.fill(api, objects)
     _settle_memory(objects)
@@ -158,7 +205,8 @@ async def _measure(case: Case, objects: int, changes: int) -> Costs:
         start = (_own_time(api) - before) / objects
         writes = len(api.calls)
         before = _own_time(api)
-        await clock.sleep(case.settle)
+        with _counting(counted, "idle"):
+            await clock.sleep(case.settle)
         idle = _own_time(api) - before
         needless = [
             call for call in api.calls[writes:] if call.verb not in _READING and call.resource != EVENTS
@@ -169,7 +217,8 @@ async def _measure(case: Case, objects: int, changes: int) -> Costs:
         for number in range(changes):
             case.change(api, number)
         before = _own_time(api)
-        await clock.sleep(case.settle)
+        with _counting(counted, "changes"):
+            await clock.sleep(case.settle)
         change = math.nan if case.periodic else (_own_time(api) - before - idle) / changes
         assert case.answered(api) == changes, f"{case.answered(api)} of {changes} changes were answered"
         await asyncio.sleep(0)
