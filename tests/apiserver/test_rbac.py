@@ -19,9 +19,10 @@ from coxswain.api.names import (
     Object,
 )
 from coxswain.apiserver.authn import Authenticator, StaticTokens
-from coxswain.apiserver.authz import Attributes, Authorizer, Decision, forbidden
+from coxswain.apiserver.authz import Attributes, Authorizer, Decision, forbidden, rbac
 from coxswain.apiserver.authz.aggregation import aggregate
 from coxswain.apiserver.authz.escalation import check
+from coxswain.apiserver.authz.rbac import Rbac
 from coxswain.apiserver.authz.reviews import Reviews
 from coxswain.apiserver.authz.rules import Rule, compact, uncovered
 from coxswain.client.interface import UserInfo
@@ -139,6 +140,51 @@ def test_change_is_in_force_at_once(lookup: DictLookup, authorizer: Authorizer) 
     assert authorizer.authorize(question).allowed
     lookup.drop(ROLE_BINDINGS, "rb", "ns")
     assert not authorizer.authorize(question).allowed
+
+
+def _remembered(rbac: Rbac) -> tuple[int, int, int]:
+    """Users, and of the one with most of them shapes and namespaces."""
+    users = rbac._users.values()
+    return len(users), max(len(each.answers) for each in users), max(len(each.grants) for each in users)
+
+
+def test_what_is_remembered_of_users_is_bounded(
+    lookup: DictLookup, authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, bound in (("USERS", 4), ("SHAPES", 8), ("NAMESPACES", 5)):
+        monkeypatch.setattr(rbac, name, bound)
+    for number in range(30):
+        assert authorizer.authorize(ask(JANE, "list", "pods")).allowed
+        assert not authorizer.authorize(ask(JANE, "list", "pods", namespace=f"ns-{number}")).allowed
+        assert not authorizer.authorize(
+            Attributes(JANE, "get", path=f"/p{number}", is_resource=False)
+        ).allowed
+        _, shapes, namespaces = _remembered(authorizer.rbac)
+        assert shapes <= 8
+        assert namespaces <= 5
+    for number in range(30):
+        assert not authorizer.authorize(ask(UserInfo(f"u-{number}"), "list", "pods")).allowed
+        assert _remembered(authorizer.rbac)[0] <= 4
+    assert authorizer.authorize(ask(JANE, "list", "pods")).allowed
+
+
+def test_what_is_remembered_of_all_users_together_is_bounded(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rbac, "ANSWERS", 20)
+    for number in range(100):
+        user = UserInfo(f"u-{number % 7}")
+        assert not authorizer.authorize(ask(user, "list", "pods", namespace=f"ns-{number}")).allowed
+        users = authorizer.rbac._users.values()
+        assert sum(len(each.answers) + len(each.grants) for each in users) <= 20
+    assert authorizer.authorize(ask(JANE, "list", "pods")).allowed
+
+
+def test_roles_that_do_not_exist_are_not_remembered(authorizer: Authorizer) -> None:
+    for number in range(10):
+        assert authorizer.rbac.role_rules("Role", "ns", f"no-{number}") is None
+    assert authorizer.rbac.role_rules("Role", "ns", "r")
+    assert len(authorizer.rbac._rules) == 1
 
 
 def test_masters_may_do_everything(authorizer: Authorizer) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from coxswain.api.fields import aggregate, quote
 from coxswain.api.names import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GVR, ROLE_BINDINGS, ROLES, Object
@@ -25,6 +25,11 @@ USERS = 4096
 SHAPES = 4096
 #: Namespaces in which it is remembered what a user may do.
 NAMESPACES = 1024
+#: Answers and namespaces that are remembered of all users together (about 100 MB).
+ANSWERS = 262_144
+
+_Key = TypeVar("_Key")
+_Known = TypeVar("_Known")
 
 _SOURCES = (ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS)
 
@@ -70,8 +75,9 @@ class Rbac:
         for source in _SOURCES:
             lookup.on_change(source, self._changed)
         self._users: dict[tuple[str, tuple[str, ...]], _User] = {}
+        self._kept = 0
         self._index: dict[str, dict[tuple[str, str], list[Object]]] | None = None
-        self._rules: dict[tuple[str, str, str], tuple[Rule, ...] | None] = {}
+        self._rules: dict[tuple[str, str, str], tuple[Rule, ...]] = {}
 
     def authorize(self, attributes: Attributes) -> Decision:
         """Whether a rule allows it; the reason of a refusal names roles that bindings miss."""
@@ -87,9 +93,8 @@ class Rbac:
         )
         answer = user.answers.get(shape)
         if answer is None:
-            if len(user.answers) >= SHAPES:
-                user.answers.clear()
-            answer = user.answers[shape] = self._resolve(user, attributes)
+            answer = self._resolve(user, attributes)
+            self._remember(user.answers, shape, answer, SHAPES)
         for names, decision in answer.named:
             if attributes.name in names:
                 return decision
@@ -108,11 +113,14 @@ class Rbac:
         """The rules of a Role or ClusterRole, or None where it does not exist."""
         self._refresh()
         key = (kind, namespace if kind == "Role" else "", name)
-        if key not in self._rules:
+        rules = self._rules.get(key)
+        if rules is None:
             gvr = ROLES if kind == "Role" else CLUSTER_ROLES
             role = self._lookup.get(gvr, key[1], name)
-            self._rules[key] = None if role is None else rules_of(role)
-        return self._rules[key]
+            if role is None:
+                return None  # not remembered: anybody may ask for any name
+            rules = self._rules[key] = rules_of(role)
+        return rules
 
     def _changed(self) -> None:
         self._stale = True
@@ -120,7 +128,7 @@ class Rbac:
     def _refresh(self) -> None:
         if self._stale:
             self._stale = False
-            self._users.clear()
+            self._forget()
             self._rules.clear()
             self._index = None
 
@@ -130,7 +138,7 @@ class Rbac:
         user = self._users.get(key)
         if user is None:
             if len(self._users) >= USERS:
-                self._users.clear()
+                self._forget()
             user = self._users[key] = _User()
         return user
 
@@ -144,9 +152,8 @@ class Rbac:
                 if rule.matches_path(attributes.verb, attributes.path):
                     decision = Decision(True, reason)
                     break
-            if len(user.answers) >= SHAPES:
-                user.answers.clear()
-            answer = user.answers[shape] = _Answer((), decision)
+            answer = _Answer((), decision)
+            self._remember(user.answers, shape, answer, SHAPES)
         return answer.otherwise
 
     def _resolve(self, user: _User, attributes: Attributes) -> _Answer:
@@ -169,10 +176,22 @@ class Rbac:
             grants = list(self._collect(info, "", CLUSTER_ROLE_BINDINGS, problems))
             if namespace:
                 grants += self._collect(info, namespace, ROLE_BINDINGS, problems)
-            if len(user.grants) >= NAMESPACES:
-                user.grants.clear()  # namespaces come and go while roles stay as they are
-            known = user.grants[namespace] = (grants, problems)
+            known = (grants, problems)
+            self._remember(user.grants, namespace, known, NAMESPACES)
         return known
+
+    def _remember(self, table: dict[_Key, _Known], key: _Key, known: _Known, most: int) -> None:
+        """Keep ``known``: what is asked for comes and goes (namespaces, users) while roles stay as they are."""
+        self._kept += 1
+        if self._kept > ANSWERS:
+            self._forget()
+        elif len(table) >= most:
+            table.clear()
+        table[key] = known
+
+    def _forget(self) -> None:
+        self._users.clear()
+        self._kept = 0
 
     def _collect(self, user: UserInfo, namespace: str, gvr: GVR, problems: list[str]) -> Iterator[Grant]:
         for binding, subject in self._bound(user, namespace):
