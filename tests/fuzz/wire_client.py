@@ -24,7 +24,7 @@ class Heard:
 class WireClient:
     """Keeps its connection where HTTP allows it."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext, timeout: float = 5.0) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext, timeout: float = 60.0) -> None:
         self._port, self._tls, self._timeout = port, tls, timeout
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
