@@ -1,6 +1,6 @@
 """A REST client that costs little: raw HTTP/1.1 over TLS, so that the load does not take the server's cores.
 
-``create_all`` posts bodies over some keep-alive connections, each with a few requests in flight; ``count_events``
+``create_all`` posts bodies over some keep-alive connections, one request at a time on each; ``count_events``
 watches and counts events by their first bytes, without decoding them.
 """
 
@@ -10,8 +10,10 @@ import asyncio
 import itertools
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,15 @@ class Target:
     token: str
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.context())
+
+    @staticmethod
+    def context() -> ssl.SSLContext:
+        """The server's certificate is not looked at: this is loopback, and a benchmark."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return await asyncio.open_connection("127.0.0.1", self.port, ssl=context)
+        return context
 
     def head(self, method: str, path: str, length: int = 0, content_type: str = "") -> bytes:
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {self.token}"]
@@ -107,12 +114,75 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 async def create_all(target: Target, path: str, bodies: Sequence[bytes], connections: int = 32) -> None:
-    """POST every body to ``path``. Raises ``Refused`` unless each is answered with 2xx."""
-    await say_all(target, [("POST", path, body) for body in bodies], connections=connections)
+    """POST every body to ``path``, each connection one after the other.
+
+    Raises ``Refused`` unless each is answered with 2xx, and ``ConnectionError`` when a connection is lost before.
+    """
+    requests = (target.head("POST", path, len(body)) + body for body in bodies)
+    loop = asyncio.get_running_loop()
+    done = [loop.create_future() for _ in range(min(connections, len(bodies)))]
+    context = target.context()
+    opened = [
+        loop.create_connection(partial(_Creator, requests, one), "127.0.0.1", target.port, ssl=context)
+        for one in done
+    ]
+    await asyncio.gather(*opened)
+    answered = sum(await asyncio.gather(*done))
+    assert answered == len(bodies), f"{answered} of {len(bodies)} were answered"
+
+
+class _Creator(asyncio.Protocol):
+    """One connection that sends the next request when the last one was answered: no tasks, no streams."""
+
+    def __init__(self, requests: Iterator[bytes], done: asyncio.Future[int]) -> None:
+        """``done`` gets how many requests were answered with 2xx when none is left, or why that failed."""
+        self._requests = requests
+        self._done = done
+        self._answered = 0
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not derived from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._next()
+
+    def _next(self) -> None:
+        request = next(self._requests, None)
+        if request is not None:
+            self._transport.write(request)
+            return
+        self._transport.close()
+        if not self._done.done():
+            self._done.set_result(self._answered)
+
+    def data_received(self, data: bytes) -> None:
+        if self._data:
+            data = self._data + data
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or len(data) < end + _content_length(data[:end]):
+            self._data = data
+            return
+        self._data = b""
+        if data.startswith(b"HTTP/1.1 2"):
+            self._answered += 1
+            self._next()
+        else:
+            why = data.split(b"\r\n", 1)[0].decode() + " " + data[end : end + 300].decode()
+            self._fail(Refused(why))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionError("the server has closed the connection"))
+
+    def _fail(self, error: Exception) -> None:
+        self._transport.close()
+        if not self._done.done():
+            self._done.set_exception(error)
 
 
 def _content_length(head: bytes) -> int:
-    at = head.lower().index(b"content-length:")
+    at = head.find(b"Content-Length:")
+    if at < 0:
+        at = head.lower().index(b"content-length:")
     return int(head[at + 15 : head.index(b"\r\n", at)])
 
 

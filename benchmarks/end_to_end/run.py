@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from benchmarks.end_to_end.process import Cluster, cluster, until
 from benchmarks.end_to_end.rest_load import Counter, Target, count_events, create_all
 from benchmarks.end_to_end.workloads import WORKLOADS, Workload, body, node, not_overcommitted
@@ -149,7 +151,7 @@ def run(workload: Workload) -> Result:
     with tempfile.TemporaryDirectory() as directory:
         try:
             with cluster(directory) as servers:
-                return asyncio.run(measure(servers, workload))
+                return uvloop.run(measure(servers, workload))
         except SystemExit:
             print(Path(directory, "scheduler.log").read_text()[-3000:], file=sys.stderr)
             raise
