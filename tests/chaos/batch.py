@@ -88,6 +88,7 @@ class JobCounting(Invariant):
             self.fail(change, f"indexes {sorted(both)} are complete and failed")
 
     def _see_entry(self, change: Change, job: Object, uid: str, name: str) -> None:
+        self.looked("counted")
         entered = self.entered[meta.uid(job)]
         if uid in entered:
             self.fail(change, f"pod {uid} is counted as {name}, and was as {entered[uid]}")
@@ -108,6 +109,7 @@ class JobCounting(Invariant):
         job = self.world.by_uid(reference["uid"]) if reference is not None else None
         if job is None or finished(job) or meta.is_terminating(job) or not has_ended(pod):
             return
+        self.looked("released")
         uid = meta.uid(pod)
         if uid in self.entered[meta.uid(job)]:
             return
@@ -160,6 +162,7 @@ class JobPods(Invariant):
                 self._see_start(change, job)
 
     def _see_start(self, change: Change, job: Object) -> None:
+        self.looked("started")
         uid = meta.uid(job)
         unsure = self._unsure.get(uid, 0)
         active = [pod for pod in self.world.pods_of(uid) if is_active(pod)]
@@ -192,6 +195,7 @@ class CronJobRuns(Invariant):
         reference = meta.controller_of(change.obj)
         assert reference is not None
         uid, at = reference["uid"], clock.parse_time(meta.annotations(change.obj)[SCHEDULED])
+        self.looked("run")
         ran = self._ran[uid]
         if at in ran:
             self.fail(change, f"{clock.format_time(at)} is run twice")

@@ -86,12 +86,14 @@ class Garbage(Invariant):
                     self._see_let_go(change, finalizer)
 
     def _see_collected(self, change: Change) -> None:
+        self.looked("collected")
         for reference in meta.owner_references(change.obj):
             owner = self.world.by_uid(reference["uid"])
             if owner is not None and FOREGROUND not in meta.finalizers(owner):
                 self.fail(change, f"was collected, and its owner {reference['name']} lives")
 
     def _see_let_go(self, change: Change, finalizer: str) -> None:
+        self.looked(finalizer)
         uid = meta.uid(change.obj)
         for (kind, key), since in self._dependents[uid].items():
             dependent = self.world.get(kind, key)
@@ -142,8 +144,6 @@ class Budgets(Invariant):
         super().__init__(world)
         self._working = working
         self._worse: dict[str, float] = defaultdict(lambda: -1e9)
-        self._expected = Ledger()
-        self.checked = 0
 
     def see(self, change: Change) -> None:
         if change.kind == "PodDisruptionBudget" and _differs(change, "spec"):
@@ -164,7 +164,7 @@ class Budgets(Invariant):
         for budget in self.world.all("PodDisruptionBudget", space):
             labels = budget["spec"]["selector"]["matchLabels"]
             if labels.items() <= meta.labels(pod).items():
-                self.checked += 1
+                self.looked("evicted")
                 self._check(change, budget, labels)
 
     def _check(self, change: Change, budget: Object, labels: dict[str, str]) -> None:
@@ -217,6 +217,7 @@ class Quotas(Invariant):
         rules = self._hard.within(space, self.world.blur())
         if any(pods is None for pods, _ in rules) or not rules:
             return
+        self.looked("created")
         counted = [pod for pod in self.world.all("Pod", space) if _is_charged(pod)]
         most = max(int(pods) for pods, _ in rules)
         if len(counted) > most:

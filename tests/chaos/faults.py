@@ -2,7 +2,7 @@
 
     component --> FaultyTransport --> the pipeline of the API server that runs at that moment
                     |  calls: late, refused before, answered never though done, conflicts
-                    |  watches: late (for everyone or one), in pieces, twice, cut off
+                    |  watches: late (for everyone or one), standing still, in pieces, twice, cut off
                     '- Life: the process; one that was killed reaches nothing any more
 
 ``Faults.blur`` says how old what a controller acted on may have been at that moment: what invariants have to
@@ -24,6 +24,7 @@ import orjson
 
 from coxswain.api import errors
 from coxswain.api.errors import ApiError
+from coxswain.api.names import GVR
 from coxswain.base import clock
 from coxswain.client.interface import Answer, Answers, Backend, Call, RawList, UserInfo, WatchEvent
 
@@ -75,6 +76,8 @@ class Faults:
     #: Creations whose answers were lost, by the uid of the object's controller: what may be there twice.
     unsure: dict[str, int] = field(default_factory=dict)
     struck: dict[str, int] = field(default_factory=dict)
+    #: Until when what a component sees of a resource stands still.
+    _stalls: dict[tuple[str, GVR], float] = field(default_factory=dict)
     #: When each component that runs was started.
     _running: dict[str, float] = field(default_factory=dict)
     _behind: dict[tuple[int, Any], float] = field(default_factory=dict)
@@ -92,6 +95,17 @@ class Faults:
         """Nothing fails from now on."""
         self.refused = self.lost_answer = self.conflict = self.slow = 0.0
         self.late = self.cut = self.twice = 0.0
+        self._stalls.clear()
+
+    def stall(self, component: str, resource: GVR, seconds: float) -> None:
+        """What ``component`` sees of ``resource`` stands still from now on; of all else it sees what is."""
+        self._stalls[component, resource] = clock.monotonic() + seconds
+
+    async def stalled(self, component: str, resource: GVR) -> None:
+        """Wait while it does."""
+        left = self._stalls.get((component, resource), 0.0) - clock.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
 
     def happens(self, kind: str) -> bool:
         """Whether the fault ``kind`` strikes now."""
@@ -223,16 +237,17 @@ class FaultyTransport:
         key = (id(self._life), call.resource)
         self._faults.fall_behind(key)
         async with self._server().watch_events(call, ADMIN) as batches:
-            yield self._events(batches, key)
+            yield self._events(batches, key, call.resource)
 
     async def _events(
-        self, batches: AsyncIterator[Sequence[WatchEvent]], key: tuple[int, Any]
+        self, batches: AsyncIterator[Sequence[WatchEvent]], key: tuple[int, Any], resource: GVR
     ) -> AsyncIterator[Sequence[WatchEvent]]:
         faults = self._faults
         faults.catch_up(key)
         try:
             async for batch in batches:
                 faults.fall_behind(key)
+                await faults.stalled(self._life.name, resource)
                 if faults.happens("late"):
                     await asyncio.sleep(faults.rng.choice([0.2, 1.0, 5.0]) * faults.rng.uniform(0.5, 1.5))
                 else:

@@ -19,7 +19,7 @@ from chaos.manifests import BUDGETS, FAILS, LASTS, QUOTAS, WORKLOADS
 from chaos.observer import Observer, has_ended, is_ready
 from chaos.world import World
 from coxswain.api import meta
-from coxswain.api.errors import ApiError
+from coxswain.api.errors import ApiError, NotFound
 from coxswain.api.names import (
     CRON_JOBS,
     DAEMON_SETS,
@@ -27,12 +27,13 @@ from coxswain.api.names import (
     JOBS,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     STATEFUL_SETS,
     Object,
 )
 from coxswain.base import clock
-from coxswain.client.interface import STRATEGIC_MERGE_PATCH
+from coxswain.client.interface import MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from coxswain.kubelet import node as kubelet_nodes
 from coxswain.kubelet.hollow import HEARTBEAT_ANNOTATION
 
@@ -191,6 +192,23 @@ class History:
             rolling = {"partition": self.rng.choice([0, 0, 1, 3])}
             await self._patch(obj, {"spec": {"updateStrategy": {"rollingUpdate": rolling}}})
 
+    async def _strategy(self) -> None:
+        """In the middle of a rollout, as often as not."""
+        obj = self._any_workload("Deployment", "DaemonSet")
+        if obj is None:
+            return
+        if obj["kind"] == "DaemonSet":
+            await self._patch(obj, {"spec": {"updateStrategy": manifests.daemon_strategy(self.rng)}})
+        else:
+            await self._patch(obj, {"spec": {"strategy": manifests.strategy(self.rng)}}, MERGE_PATCH)
+
+    async def _retention(self) -> None:
+        found = [obj for obj in self.seen.all("StatefulSet") if obj["spec"].get("volumeClaimTemplates")]
+        if found:
+            policy = manifests.retention(self.rng)
+            patch = {"spec": {"persistentVolumeClaimRetentionPolicy": policy}}
+            await self._patch(self.rng.choice(found), patch)
+
     async def _job(self) -> None:
         if obj := self._any_workload("Job"):
             spec: Object = {"parallelism": self.rng.randrange(5)}
@@ -340,6 +358,41 @@ class History:
         self.seen.note(f"API server down for {down} s")
         await self.world.restart_server(down)
 
+    async def _taint(self) -> None:
+        """Somebody keeps pods off a node, or drives away those that are there."""
+        name, effect = self.rng.choice(self.world.nodes), self.rng.choice(["NoExecute", "NoSchedule"])
+        taint = {"key": "chaos/maintenance", "effect": effect}
+
+        async def put(wanted: list[Object]) -> None:
+            node = await self.user.get(NODES, name)
+            others = [each for each in node["spec"].get("taints") or () if each["key"] != taint["key"]]
+            node["spec"]["taints"] = others + wanted
+            await self.user.update(NODES, node)
+
+        async def take_away() -> None:
+            await clock.sleep(self.rng.uniform(5, 60))
+            self.seen.note(f"taint of {name} goes")
+            while True:
+                try:
+                    await put([])
+                    return
+                except NotFound:
+                    return
+                except ApiError:
+                    await clock.sleep(1)
+
+        self.seen.note(f"taint {name} {effect}")
+        await put([taint])
+        self._later(take_away())
+
+    async def _stall(self) -> None:
+        """What a component sees of one resource stands still: it looks at the past and the present at once."""
+        component = self.rng.choice(["controllers", "controllers", "scheduler", "kubelets"])
+        resource = self.rng.choice([PODS, PODS, NODES, *WORKLOADS, BUDGETS, PERSISTENT_VOLUME_CLAIMS])
+        seconds = self.rng.uniform(5, 60)
+        self.seen.note(f"{component} see no change of {resource.resource} for {seconds:.0f} s")
+        self.world.faults.stall(component, resource, seconds)
+
     async def _compact(self) -> None:
         self.seen.note("compaction")
         await self.world.store.compact(self.world.store.revision)
@@ -424,6 +477,8 @@ _OPERATIONS = {
     "roll": 5.0,
     "pause": 1.5,
     "partition": 1.0,
+    "strategy": 1.0,
+    "retention": 0.7,
     "job": 2.0,
     "delete": 2.5,
     "delete_pod": 2.0,
@@ -434,6 +489,8 @@ _OPERATIONS = {
     "namespace": 1.5,
     "lose_node": 2.0,
     "crash": 4.0,
+    "taint": 1.0,
+    "stall": 0.7,
     "restart_server": 1.0,
     "compact": 1.0,
     "jump": 0.7,

@@ -72,18 +72,30 @@ def _replication_controller(rng: random.Random, spec: Object, labels: dict[str, 
     spec |= {"replicas": rng.randrange(5), "selector": labels, "template": pod}
 
 
+def strategy(rng: random.Random) -> Object:
+    """How a Deployment replaces its pods."""
+    if rng.random() < 0.2:
+        return {"type": "Recreate"}
+    surge, unavailable = rng.choice([("25%", "25%"), (1, 0), (0, 1), (2, 2), ("100%", 0), ("0%", "50%")])
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+def daemon_strategy(rng: random.Random) -> Object:
+    """How a DaemonSet does."""
+    surge, unavailable = rng.choice([(0, 1), (0, 2), (1, 0), ("50%", 0), (0, "50%")])
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+def retention(rng: random.Random) -> Object:
+    """What becomes of the claims of a StatefulSet."""
+    return {"whenDeleted": rng.choice(["Retain", "Delete"]), "whenScaled": rng.choice(["Retain", "Delete"])}
+
+
 def _deployment(rng: random.Random, spec: Object, labels: dict[str, str], pod: Object) -> None:
     spec |= {"replicas": rng.randrange(1, 9), "selector": {"matchLabels": labels}, "template": pod}
     spec["revisionHistoryLimit"] = rng.choice([0, 2, 10])
     spec["minReadySeconds"] = rng.choice([0, 0, 2, 5])
-    if rng.random() < 0.2:
-        spec["strategy"] = {"type": "Recreate"}
-        return
-    surge, unavailable = rng.choice([("25%", "25%"), (1, 0), (0, 1), (2, 2), ("100%", 0), ("0%", "50%")])
-    spec["strategy"] = {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
-    }
+    spec["strategy"] = strategy(rng)
 
 
 def _stateful_set(rng: random.Random, spec: Object, labels: dict[str, str], pod: Object) -> None:
@@ -105,20 +117,13 @@ def _stateful_set(rng: random.Random, spec: Object, labels: dict[str, str], pod:
             "storageClassName": "local",
         }
         spec["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
-        spec["persistentVolumeClaimRetentionPolicy"] = {
-            "whenDeleted": rng.choice(["Retain", "Delete"]),
-            "whenScaled": rng.choice(["Retain", "Delete"]),
-        }
+        spec["persistentVolumeClaimRetentionPolicy"] = retention(rng)
 
 
 def _daemon_set(rng: random.Random, spec: Object, labels: dict[str, str], pod: Object) -> None:
     spec |= {"selector": {"matchLabels": labels}, "template": pod}
     spec["minReadySeconds"] = rng.choice([0, 0, 2])
-    surge, unavailable = rng.choice([(0, 1), (0, 2), (1, 0), ("50%", 0), (0, "50%")])
-    spec["updateStrategy"] = {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
-    }
+    spec["updateStrategy"] = daemon_strategy(rng)
 
 
 def job_spec(rng: random.Random, labels: dict[str, str], pod: Object) -> Object:

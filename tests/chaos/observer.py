@@ -7,7 +7,7 @@ change, after the picture has it. What they find is collected, so that a history
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +96,10 @@ class Invariant:
         """Note a violation."""
         self.world.fail(f"{type(self).__name__}: {change.key}: {why}")
 
+    def looked(self, at: str) -> None:
+        """Count that something was held against the rule, and not forgiven: see ``Observer.looks``."""
+        self.world.looks[f"{type(self).__name__}: {at}"] += 1
+
     def settled(self) -> None:
         """Called once when faults have ceased and all should be as specified."""
 
@@ -111,6 +115,8 @@ class Observer:
         self.invariants: list[Invariant] = []
         self.violations: list[str] = []
         self.log: list[str | Change] = []
+        #: How often each rule could be judged: a history in which none could proves nothing.
+        self.looks: Counter[str] = Counter()
         self.steps = 0
         self.writes_since: list[Change] = []
         self._paths: dict[str, tuple[str, str]] = {}

@@ -1,7 +1,8 @@
 """Seeded histories of a whole cluster in which everything fails, held against invariants at every write.
 
     COXSWAIN_CHAOS_SEED=123 pytest tests/chaos -k one_seed      that history again; printed in full if it fails
-    pytest -m heavy tests/chaos -n 2                            500 of them (COXSWAIN_CHAOS_SEEDS for other numbers)
+    pytest -m heavy tests/chaos -n 2                            500 of them (COXSWAIN_CHAOS_SEEDS for other numbers;
+                                                                with --junitxml, how often each rule was judged)
 
 A history: 15 to 60 operations of users and of fate (see ``history``) while calls, watches and components fail
 (``faults``, ``world``); then faults cease, everything has to become as specified (``settled``), and a quiet
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from chaos.cluster import Budgets, Garbage, Namespaces, NeverChanges, OneControl
 from chaos.faults import Faults
 from chaos.history import History
 from chaos.observer import Observer
+from chaos.stateful import Claims, Recreated, StatefulUpdates
 from chaos.workloads import DaemonPods, Disturbances, NoPodTooMany, Rollouts, StatefulIdentity, StatefulOrder
 from chaos.world import World
 from coxswain.base import clock, loop
@@ -47,6 +51,9 @@ def observe(faults: Faults) -> Observer:
         Rollouts(seen, disturbances),
         StatefulIdentity(seen),
         StatefulOrder(seen, disturbances),
+        StatefulUpdates(seen, disturbances),
+        Claims(seen),
+        Recreated(seen),
         DaemonPods(seen, disturbances, unsure),
         JobCounting(seen),
         JobPods(seen, unsure),
@@ -128,16 +135,22 @@ def test_a_seed_is_a_history(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("start", _seeds()[::_BLOCK])
-def test_five_hundred_seeds(start: int, tmp_path: Path) -> None:
+def test_five_hundred_seeds(
+    start: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """All seeds of a block are run; those that fail are named, each with what it violated."""
     found: dict[int, str] = {}
+    looks: Counter[str] = Counter()
     for seed in range(start, min(start + _BLOCK, _seeds().stop)):
         try:
             seen = observed(seed, tmp_path / str(seed))
         except Exception as error:  # the history could not be lived through: that is a finding too
             found[seed] = f"seed {seed}: {error!r}"
         else:
+            looks += seen.looks
             if seen.violations:
                 found[seed] = told(seed, seen, 60)
+    for what, times in sorted(looks.items()):
+        record_property(what, times)
     if found:
         pytest.fail(f"seeds {sorted(found)} failed\n\n" + "\n\n".join(found.values()), pytrace=False)

@@ -76,6 +76,7 @@ class NoPodTooMany(Invariant):
         uid = reference["uid"]
         asked = max(self._asked.within(uid, self.world.blur()), default=0)
         asked += self._unsure.get(uid, 0)
+        self.looked("created")
         active = sum(map(is_active, self.world.pods_of(uid)))
         if active > asked:
             self.fail(change, f"{reference['kind']} {reference['name']} has {active} pods of {asked}")
@@ -111,6 +112,7 @@ class Rollouts(Invariant):
             return
         uid = reference["uid"]
         most = max(self._most.within(uid, self.world.blur()), default=1 << 30)
+        self.looked("surge")
         total = sum(_size(one) for one in self.world.owned(uid, "ReplicaSet"))
         if total > most:
             self.fail(change, f"sets of {reference['name']} ask for {total} pods, {most} are allowed")
@@ -122,6 +124,7 @@ class Rollouts(Invariant):
         min_ready = owner["spec"].get("minReadySeconds", 0) if owner is not None else 0
         if owner is None or not is_available(change.old, min_ready) or self._disturbances.recent(uids[1]):
             return
+        self.looked("availability")
         least = min(self._least.within(uids[1], self.world.blur()), default=0)
         sets = self.world.owned(uids[1], "ReplicaSet")
         ready = sum(is_ready(pod) for one in sets for pod in self.world.pods_of(meta.uid(one)))
@@ -165,6 +168,7 @@ class StatefulIdentity(Invariant):
             return
         if pod["spec"].get("terminationGracePeriodSeconds") == 0:
             return  # its author allowed no grace: the API server lets go of it at once
+        self.looked("vanished")
         if node not in self._node_gone:
             self.fail(change, f"{change.actor} ended it, though {node} may run it still")
 
@@ -176,12 +180,15 @@ class StatefulOrder(Invariant):
         super().__init__(world)
         self._disturbances = disturbances
         self._ranges = Ledger()
+        self._revisions = Ledger()
 
     def see(self, change: Change) -> None:
         if change.kind == "StatefulSet" and change.new is not None:
             spec = change.new["spec"]
             start = (spec.get("ordinals") or {}).get("start", 0)
             self._ranges.put(meta.uid(change.new), (start, start + spec.get("replicas", 1)))
+            updated = (change.new.get("status") or {}).get("updateRevision", "")
+            self._revisions.put(meta.uid(change.new), (updated, spec["template"]))
         if change.kind != "Pod" or change.actor != "statefulset-controller":
             return
         reference = meta.controller_of(change.obj)
@@ -206,6 +213,7 @@ class StatefulOrder(Invariant):
         ordinal, others = _ordinal(change.obj), self._others(change, owner)
         starts = {start for start, _ in ranges}
         if len(starts) == 1:
+            self.looked("start")
             for earlier in range(starts.pop(), ordinal):
                 pod = others.get(earlier)
                 if pod is None or not is_ready(pod):
@@ -214,8 +222,14 @@ class StatefulOrder(Invariant):
     def _see_end(self, change: Change, owner: Object) -> None:
         ranges = self._ranges.within(meta.uid(owner), self.world.blur())
         ordinal = _ordinal(change.obj)
-        if len(ranges) > 1 or ranges[0][0] <= ordinal < ranges[0][1] or not is_ready(change.old or {}):
+        if ranges[-1][0] <= ordinal < ranges[-1][1] or not is_ready(change.old or {}):
             return
+        revisions = self._revisions.within(meta.uid(owner), self.world.blur())
+        revision = meta.labels(change.obj).get("controller-revision-hash")
+        is_current = len(revisions) == 1 and revisions[0][0] == revision
+        if any(first <= ordinal < end for first, end in ranges) and not is_current:
+            return  # it may have gone to be updated, as far as the controller knew
+        self.looked("end")
         later = [other for other in self._others(change, owner) if other > ordinal]
         if later:
             self.fail(change, f"ended while {later} are still there")
@@ -256,6 +270,7 @@ class DaemonPods(Invariant):
         node = _target(change.obj)
         here = [pod for pod in self.world.pods_of(uid) if _target(pod) == node and is_active(pod)]
         rules = self._rules.within(uid, self.world.blur())
+        self.looked("start")
         most = 2 if any(surge not in (0, "0%") for surge, _ in rules) else 1
         if len(here) > most + self._unsure.get(uid, 0):
             self.fail(change, f"{len(here)} pods on {node}")
@@ -271,6 +286,7 @@ class DaemonPods(Invariant):
         rules = self._rules.within(uid, blur)
         if len(rules) > 1 or any(surge not in (0, "0%") for surge, _ in rules):
             return
+        self.looked("availability")
         nodes = [node for node in self.world.all("Node") if not _bars(node)]
         ready = {_target(pod) for pod in self.world.pods_of(uid) if is_ready(pod)}
         away = sum(1 for node in nodes if meta.name(node) not in ready)
