@@ -104,6 +104,42 @@ async def test_binding_to_something_else_than_a_node_is_invalid() -> None:
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("labels", {"zone": "x" * 64}),
+        ("labels", {"/": "a"}),
+        ("labels", {"zone": "not a value"}),
+        ("annotations", {"no name": "a"}),
+        ("annotations", {"note": "x" * (256 * 1024)}),
+    ],
+)
+async def test_a_binding_brings_no_metadata_that_a_pod_could_not_have(
+    field: str, wrong: dict[str, str]
+) -> None:
+    async with cluster() as c:
+        await c.do("create", PODS, body=pod("p"))
+        binding = {**_binding("p"), "metadata": {"name": "p", field: wrong}}
+        with pytest.raises(errors.Invalid, match=rf"metadata\.{field}: "):
+            await c.do("create", PODS, "p", binding, subresource="binding")
+        assert "nodeName" not in (await c.do("get", PODS, "p"))["spec"]
+
+
+@pytest.mark.virtual
+async def test_a_binding_adds_no_more_annotations_than_a_pod_may_have() -> None:
+    async with cluster() as c:
+        made = pod("p")
+        made["metadata"]["annotations"] = {"one": "x" * (200 * 1024)}
+        await c.do("create", PODS, body=made)
+        binding = {**_binding("p"), "metadata": {"name": "p", "annotations": {"two": "x" * (100 * 1024)}}}
+        with pytest.raises(errors.Invalid, match=r"metadata\.annotations: Too long"):
+            await c.do("create", PODS, "p", binding, subresource="binding")
+        binding["metadata"] = {"name": "p", "annotations": {"one": "x" * (100 * 1024)}}
+        await c.do("create", PODS, "p", binding, subresource="binding")
+        assert (await c.do("get", PODS, "p"))["spec"]["nodeName"] == "n1"
+
+
+@pytest.mark.virtual
 async def test_who_wants_no_body_gets_the_code_alone() -> None:
     async with cluster() as c:
         answer = await c.call("create", PODS, body=pod("p"), accept=NOTHING)

@@ -9,7 +9,11 @@ from coxswain.api.meta import qos_class
 from coxswain.api.names import Object
 from coxswain.api.validation.containers import validate_image_is_trimmed
 from coxswain.api.validation.formats import IMMUTABLE, dns_subdomain, ip, ip_families, qualified_name, report
-from coxswain.api.validation.objectmeta import validate_object_meta_update
+from coxswain.api.validation.objectmeta import (
+    validate_annotations,
+    validate_labels,
+    validate_object_meta_update,
+)
 from coxswain.api.validation.podspec import (
     MIRROR,
     validate_pod_annotations,
@@ -263,9 +267,16 @@ def _validate_addresses(status: Object, field: str, errors: Errors) -> None:
 
 
 def validate_binding(binding: Object) -> Errors:
-    """The complaints about a Binding: it names a node."""
+    """The complaints about a Binding: it names a node, and its labels and annotations can be a pod's.
+
+    Kubernetes does not look at those, and stores a pod that it would not take.
+    """
     errors: Errors = []
-    target = binding.get("target") or {}
+    metadata, target = binding.get("metadata") or {}, binding.get("target") or {}
+    if metadata.get("labels"):
+        validate_labels(metadata["labels"], "metadata.labels", errors)
+    if metadata.get("annotations"):
+        validate_annotations(metadata["annotations"], "metadata.annotations", errors)
     if target.get("kind") not in (None, "", "Node"):
         errors.append(not_supported("target.kind", target["kind"], ("Node", "<empty>")))
     if not target.get("name"):

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from coxswain.api import codec, errors, meta
-from coxswain.api.fields import invalid
+from coxswain.api.fields import Errors, invalid
 from coxswain.api.names import GVK, PODS, Object
 from coxswain.api.validation.formats import dns_subdomain
+from coxswain.api.validation.objectmeta import validate_annotations
 from coxswain.api.validation.pods import validate_binding
 from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.handlers import assignment
@@ -175,7 +176,7 @@ def _done(ctx: Context) -> Reply:
 
 
 def _assign(pod: Object, binding: Object, name: str) -> None:
-    """Put the binding into the pod, or raise ``Conflict``."""
+    """Put the binding into the pod, or raise ``Conflict``; ``Invalid`` if the pod has too many annotations then."""
     metadata, spec, bound = pod["metadata"], pod["spec"], binding["metadata"]
     for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         wanted = bound.get(field)
@@ -195,6 +196,11 @@ def _assign(pod: Object, binding: Object, name: str) -> None:
     for field in ("annotations", "labels"):
         if bound.get(field):
             metadata[field] = {**(metadata.get(field) or {}), **bound[field]}
+    if bound.get("annotations"):
+        problems: Errors = []
+        validate_annotations(metadata["annotations"], "metadata.annotations", problems)
+        if problems:
+            raise errors.invalid("", "Binding", name, problems)
     status = pod.setdefault("status", {})
     present = meta.condition(pod, "PodScheduled")
     others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
