@@ -81,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for flag, controller in _CONCURRENCY.items():
         parser.add_argument(
-            f"--{flag}", type=_count, default=0, help=f"what the {controller} works on at a time (default 5)"
+            f"--{flag}", type=_count, default=0, help=f"what the {controller} works on at a time (default 20)"
         )
     _configure_election(parser)
     _configure_serving(parser)

@@ -14,6 +14,10 @@ from coxswain.client.events import EventRecorder
 from coxswain.client.informer import InformerFactory
 from coxswain.client.interface import Client
 
+#: Objects that a controller works on at a time, where nothing else is said. Kubernetes says five to twenty, of threads;
+#: ours are coroutines, and what they ask for at one moment travels in one message: with more of them, fewer messages.
+WORKERS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ControllerContext:
@@ -26,7 +30,7 @@ class ControllerContext:
     client: Client
     informers: InformerFactory
     recorder: Callable[[str], EventRecorder]
-    workers: int = 5
+    workers: int = WORKERS
     options: Mapping[str, Any] = field(default_factory=dict)
     not_yet: Callable[[str], None] = lambda why: None
 

@@ -26,7 +26,7 @@ from coxswain.client.informer import InformerFactory
 from coxswain.client.interface import Client
 from coxswain.client.leaderelection import ElectionSettings, LeaderElector
 from coxswain.controllers import registry
-from coxswain.controllers.descriptor import ControllerContext, Descriptor
+from coxswain.controllers.descriptor import WORKERS, ControllerContext, Descriptor
 
 log = logging.getLogger(__name__)
 LEASE = "kube-controller-manager"
@@ -55,7 +55,7 @@ class Health:
 class Manager:
     """The controllers of one process.
 
-    ``options`` holds each controller's own settings by its name; ``workers`` likewise (else five). ``acting_as``
+    ``options`` holds each controller's own settings by its name; ``workers`` likewise (else ``WORKERS``). ``acting_as``
     makes the client of a service account in kube-system: controllers that have one act as that.
     """
 
@@ -131,7 +131,7 @@ class Manager:
             client=self._client_of(descriptor.account),
             informers=self.informers,
             recorder=partial(self.recorder, account=descriptor.account),
-            workers=self.workers.get(name, 5),
+            workers=self.workers.get(name, WORKERS),
             options=self.options.get(name, {}),
             not_yet=health.not_yet,
         )
