@@ -205,8 +205,9 @@ def splice_resource_version(raw: bytes, revision: int) -> bytes:
     if start < 0:
         return raw
     start += len(_METADATA)
-    comma = b"" if raw[start : start + 1] == b"}" else b","
-    return b'%b"resourceVersion":"%d"%b%b' % (raw[:start], revision, comma, raw[start:])
+    if raw.startswith(b"}", start):
+        return b'%b"resourceVersion":"%d"%b' % (raw[:start], revision, raw[start:])
+    return b'%b"resourceVersion":"%d",%b' % (raw[:start], revision, raw[start:])
 
 
 def encode_yaml(obj: Any) -> bytes:

@@ -34,6 +34,10 @@ from coxswain.store.interface import Change, Entry
 _NO_LABELS: dict[str, str] = {}
 #: The bucket of watchers of everything.
 _EVERYWHERE = ("", "")
+#: New keys that may wait to be put in order.
+_MOST_UNSORTED = 4096
+#: Positions of the fields that are part of the key.
+_NAME, _NAMESPACE = -1, -2
 
 #: Events that ``forget`` leaves however old they are, so that watches of quiet resources go on; as in Kubernetes.
 _FEWEST = 100
@@ -92,6 +96,30 @@ class Item:
         """The object, freshly decoded: the caller's own."""
         obj: Object = orjson.loads(self.raw)
         return obj
+
+
+class Fields(Mapping[str, str]):
+    """What field selectors see of an item. They ask for one field or two of ten: each is looked up when asked for."""
+
+    __slots__ = ("_item", "_positions")
+
+    def __init__(self, item: Item, positions: Mapping[str, int]) -> None:
+        self._item = item
+        self._positions = positions
+
+    def __getitem__(self, name: str) -> str:
+        at = self._positions[name]
+        if at >= 0:
+            fields = self._item.fields
+            # What the ring remembers may be from before a custom resource got another selectable field.
+            return fields[at] if at < len(fields) else ""
+        return self._item.name if at == _NAME else self._item.namespace
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
 class Pending:
@@ -175,6 +203,7 @@ class ResourceCache:
         ``unreadable``: storage keys whose values no key opens, and why; others keep it up to date.
         """
         self.spec = spec
+        self._positions = _positions(spec)
         self._unreadable = unreadable
         self.items: dict[str, Item] = {}
         self.generation = 0
@@ -186,7 +215,9 @@ class ResourceCache:
         self.floor = revision
         #: The revision of the newest change here (or of the load): lists at or after it show what is here now.
         self.latest = revision
+        #: Keys in order, and those that were added since somebody asked for the order.
         self._keys: SortedList[str] = SortedList()
+        self._unsorted: dict[str, None] = {}
         self._ring: deque[Event] = deque()
         self._ring_events = ring_events
         self._ring_bytes = ring_bytes
@@ -205,7 +236,7 @@ class ResourceCache:
 
     def load(self, key: str, value: bytes, revision: int) -> None:
         """Take an entry as it was at the start; no event."""
-        self._put(self._item(key, value, revision, None))
+        self._put(self._item(key, value, revision, None), self.items.get(key))
 
     def load_all(self, entries: Sequence[Entry], revision: int) -> None:
         """Become what ``entries`` say at ``revision``: for the start, and after having lost the thread."""
@@ -220,6 +251,7 @@ class ResourceCache:
             self.items[item.key] = item
             self._index_add(item)
         self._keys = SortedList(self.items)
+        self._unsorted.clear()
         self.generation += 1
         self._tell()
 
@@ -231,9 +263,7 @@ class ResourceCache:
             event = self._remove(key, change, previous)
         else:
             item = self._item(key, change.value, change.revision, pending)
-            if previous is not None:
-                self._index_remove(previous)
-            self._put(item)
+            self._put(item, previous)
             kind = "ADDED" if previous is None else "MODIFIED"
             event = Event(kind, item, previous, change.revision)
         self.generation += 1
@@ -263,6 +293,7 @@ class ResourceCache:
     def respecify(self, spec: CacheSpec) -> None:
         """Take other selectable fields (a custom resource's definition changed); watchers stay."""
         self.spec = spec
+        self._positions = _positions(spec)
         for item in self.items.values():
             item.fields = spec.field_values(item.decode())
 
@@ -270,11 +301,22 @@ class ResourceCache:
         """An entry read from the store, as an item that is not kept."""
         return self._item(entry.key[len(self.spec.prefix) :], entry.value, entry.modified, None)
 
-    def _put(self, item: Item) -> None:
-        if item.key not in self.items:
-            self._keys.add(item.key)
+    def _put(self, item: Item, previous: Item | None) -> None:
         self.items[item.key] = item
+        if previous is None:
+            self._unsorted[item.key] = None
+            if len(self._unsorted) > _MOST_UNSORTED:
+                self._sorted()
+        else:
+            self._index_remove(previous)
         self._index_add(item)
+
+    def _sorted(self) -> SortedList[str]:
+        """All keys, in order: in a burst of new objects, keys are put in order together, and only when it matters."""
+        if self._unsorted:
+            self._keys.update(self._unsorted)
+            self._unsorted.clear()
+        return self._keys
 
     def _remove(self, key: str, change: Change, previous: Item | None) -> Event:
         if previous is None:
@@ -282,7 +324,10 @@ class ResourceCache:
             previous = Item(key, b"{}", 0, _NO_LABELS, ("",) * len(self.spec.field_names))
         else:
             del self.items[key]
-            self._keys.remove(key)
+            if key in self._unsorted:
+                del self._unsorted[key]
+            else:
+                self._keys.remove(key)
             self._index_remove(previous)
         raw = at_revision(previous, change.revision)
         last = Item(key, raw, change.revision, previous.labels, previous.fields)
@@ -346,20 +391,21 @@ class ResourceCache:
         """Items in key order, of one namespace or all, behind key ``after``."""
         items = self.items
         if not namespace and not after:
-            keys: Iterator[str] = iter(self._keys)
+            keys: Iterator[str] = iter(self._sorted())
         else:
             low = f"{namespace}/" if namespace else ""
             high = f"{namespace}0" if namespace else None
             start = after if after > low else low
-            keys = self._keys.irange(start, high, inclusive=(not after, False))
+            keys = self._sorted().irange(start, high, inclusive=(not after, False))
         for key in keys:
             yield items[key]
 
     def count(self, namespace: str = "", after: str = "") -> int:
         """How many keys ``scan`` would give."""
         low = f"{namespace}/" if namespace else ""
-        first = self._keys.bisect_right(after) if after > low else self._keys.bisect_left(low)
-        last = self._keys.bisect_left(f"{namespace}0") if namespace else len(self._keys)
+        keys = self._sorted()
+        first = keys.bisect_right(after) if after > low else keys.bisect_left(low)
+        last = keys.bisect_left(f"{namespace}0") if namespace else len(keys)
         return max(0, last - first)
 
     def by_index(self, value: str) -> list[Item]:
@@ -367,13 +413,9 @@ class ResourceCache:
         group = self._index.get(value)
         return [group[key] for key in sorted(group)] if group else []
 
-    def fields_of(self, item: Item) -> dict[str, str]:
+    def fields_of(self, item: Item) -> Fields:
         """What field selectors see of an item."""
-        fields = dict(zip(self.spec.field_names, item.fields, strict=False))
-        fields["metadata.name"] = item.name
-        if self.spec.namespaced:
-            fields["metadata.namespace"] = item.namespace
-        return fields
+        return Fields(item, self._positions)
 
     # -- watching
 
@@ -442,6 +484,12 @@ class ResourceCache:
             if previous is not None and previous.fields[at] != value:
                 buckets.append(("field", previous.fields[at]))
         return buckets
+
+
+def _positions(spec: CacheSpec) -> dict[str, int]:
+    """Where ``Fields`` finds what."""
+    own = {"metadata.name": _NAME} | ({"metadata.namespace": _NAMESPACE} if spec.namespaced else {})
+    return {name: at for at, name in enumerate(spec.field_names)} | own
 
 
 def too_old(revision: int, oldest: int) -> errors.Expired:

@@ -86,7 +86,7 @@ class Watcher:
 
     def offer(self, event: Event, cache: ResourceCache) -> None:
         """Queue ``event`` if it is in the selection, before or after."""
-        if event.revision <= self.after:
+        if event.revision <= self.after or self.ended:
             return
         kind = self._judge(event, cache)
         if kind:
@@ -135,7 +135,8 @@ class Watcher:
             self.end(f"the watcher fell more than {self._limit} events behind")
             return
         self.queue.append(delivery)
-        self._announce()
+        if not self._announced:
+            self._announce()
 
     def _announce(self) -> None:
         if self.on_ready is not None and not self._announced:

@@ -83,14 +83,15 @@ def encode_batch(number: int, calls: Sequence[Call]) -> bytes:
 def encode_answers(number: int, answers: Sequence[Answer]) -> bytes:
     """An ``AnswerBatch`` message. Answers that follow their like are written once."""
     parts = [b"\x08", _varint(number)]
-    last, data = None, b""
+    last_code, last_body, data = -1, b"", b""
     for answer in answers:
-        if answer != last:
-            body = answer.body
-            code = b"\x08" + _varint(answer.code)
-            data = code + b"\x12" + _length(len(body)) + body if body else code
+        code, body = answer.code, answer.body
+        if code != last_code or body != last_body:
+            last_code, last_body = code, body
+            data = b"\x08" + _varint(code)
+            if body:
+                data += b"\x12" + _length(len(body)) + body
             data = b"\x12" + _length(len(data)) + data
-            last = answer
         parts.append(data)
     return b"".join(parts)
 

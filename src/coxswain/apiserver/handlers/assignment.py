@@ -16,6 +16,7 @@ dropped when it was decoded, and the resourceVersion is spliced in as the first 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -36,6 +37,8 @@ _SPEC_MARKS: Final = (b'"nodeName":', b'"schedulingGates":')
 _DELETED: Final = b'"deletionTimestamp":'
 _TIME_LENGTH: Final = len("2026-01-02T03:04:05Z")
 _CREATED: Final = b'"creationTimestamp":"'
+#: Texts of which is remembered what they hold: two kilobytes each, or so.
+_MOST_KNOWN: Final = 256
 
 
 def assigned(item: Item, uid: str, node: str, labels: Mapping[str, str] | None = None) -> bytes | None:
@@ -44,29 +47,66 @@ def assigned(item: Item, uid: str, node: str, labels: Mapping[str, str] | None =
     ``uid`` is the one that the binding demands, empty for any; ``node`` is a valid name; ``labels`` are to be added.
     """
     raw = item.raw
-    if not raw.endswith(_FRESH):
-        return None
     revision = b'"resourceVersion":"%d",' % item.revision
     start = raw.find(_METADATA) + len(_METADATA)
-    spec = raw.find(_SPEC)
-    if spec < 0 or not raw.startswith(revision, start) or raw.find(_DELETED, 0, spec) >= 0:
-        return None
-    if uid and not _is_its_uid(raw, spec, uid.encode()):
-        return None
-    if any(raw.find(mark, spec) >= 0 for mark in _SPEC_MARKS):
+    # From behind, where they are near; what a spec holds of its own may look like them, and is found out below.
+    spec = raw.rfind(_SPEC)
+    created = raw.rfind(_CREATED, start, spec)
+    if created < 0 or not raw.startswith(revision, start):
         return None
     start += len(revision)
-    metadata = _labelled(raw, start, spec, item.labels, labels) if labels else raw[start:spec]
-    if metadata is None:
+    head, own = raw[start:created], raw[created:spec]
+    around = _around_node(raw[spec:])
+    if around is None or _DELETED in own or _SPEC in own:
         return None
-    return b'%b%b%b"nodeName":"%b",%b,"conditions":[%b]}}' % (
-        raw[: start - len(revision)],
-        metadata,
-        _SPEC[:-1],
-        node.encode(),
-        raw[spec + len(_SPEC) - 1 : -2],
-        orjson.dumps(scheduled()),
-    )
+    if uid and not own.startswith(b'","uid":"%b"' % uid.encode(), len(_CREATED) + _TIME_LENGTH):
+        return None
+    if _LABELS in own:
+        head, own = head + own, b""
+    at = _labels_at(head)
+    if at is None:
+        return None
+    if labels:
+        present = item.labels
+        if not present:
+            # What looks like labels is then something else, such as an empty map or a field in managedFields.
+            if at >= 0:
+                return None
+            head = b"%b%b},%b" % (_LABELS, _members(labels), head)
+        elif at < 0 or not present.keys().isdisjoint(labels):
+            return None
+        else:
+            head = b"%b%b,%b" % (head[:at], _members(labels), head[at:])
+    before, after = around
+    front = raw[: start - len(revision)]
+    return b"".join((front, head, own, before, node.encode(), after, _condition(clock.timestamp())))
+
+
+@lru_cache(_MOST_KNOWN)
+def _labels_at(head: bytes) -> int | None:
+    """Where labels begin in the metadata that pods of one moment have alike; -1: nowhere; None: that is not plain."""
+    if _DELETED in head or _SPEC in head:
+        return None
+    at = head.find(_LABELS)
+    if at < 0:
+        return -1
+    at += len(_LABELS)
+    return at if head.find(_LABELS, at) < 0 else None
+
+
+@lru_cache(_MOST_KNOWN)
+def _around_node(tail: bytes) -> tuple[bytes, bytes] | None:
+    """Spec and status, cut where the name of the node goes, up to the conditions; None if the pod is not fresh."""
+    if not tail.endswith(_FRESH) or any(mark in tail for mark in _SPEC_MARKS):
+        return None
+    rest = tail[len(_SPEC) - 1 : -2]
+    return _SPEC[:-1] + b'"nodeName":"', b'",%b,"conditions":[' % rest
+
+
+@lru_cache(1)
+def _condition(now: str) -> bytes:
+    """The condition of a pod that is bound now, and the end of the pod."""
+    return orjson.dumps(scheduled()) + b"]}}"
 
 
 def scheduled() -> Object:
@@ -79,25 +119,5 @@ def scheduled() -> Object:
     }
 
 
-def _labelled(
-    raw: bytes, start: int, end: int, present: Mapping[str, str], added: Mapping[str, str]
-) -> bytes | None:
-    """The fields of metadata, ``raw[start:end]``, with labels ``added`` to those ``present``; None if that is not plain."""
-    at = raw.find(_LABELS, start, end)
-    if not present:
-        # What looks like labels is then something else, such as an empty map or a field in managedFields.
-        return None if at >= 0 else b"%b%b},%b" % (_LABELS, _members(added), raw[start:end])
-    at += len(_LABELS)
-    if raw.find(_LABELS, at, end) >= 0 or not present.keys().isdisjoint(added):
-        return None
-    return b"%b%b,%b" % (raw[start:at], _members(added), raw[at:end])
-
-
 def _members(labels: Mapping[str, str]) -> bytes:
     return orjson.dumps(labels)[1:-1]
-
-
-def _is_its_uid(raw: bytes, end: int, uid: bytes) -> bool:
-    """Whether metadata, which ends before ``end``, has this uid of its own: the server writes it behind the time."""
-    at = raw.find(b'","uid":"%b"' % uid, 0, end)
-    return at >= 0 and raw.startswith(_CREATED, at - _TIME_LENGTH - len(_CREATED))
