@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from coxswain.base.errors import ResourceUnavailable
 from coxswain.store.interface import ANY, Op, Store, StoreFull
 from coxswain.store.sqlite import SqliteStore
-from coxswain.store.sqlite_file import SqliteSettings
+from coxswain.store.sqlite_file import AT_ONCE, SqliteSettings
 from store.contract import StoreContract
 from store.model import HISTORIES, Model, Step, compare, play
 
@@ -189,3 +189,30 @@ async def test_a_caller_that_gives_up_does_not_break_the_store(tmp_path: Path) -
         await asyncio.gather(impatient, return_exceptions=True)
         assert await store.commit([Op("/b", b"2")]) == 2
         assert (await store.get("/a")) is not None
+
+
+async def test_groups_of_every_size_are_written_whole_and_fail_whole(tmp_path: Path) -> None:
+    path, sizes = tmp_path / "state.db", (1, 2, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE, 500)
+    async with await SqliteStore.open(path) as store:
+        for size in sizes:
+            await store.commit([Op(f"/one/{size}/{i}", b"%d" % i) for i in range(size)])
+            made = await store.commit_each([Op(f"/each/{size}/{i}", b"%d" % i) for i in range(size)])
+            assert len({*made}) == size
+    # Ten pages hold what is there and not much more.
+    pages = path.stat().st_size // 4096 + 10
+    settings = SqliteSettings(max_bytes=pages * 4096)
+    async with await SqliteStore.open(path, settings) as store:
+        for size in sizes:
+            with pytest.raises(StoreFull):
+                await store.commit([Op(f"/no/{size}/{i}", b"x" * (60_000 // size)) for i in range(size)])
+            failed = await store.commit_each(
+                [Op(f"/no/{size}/{i}", b"x" * (60_000 // size)) for i in range(size)]
+            )
+            assert {type(one) for one in failed} == {StoreFull}
+        assert isinstance(await store.commit([Op("/yes", b"1")]), int)
+    async with await SqliteStore.open(path) as store:
+        assert (await store.list("/no/")).entries == [] and await store.get("/yes") is not None
+        for size in sizes:
+            for kind in ("one", "each"):
+                found = {entry.key: entry.value for entry in (await store.list(f"/{kind}/{size}/")).entries}
+                assert found == {f"/{kind}/{size}/{i}": b"%d" % i for i in range(size)}

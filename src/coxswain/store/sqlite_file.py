@@ -17,6 +17,8 @@ from coxswain.store.interface import Change
 
 OPS_BITS = 16
 MAX_OPS = 1 << OPS_BITS
+#: Rows that one statement inserts at most. There is a statement for each number of them, and all are kept prepared.
+AT_ONCE = 96
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -52,7 +54,9 @@ class SqliteSettings:
 
 def connect(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
     """A connection whose commits are durable; it may be used from any one thread at a time."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=AT_ONCE + 32
+    )
     try:
         _configure(connection, settings)
     except BaseException:

@@ -14,16 +14,17 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from coxswain.store.index import RevisionIndex
 from coxswain.store.interface import ANY, Change, CompareFailed, Entry, Op, StoreClosed, StoreError, StoreFull
-from coxswain.store.sqlite_file import OPS_BITS, SqliteSettings
+from coxswain.store.sqlite_file import AT_ONCE, OPS_BITS, SqliteSettings
 
 log = logging.getLogger(__name__)
 
@@ -176,11 +177,16 @@ class Writer:
     def _insert(self, rows: list[Row]) -> StoreError | None:
         """Write rows durably. A full disk is an answer; anything else ends the store after answering."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for part in _parts(rows):
-                values = ",".join(["(?,?,?,?,?)"] * len(part))
-                self._connection.execute(f"INSERT INTO log VALUES {values}", [*chain.from_iterable(part)])
-            self._connection.execute("COMMIT")
+            execute = self._connection.execute
+            if len(rows) <= AT_ONCE:
+                # A transaction of its own: to begin and to end it are two more times that the lock goes to and fro.
+                execute(_insertion(len(rows)), [*chain.from_iterable(rows)])
+                return None
+            execute("BEGIN IMMEDIATE")
+            for start in range(0, len(rows), AT_ONCE):
+                part = rows[start : start + AT_ONCE]
+                execute(_insertion(len(part)), [*chain.from_iterable(part)])
+            execute("COMMIT")
         except sqlite3.Error as error:
             full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
             if self._connection.in_transaction:
@@ -265,17 +271,10 @@ def _failed(group: Sequence[Commit | Each], failure: StoreError) -> Outcomes:
     return outcomes
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """``rows`` in parts of 64, 32, 16 ... 1: few different statements, so that SQLite's cache has them all.
-
-    One statement for many rows, because each one gives the interpreter's lock away and waits for it again.
-    """
-    start, size = 0, 64
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield rows[start : start + size]
-        start += size
+@cache
+def _insertion(count: int) -> str:
+    """One statement for ``count`` rows: each statement gives the interpreter's lock away and waits for it again."""
+    return "INSERT INTO log VALUES " + ",".join(["(?,?,?,?,?)"] * count)
 
 
 class Staged:
