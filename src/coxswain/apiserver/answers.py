@@ -5,12 +5,15 @@ What servers say the same of every answer of a kind is put together once (``Open
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from coxswain.apiserver.http1 import status_line
 from coxswain.apiserver.verbs.writing import new_uid
 
-_COUNTED = (1 << 48) - 1
+#: Answers that have the beginning of their audit IDs in common, and digits that each has for itself.
+_TOGETHER = 1024
+_OWN = 12
 
 
 class Openings:
@@ -18,10 +21,11 @@ class Openings:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], bytes] = {}
-        # A UUID per answer costs more than all the rest of its head. These are told apart by their last 48 bits,
-        # which count on from a random start, below 74 random bits of the server: as unique, and nobody's secret.
-        uid = new_uid()
-        self._server, self._number = uid[:24].encode(), int(uid[24:], 16)
+        # A UUID for each answer costs more than all the rest of its head. These are as random: 48 bits for each, below
+        # 74 for a thousand. Nothing depends on that nobody guesses them, for without an audit log nothing is found
+        # by one; but if they only counted on, anybody could tell how much others ask.
+        self._common = self._digits = b""
+        self._left = 0
 
     def head(self, code: int, content_type: str, more: bytes = b"", audit_id: str | None = None) -> bytes:
         """Status line and headers; those of the server's own content types are made once.
@@ -37,8 +41,16 @@ class Openings:
             self._known[code, content_type] = opening
         if audit_id is not None:
             return b"%b%b\r\n%b" % (opening, audit_id.encode(), more)
-        self._number = number = (self._number + 1) & _COUNTED
-        return b"%b%b%012x\r\n%b" % (opening, self._server, number, more)
+        self._left = left = self._left - _OWN
+        if left < 0:
+            left = self._draw()
+        return b"%b%b%b\r\n%b" % (opening, self._common, self._digits[left : left + _OWN], more)
+
+    def _draw(self) -> int:
+        self._common = new_uid()[:-_OWN].encode()
+        self._digits = os.urandom(_TOGETHER * _OWN // 2).hex().encode()
+        self._left = len(self._digits) - _OWN
+        return self._left
 
 
 def lines(headers: Mapping[str, str]) -> bytes:
