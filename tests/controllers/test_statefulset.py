@@ -13,6 +13,7 @@ from controllers.workloads import World, template
 from coxswain.api import meta
 from coxswain.api.errors import Conflict
 from coxswain.api.names import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS, Object
+from coxswain.base import clock
 from coxswain.base.tasks import Supervisor
 from coxswain.controllers.statefulset.controller import DESCRIPTOR
 
@@ -120,6 +121,27 @@ async def test_an_update_goes_down_to_the_partition_and_back_by_renumbering() ->
         assert sorted(one["revision"] for one in revisions) == [2, 3]
         assert status(it)["currentRevision"] == status(it)["updateRevision"]
         assert min(least) >= 2
+
+
+@pytest.mark.virtual
+async def test_an_update_takes_no_second_pod_that_became_ready_unseen() -> None:
+    async with world() as it:
+        it.broken.add("web:1")
+        it.api.add(STATEFUL_SETS, stateful_set(2, podManagementPolicy="Parallel"))
+        await it.settle(5)
+        it.api.hold(PODS)
+        before = [meta.uid(pod) for pod in it.pods()]
+        now = {"type": "Ready", "status": "True", "lastTransitionTime": clock.timestamp()}
+        for name in names(it):
+            it.api.change(
+                PODS, name, "d", lambda pod: pod["status"].update(phase="Running", conditions=[now])
+            )
+        edit(it, template=template("web:2"))
+        await it.settle(5)
+        assert [meta.uid(pod) for pod in it.pods() if not meta.is_terminating(pod)] == before
+        it.api.let_go(PODS)
+        await it.settle(30)
+        assert [pod["spec"]["containers"][0]["image"] for pod in it.pods()] == ["web:2", "web:2"]
 
 
 @pytest.mark.virtual

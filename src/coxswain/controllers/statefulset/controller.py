@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coxswain.api import meta, selectors
-from coxswain.api.errors import AlreadyExists, ApiError, InternalError, NotFound
+from coxswain.api.errors import AlreadyExists, ApiError, Conflict, InternalError, NotFound
 from coxswain.api.names import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS, Object
 from coxswain.base import clock
 from coxswain.client.client import create_call
@@ -214,8 +214,8 @@ class StatefulSetController:
 
     async def _perform_one(self, owner: Object, instruction: Instruction) -> None:
         match instruction:
-            case DeletePod(pod):
-                await self._delete(owner, pod)
+            case DeletePod(pod, as_seen):
+                await self._delete(owner, pod, meta.resource_version(pod) if as_seen else "")
             case RepairPod(pod):
                 await self._repair(owner, pod)
             case UpdateClaim(claim):
@@ -258,14 +258,18 @@ class StatefulSetController:
             raise
         self._recorder.event(owner, "Normal", "SuccessfulCreate", f"{subject} {place} success")
 
-    async def _delete(self, owner: Object, pod: Object) -> None:
+    async def _delete(self, owner: Object, pod: Object, version: str) -> None:
         key, uid = key_of(owner), meta.uid(pod)
         try:
-            await self._client.delete(PODS, meta.name(pod), meta.namespace(pod), uid=uid)
+            await self._client.delete(
+                PODS, meta.name(pod), meta.namespace(pod), uid=uid, resource_version=version
+            )
         except NotFound:
             self._deletions.deleted(key, uid)
             return
         except ApiError as error:
+            if version and isinstance(error, Conflict):
+                raise  # it is not any more what was to go: nothing was done
             self._deletions.unsure(key, uid)
             self._say(owner, "Delete", pod, error)
             raise

@@ -55,9 +55,10 @@ class UpdateClaim:
 
 @dataclass(frozen=True, slots=True)
 class DeletePod:
-    """Delete the pod; its claims stay."""
+    """Delete the pod; its claims stay. ``as_seen``: only if it has not changed since."""
 
     pod: Object
+    as_seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,8 @@ def _remove_condemned(
 def _replace_old(state: State, step: Plan, replicas: Sequence[Object | None]) -> None:
     """Delete pods of older revisions, as many as may be unavailable.
 
-    One that is unavailable anyway costs nothing. A pod that this very step makes is unavailable.
+    One that is unavailable anyway costs nothing, if it still is: it may have become ready since. A pod that this
+    very step makes is unavailable.
     """
     rolling = (state.owner["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
     budget = max(1, scaled(rolling.get("maxUnavailable") or 1, len(replicas), round_up=False))
@@ -244,12 +246,13 @@ def _replace_old(state: State, step: Plan, replicas: Sequence[Object | None]) ->
     for pod in reversed(replicas[lowest:]):
         if pod is None or meta.is_terminating(pod) or revision_of(pod) == meta.name(state.update):
             continue
-        if state.is_available(pod):
+        available = state.is_available(pod)
+        if available:
             if budget <= 0:
                 continue
             budget -= 1
         if not meta.is_pod_finished(pod):  # those are deleted already
-            step.instructions.append(DeletePod(pod))
+            step.instructions.append(DeletePod(pod, as_seen=not available))
 
 
 def new_status(state: State, collisions: int) -> Object:
