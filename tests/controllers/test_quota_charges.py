@@ -68,6 +68,22 @@ def test_an_object_that_comes_before_its_charge_is_remembered() -> None:
     assert of.held(10.0) == usage(pods=1)
 
 
+def test_objects_that_nobody_charges_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where admission goes without quotas: then every change of the quota is our own."""
+    of = charges(5, pods=3)
+    for revision in range(6, 30, 2):
+        of.arrived(revision, usage(pods=1))
+        of.arrived(revision + 3, usage(pods=1))  # after the write that follows
+        of.writing()
+        of.wrote(quota(revision + 1, pods=revision))
+        of.seen(quota(revision + 1, pods=revision), 10.0)
+        assert [arrival for arrival, _ in of._early] == [revision + 3]
+    monkeypatch.setattr("coxswain.controllers.resourcequota.charges._MOST_EARLY", 3)
+    for revision in range(40, 50):
+        of.arrived(revision, usage(pods=1))
+    assert [arrival for arrival, _ in of._early] == [47, 48, 49]
+
+
 def test_our_own_write_is_no_charge_whichever_comes_first() -> None:
     of = charges(5, pods=3)
     of.writing()

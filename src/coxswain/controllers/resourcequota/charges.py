@@ -25,6 +25,8 @@ from coxswain.controllers.resourcequota.decide import Usage
 
 #: Seconds after which an object that was charged should have been seen.
 DOUBT = 5.0
+#: Objects that are remembered at most until their charge shows: where nobody charges them it never does.
+_MOST_EARLY = 10_000
 _NOTHING = Quantity.of(0)
 
 
@@ -92,6 +94,8 @@ class Charges:
         """A write of ours has ended; None when it failed, or nobody knows."""
         if answer is not None:
             self._used, self._revision = used_of(answer), int(meta.resource_version(answer))
+            # The server took the write, so we had seen every charge before it. Nobody charged these.
+            self._early = [(arrival, left) for arrival, left in self._early if arrival > self._revision]
         unread, self._unread = self._unread or (), None
         for quota, at in unread:
             self.seen(quota, at)
@@ -105,6 +109,7 @@ class Charges:
         self._held = [charge for charge in self._held if charge.amounts]
         if left and (revision > self._revision or self._unread is not None):
             self._early.append((revision, left))
+            del self._early[:-_MOST_EARLY]
 
     # -- what a count asks
 
