@@ -17,6 +17,7 @@ from coxswain.apiserver.admission.request import Request
 from coxswain.apiserver.lookup import Lookup
 from coxswain.apiserver.pipeline import Pipeline
 from coxswain.apiserver.replicas import parts_of
+from coxswain.base import clock
 from coxswain.client.interface import Call
 
 LIMIT_RANGES = GVR("", "v1", "limitranges")
@@ -163,6 +164,59 @@ async def test_a_body_that_was_foretold_is_not_put_before_admission_again() -> N
         assert {pod["metadata"]["name"] for pod in listed["items"]} == {
             pod["metadata"]["name"] for pod in pods
         }
+
+
+def _times(pod: Object) -> set[str]:
+    return {pod["metadata"]["creationTimestamp"], *(one["time"] for one in pod["metadata"]["managedFields"])}
+
+
+@pytest.mark.virtual
+async def test_what_was_foretold_over_a_second_is_not_asked_in_later_ones() -> None:
+    async with cluster() as it:
+        asked = Asked(it)
+        times = []
+        for _ in range(6):
+            pods = [await created(it, body()) for _ in range(5)]
+            assert all(_times(pod) == {clock.timestamp()} for pod in pods)
+            assert all(without_what_is_its_own(pod) == without_what_is_its_own(pods[0]) for pod in pods)
+            times.append(asked.times)
+            await clock.sleep(1.0)
+        # Three are made in the first second, two in the second (the body is known by then), none later.
+        assert times[1] < 6 and times[1:] == [times[1]] * 5
+
+
+@pytest.mark.virtual
+async def test_a_time_of_the_clients_own_is_never_stamped() -> None:
+    async with cluster() as it:
+        asked = Asked(it)
+        pod = orjson.loads(body())
+        own = pod["metadata"]["annotations"] = {"restartedAt": clock.timestamp(), "later": ""}
+        for second in range(6):
+            own["later"] = clock.timestamp() if second == 3 else own["later"]
+            for _ in range(4):
+                found = await created(it, orjson.dumps(pod))
+                assert found["metadata"]["annotations"] == own
+                assert _times(found) == {clock.timestamp()}
+            await clock.sleep(1.0)
+        assert asked.times < 24
+
+
+@pytest.mark.virtual
+async def test_what_admission_looks_at_may_change_in_any_second() -> None:
+    async with cluster() as it:
+        limits = {"metadata": {"name": "l"}, "spec": {"limits": []}}
+        await it.do("create", LIMIT_RANGES, body=limits)
+        for second in range(12):
+            if second % 3 == 2:
+                amount = {"type": "Container", "defaultRequest": {"cpu": f"{second}m"}, "max": {"cpu": "1"}}
+                limits["spec"] = {"limits": [amount]}
+                await it.do("update", LIMIT_RANGES, "l", limits)
+            for _ in range(second % 5 + 1):
+                pod = await created(it, body())
+                wanted = (pod["spec"]["containers"][0].get("resources") or {}).get("requests") or {}
+                assert wanted == ({"cpu": f"{second - (second + 1) % 3}m"} if second > 1 else {})
+                assert _times(pod) == {clock.timestamp()}
+            await clock.sleep(1.0)
 
 
 @pytest.mark.virtual

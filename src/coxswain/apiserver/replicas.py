@@ -12,12 +12,15 @@ of it as before, the second step is known to find nothing. And where every plugi
 an equal request alike (``Plugin.repeats``), the object as stored is kept, too: a ``Twin``, of which the next one
 takes all but name and uid. It is used once it has foretold an object that was made the long way, byte for byte;
 admission's metrics do not count what was not asked. Built-in kinds only, because the rules of custom ones change.
+
+All of it holds for one second, which the object is stamped with. Once a twin of one second, stamped with a later
+one, is the twin that was made in that, all later seconds begin with a stamped one: a burst goes on as it began.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -36,7 +39,7 @@ _MAX_BYTES = 16 << 10
 _MARK = b'"generateName"'
 _OF_EACH = ("name", "uid", "creationTimestamp")
 
-_Key = tuple[GVR, str, bytes, str, str, str, str]
+_Key = tuple[GVR, str, bytes, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,19 @@ class Twin:
     user: UserInfo
     #: ``Admission.state`` when it was made.
     state: int
+    #: The time that it is stamped with.
+    second: str
 
     def value(self, name: str, uid: str) -> bytes:
         """The bytes to store of another one."""
         before, between, behind = self.parts
         return b"%b%b%b%b%b" % (before, uid.encode(), between, name.encode(), behind)
+
+    def at(self, second: str) -> Twin:
+        """The same, stamped with another second wherever it has its own."""
+        own, other = b'"%b"' % self.second.encode(), b'"%b"' % second.encode()
+        before, between, behind = (part.replace(own, other) for part in self.parts)
+        return replace(self, parts=(before, between, behind), second=second)
 
 
 def parts_of(value: bytes, name: str, uid: str) -> tuple[bytes, bytes, bytes] | None:
@@ -72,20 +83,25 @@ def parts_of(value: bytes, name: str, uid: str) -> tuple[bytes, bytes, bytes] | 
 
 
 class Replica:
-    """What is known of one body."""
+    """What is known of one body, in one second."""
 
-    __slots__ = ("_checked", "_foretold", "_prepared", "_seen", "_twin", "decode_warnings", "warnings")
+    __slots__ = (
+        *("_checked", "_foretold", "_line", "_prepared", "_seen", "_twin"),
+        *("decode_warnings", "warnings"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line, *, seen: bool = False, twin: Twin | None = None) -> None:
+        """``seen``: the body came before. ``twin``: it is known what the next object is like."""
+        self._line = line
         #: What decoding tells the client.
         self.decode_warnings: tuple[str, ...] = ()
         #: What the rules of the kind tell it, when ``is_checked``.
         self.warnings: tuple[str, ...] = ()
-        self._seen = False
+        self._seen = seen
         self._prepared: bytes | None = None
         self._checked: Object | None = None
-        self._twin: Twin | None = None
-        self._foretold = False
+        self._twin = twin
+        self._foretold = twin is not None
 
     def twin(self, user: UserInfo, state: int) -> Twin | None:
         """What the next object is like, if that is known: for ``user``, while admission's state is ``state``."""
@@ -103,6 +119,12 @@ class Replica:
         """Remember ``twin`` of the object stored as ``value``, and whether the one before it foretold this one."""
         before, self._twin = self._twin, twin
         self._foretold = before == twin and twin.value(name, uid) == value
+        self._line.learn(self, twin if self._foretold else None)
+
+    @property
+    def foretold(self) -> Twin | None:
+        """The twin, if it has foretold another object."""
+        return self._twin if self._foretold else None
 
     def prepared(self) -> Object | None:
         """The object as the first step leaves it, the caller's own; None until it is known."""
@@ -132,6 +154,34 @@ def _common(obj: Object) -> Object:
     return {**obj, "metadata": metadata}
 
 
+class Line:
+    """The replicas of one body, one after the other: a second each."""
+
+    __slots__ = ("_former", "_proven", "replica", "second")
+
+    def __init__(self, second: str) -> None:
+        self.second = second
+        self.replica = Replica(self)
+        #: The twin of an earlier second, and whether it has foretold the twin of a later one.
+        self._former: Twin | None = None
+        self._proven = False
+
+    def turn(self, second: str) -> None:
+        """It is ``second`` now."""
+        former = self.replica.foretold
+        if former is not None:
+            self._former = former
+        stamped = former.at(second) if former is not None and self._proven else None
+        self.second = second
+        self.replica = Replica(self, seen=True, twin=stamped)
+
+    def learn(self, replica: Replica, twin: Twin | None) -> None:
+        """``twin`` has foretold an object of this second; None: what was known of one has not."""
+        if replica is self.replica:
+            former = self._former
+            self._proven = twin is not None and former is not None and former.at(twin.second) == twin
+
+
 def may_repeat(body: bytes) -> bool:
     """Whether the server names what is made of ``body``, so that it may come again."""
     return len(body) <= _MAX_BYTES and _MARK in body
@@ -141,7 +191,7 @@ class ReplicaMemo:
     """The bodies seen lately. Not shared between loops."""
 
     def __init__(self) -> None:
-        self._replicas: OrderedDict[_Key, Replica] = OrderedDict()
+        self._replicas: OrderedDict[_Key, Line] = OrderedDict()
 
     def find(self, ctx: Context, options: WriteOptions) -> Replica | None:
         """The entry of the request's body; None for bodies that will hardly come again."""
@@ -155,11 +205,14 @@ class ReplicaMemo:
             ctx.content_type,
             ctx.manager,
             options.field_validation,
-            clock.timestamp(),
         )
-        replica = self._replicas.get(key)
-        if replica is None:
-            replica = self._replicas[key] = Replica()
+        second = clock.timestamp()
+        line = self._replicas.get(key)
+        if line is None:
+            line = self._replicas[key] = Line(second)
             if len(self._replicas) > _BODIES:
                 self._replicas.popitem(last=False)
-        return replica
+        elif line.second != second:
+            line.turn(second)
+            self._replicas.move_to_end(key)
+        return line.replica

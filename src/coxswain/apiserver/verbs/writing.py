@@ -338,7 +338,8 @@ def keep_twin(
     if parts is None:
         return
     fields, labels = entry.cache.spec.field_values(obj), metadata.get("labels") or {}
-    twin = Twin(parts, metadata["generateName"], labels, fields, warnings, ctx.user, state)
+    second = metadata["creationTimestamp"]
+    twin = Twin(parts, metadata["generateName"], labels, fields, warnings, ctx.user, state, second)
     replica.keep_twin(twin, value, name, uid)
 
 
