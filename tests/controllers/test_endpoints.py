@@ -279,6 +279,29 @@ async def test_both_follow_the_pods_and_then_rest() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_change_that_could_not_be_sorted_in_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Members.put
+    failures: list[Exception] = []
+
+    def failing(self: Members, uid: str, pod: Object | None) -> None:
+        if failures:
+            raise failures.pop()
+        put(self, uid, pod)
+
+    async with running() as api:
+        api.add(SERVICES, service())
+        for number in range(3):
+            api.add(PODS, pod(number))
+        await clock.sleep(5)
+        monkeypatch.setattr(Members, "put", failing)
+        failures.append(ValueError("broken"))
+        api.remove(PODS, "p2", "d")
+        await clock.sleep(5)
+        assert not failures
+        assert ips(api) == (["10.1.0.1", "10.1.0.2"],) * 2
+
+
+@pytest.mark.virtual
 async def test_a_burst_of_changes_is_written_once() -> None:
     async with running() as api:
         api.add(SERVICES, service())

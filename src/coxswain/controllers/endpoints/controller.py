@@ -64,12 +64,14 @@ class EndpointsController:
         return None
 
     def _up_to_date(self, key: str, service: Object) -> Members:
-        changed, members = self._touched.take(key), self._members.get(key)
+        # Whatever fails here leaves none behind, and so the next look is one at all pods.
+        changed, members = self._touched.take(key), self._members.pop(key, None)
         if changed is None or members is None:
-            members = self._members[key] = Members(service, self._events.pods_of(service))
+            members = Members(service, self._events.pods_of(service))
         else:
             for uid, pod in changed.items():
                 members.put(uid, current_pod(self._pods, service, uid, pod))
+        self._members[key] = members
         return members
 
     async def _remove(self, key: str) -> None:
