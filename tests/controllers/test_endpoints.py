@@ -295,7 +295,7 @@ async def test_a_change_that_could_not_be_sorted_in_is_not_lost(monkeypatch: pyt
         await clock.sleep(5)
         monkeypatch.setattr(Members, "put", failing)
         failures.append(ValueError("broken"))
-        api.remove(PODS, "p2", "d")
+        api.change(PODS, "p2", "d", lambda p: p["status"]["conditions"][0].update(status="False"))
         await clock.sleep(5)
         assert not failures
         assert ips(api) == (["10.1.0.1", "10.1.0.2"],) * 2
