@@ -35,6 +35,8 @@ class Door:
         self.api = api
         self.batches: list[int] = []
         self.hang = False
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.asked = asyncio.Event()
 
     async def exchange(self, calls: Sequence[Call], user: UserInfo) -> Sequence[Answer]:
@@ -42,6 +44,7 @@ class Door:
         self.asked.set()
         if self.hang:
             await asyncio.Event().wait()
+        await self.answering.wait()
         return await self.api.batch(calls)
 
     async def call(self, call: Call, user: UserInfo) -> Answer:
@@ -99,6 +102,55 @@ async def test_calls_of_one_moment_travel_together_and_answers_find_their_caller
             await client.get(PODS, "none", "d")
         answers = await client.batch([Call("get", PODS, "d", "none"), Call("get", PODS, "d", "p1")])
         assert [answer.code for answer in answers] == [404, 200]
+
+
+async def _two_moments(door: Door, client: ApiClient) -> list[asyncio.Future[Object]]:
+    """A call that is sent and not answered, and two more that are asked for at two moments after it."""
+    asked = [asyncio.ensure_future(client.create(PODS, pod("a")))]
+    await door.asked.wait()
+    for name in ("b", "c"):
+        asked.append(asyncio.ensure_future(client.create(PODS, pod(name))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    return asked
+
+
+async def test_what_is_asked_for_while_a_message_is_unanswered_goes_together_after_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as (door, config, _), ApiClient(GrpcTransport(config, gather=60)) as client:
+        door.answering.clear()
+        asked = await _two_moments(door, client)
+        door.answering.set()
+        async with asyncio.timeout(20):
+            assert [made["metadata"]["name"] for made in await asyncio.gather(*asked)] == ["a", "b", "c"]
+        assert door.batches == [1, 2]
+        await client.get(PODS, "a", "d")  # nothing is unanswered: at once
+        assert door.batches == [1, 2, 1]
+
+
+async def test_what_is_gathered_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    async with served(tmp_path) as (door, config, _), ApiClient(GrpcTransport(config, gather=0.01)) as client:
+        door.answering.clear()
+        asked = [asyncio.ensure_future(client.create(PODS, pod("a")))]
+        await door.asked.wait()
+        door.asked.clear()
+        asked.append(asyncio.ensure_future(client.create(PODS, pod("b"))))
+        async with asyncio.timeout(20):
+            await door.asked.wait()
+            assert door.batches == [1, 1]
+            door.answering.set()
+            await asyncio.gather(*asked)
+
+
+async def test_closing_fails_what_is_gathered(tmp_path: Path) -> None:
+    async with served(tmp_path) as (door, config, _):
+        door.hang = True
+        client: Any = ApiClient(GrpcTransport(config, gather=60))
+        asked = await _two_moments(door, client)
+        await client.close()
+        for each in asked:
+            with pytest.raises(errors.ServiceUnavailable):
+                await each
+        assert door.batches == [1]
 
 
 async def test_lists_and_watches_bring_the_stored_bytes(tmp_path: Path) -> None:

@@ -25,14 +25,16 @@ async def connect(
     wire: Literal["auto", "grpc", "rest"] = "auto",
     context: str = "",
     program: str = "",
+    gather: float = 0.0,
 ) -> ApiClient:
     """A client for the kubeconfig at ``path``; an empty path means $KUBECONFIG, or the pod's account.
 
-    ``program`` is Kubernetes' name of the component that asks (``kube-scheduler``). Nothing is sent yet: a server that
-    is down shows with the first call. Raises ``ConfigurationError``.
+    ``program`` is Kubernetes' name of the component that asks (``kube-scheduler``). Over gRPC, calls may be held back
+    for ``gather`` seconds at most to go together (see ``GrpcTransport``). Nothing is sent yet: a server that is down
+    shows with the first call. Raises ``ConfigurationError``.
     """
     config = settings_of(path, context)
-    return ApiClient(transport(replace(config, agent=agent_of(program)) if program else config, wire))
+    return ApiClient(transport(replace(config, agent=agent_of(program)) if program else config, wire, gather))
 
 
 def agent_of(program: str) -> str:
@@ -45,7 +47,9 @@ def settings_of(path: str | os.PathLike[str] = "", context: str = "") -> Config:
     return kubeconfig.load(path, context) if path else _ambient(context)
 
 
-def transport(config: Config, wire: Literal["auto", "grpc", "rest"] = "auto") -> Transport:
+def transport(
+    config: Config, wire: Literal["auto", "grpc", "rest"] = "auto", gather: float = 0.0
+) -> Transport:
     """The transport for ``config``; libraries are imported only for the one chosen."""
     if wire == "grpc" and not config.grpc_address:
         raise ConfigurationError(
@@ -54,7 +58,7 @@ def transport(config: Config, wire: Literal["auto", "grpc", "rest"] = "auto") ->
     if config.grpc_address and wire != "rest":
         from coxswain.client.grpc import GrpcTransport
 
-        return GrpcTransport(config)
+        return GrpcTransport(config, gather=gather)
     from coxswain.client.rest import RestTransport
 
     return RestTransport(config)

@@ -6,7 +6,9 @@
     futures <------------------------- AnswerBatch, matched by its id <---------------------+
 
 A call alone costs a Python server about 200 microseconds on gRPC, in a batch 15: so nobody sends alone what
-others send at the same moment. Lists come in chunks; each watch has a stream of its own.
+others send at the same moment. A component that has much to do at a time may ``gather``: what is asked for while a
+message is unanswered goes together as soon as it is answered, or so many seconds after it was sent. Lists come in
+chunks; each watch has a stream of its own.
 
 When a stream breaks, its unanswered calls fail with ``ServiceUnavailable`` (they may have been carried out:
 the caller decides whether to repeat) and the next call opens a new one; the channel reconnects by itself.
@@ -18,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -43,22 +45,26 @@ _MESSAGE_BYTES = 64 << 20
 
 
 class GrpcTransport:
-    """A ``Transport`` over gRPC. ``timeout`` is seconds for one batch of calls."""
+    """A ``Transport`` over gRPC. ``timeout`` is seconds for one batch of calls; for ``gather`` see the module's text."""
 
-    def __init__(self, config: Config, *, timeout: float = 60.0) -> None:
+    def __init__(self, config: Config, *, timeout: float = 60.0, gather: float = 0.0) -> None:
         if config.insecure:
             raise ConfigurationError("gRPC cannot skip TLS verification: give the kubeconfig the authority")
         self._config = config
         self._timeout = timeout
+        self._gather = gather
         self._channel: Any = None
         self._exchange: _Exchange | None = None
         self._waiting: list[_Asked] = []
+        #: What waits is sent then at the latest; None: in this turn of the loop, or nothing waits.
+        self._held: asyncio.TimerHandle | None = None
         self._rest: RestTransport | None = None
         self._elder: GrpcTransport | None = None
 
     def sibling(self) -> GrpcTransport:
         """A transport over the same connection that has a token of its own (``use_token``); it ends with this one."""
-        found = GrpcTransport(replace(self._config, token="", token_file=""), timeout=self._timeout)
+        config = replace(self._config, token="", token_file="")
+        found = GrpcTransport(config, timeout=self._timeout, gather=self._gather)
         found._elder = self
         return found
 
@@ -127,6 +133,11 @@ class GrpcTransport:
         return await self._rest.stream(call)
 
     async def close(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            waiting, self._waiting = self._waiting, []
+            _fail(waiting, errors.ServiceUnavailable("the client was closed"))
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             await exchange.close()
@@ -148,6 +159,24 @@ class GrpcTransport:
         return future
 
     def _flush(self) -> None:
+        exchange = self._exchange
+        if self._gather and exchange is not None and exchange.awaits_answers:
+            loop, due = asyncio.get_running_loop(), exchange.sent_at + self._gather
+            if loop.time() < due:
+                self._held = loop.call_at(due, self._send)
+                return
+        self._send()
+
+    def _answered(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            # In two turns: those who were answered now ask for their next first.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._send)
+
+    def _send(self) -> None:
+        self._held = None
         waiting, self._waiting = self._waiting, []
         try:
             exchange = self._exchange
@@ -163,7 +192,8 @@ class GrpcTransport:
         from coxswain._generated import messages
 
         opener = self._connected().stream_stream(messages.EXCHANGE)
-        return _Exchange(opener(metadata=self._metadata()), self._timeout, self._config.grpc_address)
+        stream = opener(metadata=self._metadata())
+        return _Exchange(stream, self._timeout, self._config.grpc_address, self._answered)
 
     def _open(self, method: str, answer: Any) -> Any:
         return self._connected().unary_stream(method, response_deserializer=answer.FromString)
@@ -225,8 +255,11 @@ class GrpcTransport:
 class _Exchange:
     """One Exchange stream: a writer, a reader, and the futures in between."""
 
-    def __init__(self, stream: Any, timeout: float, address: str) -> None:
+    def __init__(self, stream: Any, timeout: float, address: str, answered: Callable[[], None]) -> None:
+        """``answered`` is called after each message that was answered."""
         self._stream = stream
+        self._answered = answered
+        self.sent_at = 0.0
         self._timeout = timeout
         self._address = address
         self._ids = itertools.count(1)
@@ -240,10 +273,16 @@ class _Exchange:
             loop.create_task(self._run(self._read()), name="grpc exchange reader"),
         ]
 
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether a message is unanswered, and may still be."""
+        return bool(self._pending) and not self.broken
+
     def send(self, asked: list[_Asked]) -> None:
         """Send calls as one batch; their futures get the answers."""
-        number = next(self._ids)
-        timer = asyncio.get_running_loop().call_later(self._timeout, self._late, number)
+        number, loop = next(self._ids), asyncio.get_running_loop()
+        self.sent_at = loop.time()
+        timer = loop.call_later(self._timeout, self._late, number)
         self._pending[number] = (asked, timer)
         self._outgoing.put_nowait(encode_batch(number, [call for one in asked for call in one.calls]))
 
@@ -288,6 +327,7 @@ class _Exchange:
                     one.future.set_result(answers[start:end])
                 start = end
             _fail(asked, errors.InternalError(f"{self._address} left calls of a batch unanswered"))
+            self._answered()
             self._end_if_retired()
 
     def _late(self, number: int) -> None:
