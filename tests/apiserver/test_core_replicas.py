@@ -202,6 +202,19 @@ async def test_a_time_of_the_clients_own_is_never_stamped() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_time_that_is_still_to_come_is_never_stamped() -> None:
+    async with cluster() as it:
+        pod = orjson.loads(body())
+        own = pod["metadata"]["annotations"] = {"until": clock.format_time(clock.now() + 3)}
+        for _ in range(6):
+            for _ in range(4):
+                found = await created(it, orjson.dumps(pod))
+                assert found["metadata"]["annotations"] == own
+                assert _times(found) == {clock.timestamp()}
+            await clock.sleep(1.0)
+
+
+@pytest.mark.virtual
 async def test_what_admission_looks_at_may_change_in_any_second() -> None:
     async with cluster() as it:
         limits = {"metadata": {"name": "l"}, "spec": {"limits": []}}

@@ -162,24 +162,27 @@ class Line:
     def __init__(self, second: str) -> None:
         self.second = second
         self.replica = Replica(self)
-        #: The twin of an earlier second, and whether it has foretold the twin of a later one.
+        #: The twin of the second before.
         self._former: Twin | None = None
-        self._proven = False
+        #: One that has foretold the twin of a later second. It alone is stamped with others: in a twin that was, a
+        #: time of the client's own may look like its stamp.
+        self._proven: Twin | None = None
 
     def turn(self, second: str) -> None:
         """It is ``second`` now."""
         former = self.replica.foretold
         if former is not None:
             self._former = former
-        stamped = former.at(second) if former is not None and self._proven else None
+        known = self._proven if former is not None else None
         self.second = second
-        self.replica = Replica(self, seen=True, twin=stamped)
+        self.replica = Replica(self, seen=True, twin=None if known is None else known.at(second))
 
     def learn(self, replica: Replica, twin: Twin | None) -> None:
         """``twin`` has foretold an object of this second; None: what was known of one has not."""
         if replica is self.replica:
             former = self._former
-            self._proven = twin is not None and former is not None and former.at(twin.second) == twin
+            holds = twin is not None and former is not None and former.at(twin.second) == twin
+            self._proven = former if holds else None
 
 
 def may_repeat(body: bytes) -> bool:
