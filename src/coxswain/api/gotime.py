@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Final
 
 from coxswain.api.fields import quote
+from coxswain.base.memo import remembered
 
 RFC3339: Final = "2006-01-02T15:04:05Z07:00"
 RFC3339_MICRO: Final = "2006-01-02T15:04:05.000000Z07:00"
@@ -67,7 +67,7 @@ def canonical(text: str, layout: str) -> str | None:
     return moment.micro_text() if layout == RFC3339_MICRO else moment.seconds_text()
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse(text: str, layout: str) -> Moment:
     """The moment that ``text`` names in one of the two layouts. Raises ``TimeError``."""
     match = _WHOLE.fullmatch(text)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final
 
 from coxswain.api import linear
+from coxswain.base.memo import remembered
 
 _POSIX: Final = {
     "alnum": "0-9A-Za-z",
@@ -31,13 +31,13 @@ _POSIX: Final = {
 }
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def compiled(pattern: str) -> re.Pattern[str]:
     """The compiled pattern. Raises ``re.error``, also for what Python has and RE2 has not."""
     return re.compile(_translate(pattern), re.ASCII)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def finder(pattern: str) -> Callable[[str], bool]:
     """Whether a text has the pattern, in time that grows with the text only. Raises ``re.error``."""
     plain = compiled(pattern).search

@@ -14,8 +14,10 @@ are capped at 2^63-1.
 from __future__ import annotations
 
 import re
-from functools import lru_cache, total_ordering
+from functools import total_ordering
 from typing import Final, Literal, TypeAlias
+
+from coxswain.base.memo import remembered
 
 Format: TypeAlias = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 
@@ -138,7 +140,7 @@ def _write_decimal(nano: int, form: Format) -> str:
     return f"{nano}e{exponent}" if exponent else str(nano)
 
 
-@lru_cache(maxsize=16384)
+@remembered(16384)
 def _parse(text: str) -> Quantity:
     match = _SHAPE.fullmatch(text)
     if match is None or not text:
@@ -183,7 +185,7 @@ def _nanos(digits: int, decimals: int, base: int, exponent: int) -> int:
     return -(-digits // int(10**-scale))
 
 
-@lru_cache(maxsize=16384)
+@remembered(16384)
 def _canonical(text: str) -> str:
     return str(_parse(text))
 

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 from coxswain.api.errors import BadRequest
 from coxswain.api.fields import aggregate, child, index, invalid, key, not_supported, quote
 from coxswain.api.names import Object
+from coxswain.base.memo import remembered
 
 Labels: TypeAlias = Mapping[str, str]
 
@@ -55,7 +56,7 @@ _VALUE_WRONG = (
 )
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def label_key_errors(text: str) -> tuple[str, ...]:
     """What is wrong with a label's key, in the words of ``IsQualifiedName``."""
     parts = text.split("/")
@@ -85,7 +86,7 @@ def _prefix_errors(prefix: str) -> list[str]:
     return errors
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def label_value_errors(text: str) -> tuple[str, ...]:
     """What is wrong with a label's value, in the words of ``IsValidLabelValue``."""
     errors = []
@@ -279,7 +280,7 @@ def selector_from_set(labels: Labels) -> Selector:
     return Selector([Requirement(name, "=", (value,)) for name, value in labels.items()])
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse_label_selector(text: str) -> Selector:
     """The selector that ``labelSelector=`` carries. Raises ``SelectorError``."""
     return Selector(_LabelParser(text).parse())
@@ -487,7 +488,7 @@ class FieldSelector:
         return f"FieldSelector({str(self)!r})"
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse_field_selector(text: str) -> FieldSelector:
     """The selector that ``fieldSelector=`` carries. Raises ``SelectorError``."""
     terms = []

@@ -10,11 +10,11 @@ Paths repeat endlessly, so parsed ones are remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from coxswain.api.names import GVR
+from coxswain.base.memo import remembered
 
 
 class Route(NamedTuple):
@@ -31,7 +31,7 @@ class Route(NamedTuple):
     watch: bool = False
 
 
-@lru_cache(maxsize=16384)
+@remembered(16384)
 def parse_path(path: str) -> Route | None:
     """The route of a resource's path; None for any other path (discovery among them)."""
     parts = [unquote(part) for part in path.split("/")[1:]]
@@ -60,7 +60,7 @@ def parse_path(path: str) -> Route | None:
     return Route(GVR(group, version, parts[0]), namespace, name, subresource, "/".join(parts[3:]), watch)
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def parse_query(text: str) -> Mapping[str, str]:
     """Query parameters; of a repeated one the first counts. Shared: not to be changed."""
     if not text:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from coxswain.api import errors, selectors
 from coxswain.api.fields import quote
 from coxswain.api.names import Object
 from coxswain.apiserver.watchers import Matcher, Scope
+from coxswain.base.memo import remembered
 
 Getter = Callable[[Object], str]
 
@@ -73,7 +73,7 @@ def _number(path: str) -> Getter:
     return lambda obj: get(obj) or "0"
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _shared(text: str) -> str:
     """One and the same string for equal ones: a hundred thousand pods have a handful of different values."""
     return text

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from coxswain.api.names import Object
 from coxswain.api.quantity import Quantity
 from coxswain.api.validation.resources import container_requests, may_overcommit
+from coxswain.base.memo import remembered
 
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _DEFAULT_MODE = 0o644
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def pull_policy(image: str) -> str:
     """Always for ``:latest`` and for images without a tag; IfNotPresent for others, and for what is no image."""
     name, at, _ = image.partition("@")

@@ -13,7 +13,6 @@ empty one counts as a value.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -22,6 +21,7 @@ from coxswain.api.errors import BadRequest
 from coxswain.api.fields import quote
 from coxswain.api.managedfields.fieldset import MEMBER, Node
 from coxswain.api.schema import Field, Type
+from coxswain.base.memo import remembered
 
 ATOMIC, STRUCT, MAP, KEYED, SET, DEDUCED = range(6)
 
@@ -178,7 +178,7 @@ def _set_member(value: Any) -> str:
     return "v:" + orjson.dumps(value).decode()
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _string_key(key: str, value: str) -> str:
     return "k:" + orjson.dumps({key: value}).decode()
 

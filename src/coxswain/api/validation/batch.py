@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from functools import lru_cache
 
 from coxswain.api.fields import (
     OMITTED,
@@ -29,6 +28,7 @@ from coxswain.api.validation.objectmeta import (
 from coxswain.api.validation.podspec import validate_pod_template
 from coxswain.api.validation.rules import Rules, field_immutable
 from coxswain.api.validation.shown import go_struct
+from coxswain.base.memo import remembered
 
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _STATUSES = ("False", "True", "Unknown")
@@ -340,7 +340,7 @@ def _validate_time_zone(zone: str | None, errors: Errors) -> None:
             errors.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def cron_problem(schedule: str) -> str:
     """What is wrong with a schedule, as robfig/cron says it; empty when nothing is."""
     text = re.sub(r"^(?:CRON_)?TZ=\S*\s+", "", schedule)

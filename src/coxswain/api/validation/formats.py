@@ -10,10 +10,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from coxswain.api.fields import Errors, invalid
+from coxswain.base.memo import remembered
 
 Complaints: TypeAlias = tuple[str, ...]
 Check: TypeAlias = Callable[[str], Complaints]
@@ -63,7 +63,7 @@ def _shape(pattern: str, limit: int, message: str, *examples: str) -> Check:
     wrong = _regex(message, pattern, *examples)
     long = too_long(limit)
 
-    @lru_cache(maxsize=8192)
+    @remembered(8192)
     def check(value: str) -> Complaints:
         complaints: Complaints = ()
         if limit and len(value.encode()) > limit:
@@ -141,7 +141,7 @@ _QUALIFIED_WORDS = (
 _QUALIFIED_WRONG = _regex(_QUALIFIED_WORDS, _QUALIFIED, "MyName", "my.name", "123-abc")
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def qualified_name(value: str) -> Complaints:
     """``name`` or ``prefix/name``: keys of labels and annotations, resource and condition names."""
     parts = value.split("/")
@@ -166,7 +166,7 @@ def qualified_name(value: str) -> Complaints:
     return complaints
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def config_key(value: str) -> Complaints:
     """A key of a ConfigMap or Secret, which becomes a file's name."""
     complaints = _config_key_shape(value)
@@ -179,7 +179,7 @@ def config_key(value: str) -> Complaints:
     return complaints
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def env_name(value: str) -> Complaints:
     """The name of an environment variable (the relaxed rule: printable ASCII without ``=``)."""
     if value and all(" " <= char <= "~" and char != "=" for char in value):
@@ -191,7 +191,7 @@ def env_name(value: str) -> Complaints:
     )
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def port_name(value: str) -> Complaints:
     """The name of a container's port (IANA service name)."""
     out: list[str] = []
@@ -249,7 +249,7 @@ def file_mode(path: str, value: Any, errors: Errors) -> None:
         errors.append(invalid(path, value, FILE_MODE))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address as Kubernetes reads it: leading zeros are tolerated, zones are not."""
     try:
@@ -270,7 +270,7 @@ def ip(path: str, text: str, errors: Errors) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """The network of ``10.0.0.0/8`` (host bits are ignored), or None."""
     address, slash, bits = text.partition("/")

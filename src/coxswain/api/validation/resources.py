@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Literal
 
 from coxswain.api.fields import (
@@ -25,6 +24,7 @@ from coxswain.api.validation.formats import (
     qualified_name,
     report,
 )
+from coxswain.base.memo import remembered
 
 _STANDARD = frozenset(
     {
@@ -72,7 +72,7 @@ Scope = Literal["container", "pod", "any"]
 Amounts = dict[str, Any]
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def resource_name(name: str, scope: Scope) -> Complaints:
     """What is wrong with a resource's name in a container's list, a pod's, or any."""
     complaints = qualified_name(name)
@@ -88,7 +88,7 @@ def resource_name(name: str, scope: Scope) -> Complaints:
     return complaints
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def is_extended(name: str) -> bool:
     """Whether the name is that of an extended resource: a domain of its own, usable in quotas."""
     if "/" not in name or "kubernetes.io/" in name or name.startswith("requests."):
@@ -96,14 +96,14 @@ def is_extended(name: str) -> bool:
     return not qualified_name(f"requests.{name}")
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def may_overcommit(name: str) -> bool:
     """Whether requests may be lower than limits: native resources but huge pages."""
     native = "/" not in name or "kubernetes.io/" in name
     return native and not name.startswith(_HUGE_PAGES)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _amount(name: str, value: Any) -> Complaints:
     """What is wrong with an amount of the resource (as text: the usual case)."""
     quantity = Quantity.parse(value)
