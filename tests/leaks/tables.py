@@ -23,6 +23,8 @@ from typing import Any
 
 from sortedcontainers import SortedDict, SortedList, SortedSet
 
+from coxswain.base.memo import Known
+
 _MAPPINGS = (dict, OrderedDict, SortedDict)
 _SEQUENCES = (list, deque, set, frozenset, tuple, SortedList, SortedSet)
 _DEPTH = 4
@@ -40,6 +42,8 @@ def census() -> Census:
     for one in gc.get_objects():
         if isinstance(one, _lru_cache_wrapper) and one.cache_info().maxsize is not None:
             one.cache_clear()
+        elif isinstance(one, Known):
+            one.clear()
     gc.collect()
     found: Counter[str] = Counter()
     for one in gc.get_objects():

@@ -19,7 +19,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class _Known(dict[Any, Any]):
+class Known(dict[Any, Any]):
     """Answers by text. They are all forgotten when there are too many: to ask is a look into a dict, no more."""
 
     def __init__(self, function: Callable[..., Any], most: int) -> None:
@@ -40,7 +40,7 @@ def remembered(maxsize: int) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         if len(inspect.signature(function).parameters) == 1:
-            return _Known(function, maxsize).__getitem__  # type: ignore[return-value]
+            return Known(function, maxsize).__getitem__  # type: ignore[return-value]
         known: Any = lru_cache(maxsize=maxsize)(function)
         plain: Any = function
 
