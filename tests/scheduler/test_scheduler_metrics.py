@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
 from coxswain.api.names import NODES, PODS
 from coxswain.base import clock, metrics
@@ -143,6 +144,24 @@ async def test_time_until_bound_is_told_by_the_number_of_attempts() -> None:
         api.add(NODES, node("n1", cpu="9"))
         await clock.sleep(5)
     assert (bound("1") - before[0], bound("2") - before[1]) == (1, 1)
+
+
+def test_values_told_together_are_counted_as_each_alone() -> None:
+    values = [0.0, 0.001, 0.0011, 0.3, 7.0, 1e9, 0.3]
+    shown = []
+    for together in (True, False):
+        one = Histogram(
+            "some_seconds", "Some.", registry=CollectorRegistry(), buckets=metrics.LATENCY_BUCKETS
+        )
+        if together:
+            metrics.observe_all(one, values)
+        else:
+            for each in values:
+                one.observe(each)
+        shown.append(
+            [(sample.name, sample.labels, sample.value) for sample in next(iter(one.collect())).samples]
+        )
+    assert shown[0] == shown[1] and len(shown[0]) == len(metrics.LATENCY_BUCKETS) + 3
 
 
 def test_events_are_called_as_kube_scheduler_calls_them() -> None:

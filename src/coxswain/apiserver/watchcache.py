@@ -108,7 +108,15 @@ class Fields(Mapping[str, str]):
         self._positions = positions
 
     def __getitem__(self, name: str) -> str:
-        at = self._positions[name]
+        if name not in self._positions:
+            raise KeyError(name)
+        return self.get(name)
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+        """As of any mapping; written out because selectors call it for every event."""
+        at = self._positions.get(name)
+        if at is None:
+            return default
         if at >= 0:
             fields = self._item.fields
             # What the ring remembers may be from before a custom resource got another selectable field.

@@ -10,6 +10,8 @@ for metrics writes them on the loop's thread.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from weakref import WeakMethod
@@ -55,6 +57,14 @@ def histogram(
 ) -> Histogram:
     """A histogram; ``buckets`` are upper bounds in the metric's unit."""
     return Histogram(name, text, labels, buckets=buckets, registry=REGISTRY)
+
+
+def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """What ``histogram.observe`` does of each of ``values``: with a lock for a bucket, not two for a value."""
+    bounds = histogram._upper_bounds
+    for at, times in Counts([bisect_left(bounds, value) for value in values]).items():
+        histogram._buckets[at].inc(times)
+    histogram._sum.inc(sum(values))
 
 
 _writers: list[Callable[[], Iterator[str]]] = []

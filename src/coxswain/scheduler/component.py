@@ -453,8 +453,8 @@ class Scheduler:
         now = clock.monotonic()
         if answer.code < 300:
             self._leave_queue(queued)
-            self._attempts[pod.scheduler_name].count("scheduled", now - started)
-            metrics.bound(now - queued.first_seen, queued.attempts)
+            attempts = self._attempts[pod.scheduler_name]
+            attempts.bound(now - started, now - queued.first_seen, queued.attempts)
             message = f"Successfully assigned {pod.key} to {node_name}"
             recorder = self.events[pod.scheduler_name]
             recorder.event(writes.reference(pod), "Normal", "Scheduled", message, action="Binding")

@@ -6,6 +6,8 @@ second (``Measuring``): a labelled counter costs more than a step through the qu
 
 from __future__ import annotations
 
+import asyncio
+
 from coxswain.base import metrics
 from coxswain.scheduler.cache import Cache
 from coxswain.scheduler.cycle import Cycle
@@ -80,23 +82,39 @@ PERMIT_WAIT = metrics.histogram(
 _SLI = [_sli.labels(str(attempts) if attempts < 15 else "15+") for attempts in range(1, 16)]
 
 
-def bound(seconds: float, attempts: int) -> None:
-    """A pod was bound, so long after the scheduler first heard of it."""
-    _SLI[min(attempts, 15) - 1].observe(seconds)
-    POD_ATTEMPTS.observe(attempts)
-
-
 class Attempts:
     """Counters of one profile, looked up once."""
 
     def __init__(self, profile: str) -> None:
         self._counts = {result: _attempts.labels(result, profile) for result in _RESULTS}
         self._durations = {result: _duration.labels(result, profile) for result in _RESULTS}
+        #: Of pods that were bound in this turn of the loop: the attempt's seconds; all seconds, by attempts.
+        self._bound: list[float] = []
+        self._waited: dict[int, list[float]] = {}
 
     def count(self, result: str, seconds: float, times: int = 1) -> None:
         """``times`` attempts ended in ``result``, each having taken ``seconds``."""
         self._counts[result].inc(times)
         self._durations[result].observe(seconds)
+
+    def bound(self, seconds: float, waited: float, attempts: int) -> None:
+        """A pod was bound: this attempt took ``seconds``; the scheduler first heard of it ``waited`` seconds ago.
+
+        Answers to bindings come by the hundred: they are told together, when all of this turn of the loop are here.
+        """
+        if not self._bound:
+            asyncio.get_running_loop().call_soon(self._tell_bound)
+        self._bound.append(seconds)
+        self._waited.setdefault(attempts, []).append(waited)
+
+    def _tell_bound(self) -> None:
+        bound, self._bound = self._bound, []
+        waited, self._waited = self._waited, {}
+        self._counts["scheduled"].inc(len(bound))
+        metrics.observe_all(self._durations["scheduled"], bound)
+        for attempts, seconds in waited.items():
+            metrics.observe_all(_SLI[min(attempts, 15) - 1], seconds)
+            metrics.observe_all(POD_ATTEMPTS, [attempts] * len(seconds))
 
 
 _RESOURCES = {

@@ -257,6 +257,8 @@ class SchedulingQueue:
 
     def interested(self, event: Event) -> bool:
         """Whether any unschedulable pod waits for such an event."""
+        if not self._unschedulable:
+            return False
         return any(wakes_on & event for wakes_on, _, _ in self._unschedulable)
 
     def move(self, event: Event, now: float, helps: Helps | None = None, label: str = "") -> int:
