@@ -107,6 +107,20 @@ def test_a_text_that_is_not_as_expected_is_left_to_others(raw: bytes) -> None:
     assert glance(raw) is None
 
 
+def test_long_texts_are_read_and_not_kept() -> None:
+    reader = PodReader(Templates(NodeTable()))
+    for number in range(3):
+        args = [f"{number}" * 20_000]
+        obj = {
+            "metadata": {"name": "p", "namespace": "d"},
+            "spec": {"containers": [{"name": "c", "args": args}]},
+        }
+        assert reader.read(orjson.dumps(obj)).key == "d/p"
+    long = len(reader._known)
+    reader.read(orjson.dumps({"metadata": {"name": "p", "namespace": "d"}, "spec": {"containers": []}}))
+    assert (long, len(reader._known)) == (0, 1)
+
+
 def test_escapes_and_brackets_in_texts_do_not_mislead() -> None:
     odd = '}]"\\\\" {"spec":{"nodeName":"no"}'
     obj = {"spec": {"x": [odd, {"nodeName": "no"}], "nodeName": "yes"}, "metadata": {"name": "a", "y": odd}}

@@ -22,32 +22,36 @@ _R = TypeVar("_R")
 class Known(dict[Any, Any]):
     """Answers by text. They are all forgotten when there are too many: to ask is a look into a dict, no more."""
 
-    def __init__(self, function: Callable[..., Any], most: int) -> None:
+    def __init__(self, function: Callable[..., Any], most: int, longest: int) -> None:
         self._function = function
         self._most = most
+        self._longest = longest
 
     def __missing__(self, text: Any) -> Any:
         answer = self._function(text)
-        if len(text) <= LONGEST:
+        if len(text) <= self._longest:
             if len(self) >= self._most:
                 self.clear()
             self[text] = answer
         return answer
 
 
-def remembered(maxsize: int) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Remember ``maxsize`` answers of a pure function of texts (or of texts and small things), given by position."""
+def remembered(maxsize: int, longest: int = LONGEST) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Remember ``maxsize`` answers of a pure function of texts (or of texts and small things), given by position.
+
+    ``longest``: characters, or bytes, of a text that is worth it.
+    """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         if len(inspect.signature(function).parameters) == 1:
-            return Known(function, maxsize).__getitem__  # type: ignore[return-value]
+            return Known(function, maxsize, longest).__getitem__  # type: ignore[return-value]
         known: Any = lru_cache(maxsize=maxsize)(function)
         plain: Any = function
 
         @wraps(function)
         def ask(*things: Any) -> Any:
             for thing in things:
-                if isinstance(thing, str | bytes) and len(thing) > LONGEST:
+                if isinstance(thing, str | bytes) and len(thing) > longest:
                     return plain(*things)
             return known(*things)
 

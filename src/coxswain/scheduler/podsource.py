@@ -29,8 +29,9 @@ from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.template import Templates
 
 log = logging.getLogger(__name__)
-#: Texts that are remembered: a kilobyte each, or so.
+#: Texts that are remembered: a kilobyte each, or so; and how long they may be.
 _MOST_KNOWN = 2048
+_LONGEST = 16 << 10
 _MANY = 1000
 
 
@@ -51,7 +52,8 @@ class PodReader:
         if like is None:
             pod = pods.parse(orjson.loads(raw), self._templates)
             # Annotations and the pod's own name are not in the text.
-            if not pod.group_by_label and "volumes" not in pod.template.spec:
+            alike = not pod.group_by_label and "volumes" not in pod.template.spec
+            if alike and len(kind) <= _LONGEST:
                 if len(self._known) >= _MOST_KNOWN:
                     self._known.pop(next(iter(self._known)))
                 self._known[kind] = pod

@@ -24,6 +24,7 @@ import orjson
 from coxswain.api.names import Object
 from coxswain.apiserver.watchcache import Item
 from coxswain.base import clock
+from coxswain.base.memo import remembered
 
 _METADATA: Final = b'"metadata":{'
 _LABELS: Final = b'"labels":{'
@@ -37,8 +38,9 @@ _SPEC_MARKS: Final = (b'"nodeName":', b'"schedulingGates":')
 _DELETED: Final = b'"deletionTimestamp":'
 _TIME_LENGTH: Final = len("2026-01-02T03:04:05Z")
 _CREATED: Final = b'"creationTimestamp":"'
-#: Texts of which is remembered what they hold: two kilobytes each, or so.
+#: Texts of which is remembered what they hold: two kilobytes each, or so; and how long they may be.
 _MOST_KNOWN: Final = 256
+_LONGEST: Final = 16 << 10
 
 
 def assigned(item: Item, uid: str, node: str, labels: Mapping[str, str] | None = None) -> bytes | None:
@@ -82,7 +84,7 @@ def assigned(item: Item, uid: str, node: str, labels: Mapping[str, str] | None =
     return b"".join((front, head, own, before, node.encode(), after, _condition(clock.timestamp())))
 
 
-@lru_cache(_MOST_KNOWN)
+@remembered(_MOST_KNOWN, _LONGEST)
 def _labels_at(head: bytes) -> int | None:
     """Where labels begin in the metadata that pods of one moment have alike; -1: nowhere; None: that is not plain."""
     if _DELETED in head or _SPEC in head:
@@ -94,7 +96,7 @@ def _labels_at(head: bytes) -> int | None:
     return at if head.find(_LABELS, at) < 0 else None
 
 
-@lru_cache(_MOST_KNOWN)
+@remembered(_MOST_KNOWN, _LONGEST)
 def _around_node(tail: bytes) -> tuple[bytes, bytes] | None:
     """Spec and status, cut where the name of the node goes, up to the conditions; None if the pod is not fresh."""
     if not tail.endswith(_FRESH) or any(mark in tail for mark in _SPEC_MARKS):
