@@ -142,7 +142,9 @@ def _slice(seen: Observer, obj: Object) -> Iterator[str]:
         return
     labels = service["spec"]["selector"]
     pods = [pod for pod in seen.all("Pod", meta.namespace(obj)) if labels.items() <= meta.labels(pod).items()]
-    ready = sorted(pod["status"]["podIP"] for pod in pods if is_ready(pod))
+    # A node that was deleted and registers again keeps its pods, and gets another range: the addresses of its old
+    # range are given to the pods of whoever has it now, in Kubernetes too.
+    ready = sorted({pod["status"]["podIP"] for pod in pods if is_ready(pod)})
     listed = {
         one["addresses"][0]
         for part in seen.owned(owner["uid"] if owner else "", "EndpointSlice")
