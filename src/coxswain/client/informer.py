@@ -116,6 +116,12 @@ class Index:
                 if not members:
                     del self.keys[value]
 
+    def update(self, key: str, old: Object, new: Object) -> None:
+        """``old`` has become ``new``; most changes leave an object where it is. Who keeps more than keys overrides it."""
+        if tuple(self.function(old)) != tuple(self.function(new)):
+            self.drop(key, old)
+            self.insert(key, new)
+
 
 AnyIndex = TypeVar("AnyIndex", bound=Index)
 
@@ -172,7 +178,7 @@ class Informer:
         return self._objects.values()
 
     def by_index(self, name: str, value: str) -> Sequence[Object]:
-        """Objects for which the index function gave ``value``, in order of arrival."""
+        """Objects for which the index function gave ``value``, in the order in which they came to have it."""
         objects = self._objects
         return [objects[key] for key in self._indexes[name].keys.get(value, ())]
 
@@ -278,9 +284,10 @@ class Informer:
             old = None
         self._objects[key] = obj
         for index in self._indexes.values():
-            if old is not None:
-                index.drop(key, old)
-            index.insert(key, obj)
+            if old is None:
+                index.insert(key, obj)
+            else:
+                index.update(key, old, obj)
         # Twelve handlers of a hundred thousand pods: calling through another function would show.
         for handler in self._handlers:
             try:

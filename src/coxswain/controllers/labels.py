@@ -59,6 +59,11 @@ class LabelIndex(Index):
                 if not having:
                     del self._having[pair]
 
+    def update(self, key: str, old: Object, new: Object) -> None:
+        if meta.labels(old) != meta.labels(new) or self._wanted(old) != self._wanted(new):
+            self.drop(key, old)
+            self.insert(key, new)
+
     def matching(self, namespace: str, wanted: Labels, test: Callable[[Labels], bool]) -> Iterator[str]:
         """Keys of the objects that have all labels ``wanted`` and pass ``test``, which is asked once for equal labels."""
         pairs = [(namespace, *pair) for pair in wanted.items()] or [(namespace, "", "")]
@@ -87,6 +92,11 @@ class SelectorIndex(Index):
 
     def drop(self, key: str, obj: Object) -> None:
         self.discard(key)
+
+    def update(self, key: str, old: Object, new: Object) -> None:
+        if self._wanted(old) != self._wanted(new):
+            self.drop(key, old)
+            self.insert(key, new)
 
     def put(self, key: str, namespace: str, wanted: Labels) -> None:
         """``key``, which is not there, selects labels that have all of ``wanted``, or some of them."""

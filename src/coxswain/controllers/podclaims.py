@@ -24,6 +24,8 @@ def claims_of(pod: Object) -> Iterator[tuple[str, bool]]:
 
 def claim_keys(pod: Object) -> Iterable[str]:
     """``namespace/name`` of the claims that a pod's volumes name."""
+    if not (pod.get("spec") or {}).get("volumes"):
+        return ()
     space = meta.namespace(pod)
     return {f"{space}/{name}" for name, _ in claims_of(pod)}
 

@@ -67,6 +67,10 @@ class Shelves(Index):
         super().__init__(function)
         self._shelves: dict[_Place, dict[bytes, Shelf]] = {}
 
+    def update(self, key: str, old: Object, new: Object) -> None:
+        self.drop(key, old)
+        self.insert(key, new)
+
     def insert(self, key: str, obj: Object) -> None:
         super().insert(key, obj)
         for service in self.function(obj):

@@ -25,14 +25,17 @@ class Wanted:
 
 def claim_keys(pod: Object) -> Iterable[str]:
     """``namespace/name`` of the claims of a pod's ephemeral volumes; none for a pod that is going."""
-    if meta.is_terminating(pod):
+    volumes = ephemeral_volumes(pod)
+    if not volumes or meta.is_terminating(pod):
         return ()
-    return [f"{meta.namespace(pod)}/{claim_name(pod, volume)}" for volume in ephemeral_volumes(pod)]
+    return [f"{meta.namespace(pod)}/{claim_name(pod, volume)}" for volume in volumes]
 
 
 def ephemeral_volumes(pod: Object) -> list[Object]:
     """The pod's volumes with a claim template."""
-    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    volumes = (pod.get("spec") or {}).get("volumes")
+    if not volumes:
+        return []
     return [volume for volume in volumes if volume.get("ephemeral") is not None]
 
 

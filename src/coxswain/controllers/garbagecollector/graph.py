@@ -80,6 +80,10 @@ class Consequences:
             self.examine[node.identity.uid] = None
 
 
+#: Nobody may change it.
+_NOTHING = Consequences()
+
+
 class Graph:
     """See the module's text."""
 
@@ -88,8 +92,14 @@ class Graph:
 
     def upsert(self, identity: Identity, meta: Object) -> Consequences:
         """An object was added or changed."""
-        after = Consequences()
         node = self.nodes.get(identity.uid)
+        owners, finalizers = meta.get("ownerReferences") or (), meta.get("finalizers") or ()
+        if node is not None and not node.virtual:
+            is_same = node.being_deleted == ("deletionTimestamp" in meta) and node.finalizers == finalizers
+            if is_same and node.owners == owners:  # as with most changes
+                node.owners, node.resource_version = owners, meta["resourceVersion"]
+                return _NOTHING
+        after = Consequences()
         if node is None:
             node = self.nodes[identity.uid] = Node(identity)
             was_waiting = was_orphaning = False
@@ -98,8 +108,7 @@ class Graph:
             if node.virtual:
                 self._verify(node, identity, after)
         old_owners = node.owners
-        node.owners = meta.get("ownerReferences") or ()
-        node.finalizers = meta.get("finalizers") or ()
+        node.owners, node.finalizers = owners, finalizers
         node.resource_version = meta["resourceVersion"]
         node.being_deleted = "deletionTimestamp" in meta
         if old_owners is not node.owners and old_owners != node.owners:

@@ -76,6 +76,8 @@ class NodeLifecycle:
         self._recorder = context.recorder("node-controller")
         self._pulses: dict[str, Pulse] = {}
         self._may_execute: set[str] = set()
+        #: Nodes whose Ready condition is Unknown: events of their pods are looked at.
+        self._unknown: set[str] = set()
         self._zones = Zones(self._settings)
         self._queued = asyncio.Event()
         self._shell = Shell("node-lifecycle-controller", self.reconcile, context.workers)
@@ -106,6 +108,7 @@ class NodeLifecycle:
             text = f"Node {name} event: Registered Node {name} in Controller"
             self._recorder.event(about_node(node), "Normal", "RegisteredNode", text)
         pulse.on_node(node, now)
+        (self._unknown.add if health.ready_status(node) == "Unknown" else self._unknown.discard)(name)
         self._shell.add(name)
 
     def _on_node_gone(self, node: Object) -> None:
@@ -113,6 +116,7 @@ class NodeLifecycle:
         self._pulses.pop(name, None)
         self._zones.discard(name)
         self._may_execute.discard(name)
+        self._unknown.discard(name)
         text = f"Node {name} event: Removing Node {name} from Controller"
         self._recorder.event(about_node(node), "Normal", "RemovingNode", text)
 
@@ -122,9 +126,8 @@ class NodeLifecycle:
             pulse.on_lease(lease["renewTime"], clock.monotonic())
 
     def _on_pod(self, pod: Object) -> None:
-        node = self._nodes.get(pod["spec"].get("nodeName") or "")
-        if node is not None and health.ready_status(node) == "Unknown":
-            self._shell.add(node["metadata"]["name"])
+        if self._unknown and (name := pod["spec"].get("nodeName")) in self._unknown:
+            self._shell.add(name)
 
     # ---- silence
 
