@@ -133,7 +133,10 @@ def test_multi_point_disables_replaces_and_appends() -> None:
         ({"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]},
          'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"'),
         ({"profiles": [{}, {"schedulerName": "a"}]}, "profiles[0].schedulerName: Required value"),
-        ({"profiles": [{"plugins": {"score": {"enabled": [{"name": "Nope"}]}}}]}, "plugin 'Nope' does not exist"),
+        (
+            {"profiles": [{"plugins": {"score": {"enabled": [{"name": "NodeName"}, {"name": "Nope"}]}}}]},
+            "profiles[0].plugins.score.enabled[1].name: plugin 'Nope' does not exist",
+        ),
         ({"profiles": [{"plugins": {"score": {"enabled": [{"name": "NodeName"}]}}}]},
          "profiles[0].plugins.score: plugin 'NodeName' does not extend score plugin"),
         ({"profiles": [{"pluginConfig": [{"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "X"}}}]}]},

@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from coxswain.client.interface import Client
     from coxswain.scheduler.configuration import LeaderElectionConfig
@@ -59,6 +60,17 @@ def run(args: argparse.Namespace) -> int:
     return runner.run(_schedule(args))
 
 
+@contextmanager
+def errors_of(file: str | None) -> Iterator[None]:
+    """Let errors that show when plugins are made of what was read say in which file it stands."""
+    from coxswain.base.errors import ConfigurationError
+
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}" if file else str(error)) from None
+
+
 async def _schedule(args: argparse.Namespace) -> None:
     from coxswain.cli import runner
     from coxswain.client.connect import connect
@@ -76,7 +88,8 @@ async def _schedule(args: argparse.Namespace) -> None:
     elect = election.elect if args.leader_elect is None else args.leader_elect
     kubeconfig = args.kubeconfig or (file.kubeconfig if file is not None else "")
     async with await connect(kubeconfig, program="kube-scheduler") as client:
-        scheduler = Scheduler(client, config)
+        with errors_of(args.config):
+            scheduler = Scheduler(client, config)
         runner.calm_garbage_collector()
         await _serve(args, scheduler, client, election if elect else None)
 

@@ -42,12 +42,15 @@ def run(args: argparse.Namespace) -> int:
 async def _explain(args: argparse.Namespace) -> Any:
     from coxswain.api.names import PODS
     from coxswain.base.errors import ConfigurationError
+    from coxswain.cli.component_scheduler import errors_of
     from coxswain.client.connect import connect
     from coxswain.scheduler.configuration import Configuration, load
     from coxswain.scheduler.explain import explain
     from coxswain.scheduler.profiles import build_all
 
-    profiles = build_all(load(args.config) if args.config else Configuration())
+    file = load(args.config) if args.config else Configuration()
+    with errors_of(args.config):
+        profiles = build_all(file)
     async with await connect(args.kubeconfig) as client:
         pod = await client.get(PODS, args.name, args.namespace)
         case = await snapshot(client)

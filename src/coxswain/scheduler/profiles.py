@@ -99,7 +99,7 @@ def build(
         try:
             made[name] = make(name, reader.section(args, where), managed)
         except ConfigurationError as error:
-            reader.errors.append(f"{at}.plugins: {error}")
+            reader.errors.append(f"{at}.plugins{_named_at(config, name)}: {error}")
 
     def plugins_at(point: str) -> list[tuple[Any, int]]:
         own = config.plugins.get(point, PluginSet())
@@ -118,6 +118,15 @@ def build(
     if reader.errors:
         raise ConfigurationError("; ".join(dict.fromkeys(reader.errors)))
     return profile
+
+
+def _named_at(config: ProfileConfig, name: str) -> str:
+    """The place of a plugin's name in the file; empty where it is one of the defaults."""
+    for point, plugins in config.plugins.items():
+        for i, ref in enumerate(plugins.enabled):
+            if ref.name == name:
+                return f".{point}.enabled[{i}].name"
+    return ""
 
 
 def _profile(
