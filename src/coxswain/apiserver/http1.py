@@ -440,7 +440,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._leftover is not None and not self._queue:
                 self._resume_parsing(self._leftover)
-            self._advance()
+            if self._queue or self._owes_continue:
+                self._advance()
 
     def _resume_parsing(self, leftover: bytes) -> None:
         """After a request for an upgrade that nobody wanted: go on with HTTP."""

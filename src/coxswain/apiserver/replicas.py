@@ -106,7 +106,12 @@ class Replica:
     def twin(self, user: UserInfo, state: int) -> Twin | None:
         """What the next object is like, if that is known: for ``user``, while admission's state is ``state``."""
         twin = self._twin
-        if twin is None or not self._foretold or twin.state != state or twin.user != user:
+        if (
+            twin is None
+            or not self._foretold
+            or twin.state != state
+            or (twin.user is not user and twin.user != user)
+        ):
             return None
         return twin
 

@@ -448,9 +448,11 @@ class RestServer:
         """Together with others, if nothing but its commit has to be waited for; else by a task of its own."""
         write = None
         if exchange.audit is None:
-            # What is refused is refused again there.
-            with contextlib.suppress(Exception):
+            try:
                 write = self._pipeline.begin(call, user, user_agent=agent, pretty=pretty)
+            except Exception:
+                # The task is refused the same, and says so.
+                write = None
         if write is None:
             self._begin(exchange, partial(self._work, exchange, seconds, call, user, agent, pretty))
             return

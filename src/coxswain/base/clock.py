@@ -115,7 +115,7 @@ def parse_time(text: str) -> float:
 
 def timestamp() -> str:
     """Now, as metav1.Time."""
-    return format_time(now())
+    return _format_second(int(current().now() // 1))
 
 
 def micro_timestamp() -> str:

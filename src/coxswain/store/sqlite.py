@@ -198,7 +198,7 @@ class SqliteStore:
         while not self._room.is_set():
             await self._room.wait()
         self._check_open()
-        size = sum(len(op.value or b"") for op in ops)
+        size = sum([len(op.value) for op in ops if op.value is not None])
         self._queued_bytes += size
         if self._queued_bytes > self._settings.max_queued_bytes:
             self._room.clear()

@@ -157,9 +157,17 @@ class Writer:
         outcomes = Outcomes(staged.changes, [], [])
         for work in group:
             if isinstance(work, Each):
-                outcomes.eaches.append((work, [self._stage(staged, (op,)) for op in work.ops]))
+                each = [staged.add_one(op) for op in work.ops]
+                outcomes.eaches.append((work, each))
+            elif len(work.ops) == 1:
+                each = [staged.add_one(work.ops[0])]
+                outcomes.commits.append((work, each[0]))
             else:
-                outcomes.commits.append((work, self._stage(staged, work.ops)))
+                each = [staged.add(work.ops)]
+                outcomes.commits.append((work, each[0]))
+            for outcome in each:
+                if isinstance(outcome, CompareFailed):
+                    outcome.current = self._load_entry(outcome.current)
         if staged.rows and (failure := self._insert(staged.rows)) is not None:
             outcomes = _failed(group, failure)
         elif staged.rows:
@@ -167,12 +175,6 @@ class Writer:
                 staged.apply()
                 self.revision = staged.revision
         self._loop.call_soon_threadsafe(self._on_outcomes, outcomes)
-
-    def _stage(self, staged: Staged, ops: Sequence[Op]) -> Outcome:
-        outcome = staged.add(ops)
-        if isinstance(outcome, CompareFailed):
-            outcome.current = self._load_entry(outcome.current)
-        return outcome
 
     def _insert(self, rows: list[Row]) -> StoreError | None:
         """Write rows durably. A full disk is an answer; anything else ends the store after answering."""
@@ -294,7 +296,26 @@ class Staged:
         version = self._index.live.get(key)
         return (version.revision, version.created) if version is not None else (0, 0)
 
-    def add(self, ops: Sequence[Op]) -> int | CompareFailed:
+    def add_one(self, op: Op) -> Outcome:
+        """``add`` of one operation, as most commits have no more."""
+        key, value, expect = op
+        modified, created = self._now(key)
+        if expect not in (ANY, modified):
+            return CompareFailed(0, key, expect, Entry(key, b"", created, modified) if modified else None)
+        if value is None:
+            if not modified:
+                return self.revision
+            self.revision = revision = self.revision + 1
+            self._overlay[key] = (0, 0)
+        else:
+            self.revision = revision = self.revision + 1
+            created = created or revision
+            self._overlay[key] = (revision, created)
+        self.changes.append(Change(key, value, revision, created, modified))
+        self.rows.append((revision << OPS_BITS, key, created, modified, value))
+        return revision
+
+    def add(self, ops: Sequence[Op]) -> Outcome:
         """Stage one commit: its revision. ``CompareFailed``: nothing was staged."""
         before = []
         for position, (key, _, expect) in enumerate(ops):

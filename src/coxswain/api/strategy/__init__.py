@@ -41,7 +41,7 @@ _SUFFIXES = len(SAFE_ALPHABET) ** 5
 
 def generate_name(base: str) -> str:
     """``base`` (cut to 58 bytes) and five random letters of the run's generator."""
-    rest, last = divmod(clock.random().randrange(_SUFFIXES), len(_PAIRS))
+    rest, last = divmod(int(clock.random().random() * _SUFFIXES), len(_PAIRS))
     letter, middle = divmod(rest, len(_PAIRS))
     return f"{base[:_MAX_BASE]}{SAFE_ALPHABET[letter]}{_PAIRS[middle]}{_PAIRS[last]}"
 
