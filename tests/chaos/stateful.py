@@ -48,7 +48,7 @@ class StatefulUpdates(Invariant):
         if change.kind == "StatefulSet" and change.new is not None:
             uid = meta.uid(change.new)
             self._rules.put(uid, rules_of(change.new))
-            self._wanted.put(uid, (change.new["spec"]["template"], _update_revision(change.new)))
+            self._wanted.put(uid, (change.new["spec"]["template"], update_revision(change.new)))
         if change.kind != "Pod" or change.actor != "statefulset-controller" or not change.deletion_began:
             return
         reference = meta.controller_of(change.obj)
@@ -78,8 +78,11 @@ class StatefulUpdates(Invariant):
                 self.fail(change, f"was taken before pod {later} was ready")
 
 
-def _update_revision(owner: Object) -> str:
-    return str((owner.get("status") or {}).get("updateRevision", ""))
+def update_revision(owner: Object) -> str:
+    """The revision of the present template, as far as the controller has seen it."""
+    status = owner.get("status") or {}
+    seen = status.get("observedGeneration") == meta.generation(owner)
+    return str(status.get("updateRevision", "")) if seen else ""
 
 
 class Claims(Invariant):

@@ -187,7 +187,9 @@ class StatefulOrder(Invariant):
             spec = change.new["spec"]
             start = (spec.get("ordinals") or {}).get("start", 0)
             self._ranges.put(meta.uid(change.new), (start, start + spec.get("replicas", 1)))
-            updated = (change.new.get("status") or {}).get("updateRevision", "")
+            status = change.new.get("status") or {}
+            seen = status.get("observedGeneration") == meta.generation(change.new)
+            updated = status.get("updateRevision", "") if seen else ""
             self._revisions.put(meta.uid(change.new), (updated, spec["template"]))
         if change.kind != "Pod" or change.actor != "statefulset-controller":
             return

@@ -161,6 +161,27 @@ async def test_on_delete_waits_and_old_revisions_are_dropped() -> None:
 
 
 @pytest.mark.virtual
+async def test_a_set_that_goes_unseen_takes_back_no_claim_that_was_orphaned() -> None:
+    async with world() as it:
+        claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+        policy = {"whenDeleted": "Delete", "whenScaled": "Retain"}
+        wanted = stateful_set(1, volumeClaimTemplates=claims, persistentVolumeClaimRetentionPolicy=policy)
+        it.api.add(STATEFUL_SETS, wanted)
+        await it.settle()
+        it.api.hold(STATEFUL_SETS)
+        going = {"deletionTimestamp": clock.timestamp(), "finalizers": ["orphan"]}
+        it.api.change(STATEFUL_SETS, "db", "d", lambda owner: owner["metadata"].update(going))
+        it.api.change(
+            PERSISTENT_VOLUME_CLAIMS, "data-db-0", "d", lambda one: one["metadata"].pop("ownerReferences")
+        )
+        it.api.change(
+            PODS, "db-0", "d", lambda pod: pod["metadata"].setdefault("annotations", {}).update(a="b")
+        )
+        await it.settle()
+        assert meta.owner_references(it.api.object(PERSISTENT_VOLUME_CLAIMS, "data-db-0", "d")) == []
+
+
+@pytest.mark.virtual
 async def test_claims_are_made_kept_and_given_to_the_pod_that_goes() -> None:
     async with world() as it:
         claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]

@@ -51,11 +51,16 @@ async def perform_claims(
         await _release(client, resource, owner, candidate)
     if not claims.adopt:
         return claims.owned
-    fresh = await client.get(owner_resource, meta.name(owner), meta.namespace(owner))
-    if meta.uid(fresh) != meta.uid(owner) or meta.is_terminating(fresh):
+    if not await is_staying(client, owner_resource, owner):
         return claims.owned
     adopted = [candidate for candidate in claims.adopt if await _adopt(client, resource, owner, candidate)]
     return claims.owned + adopted
+
+
+async def is_staying(client: Client, resource: GVR, owner: Object) -> bool:
+    """Whether ``owner`` is there, read afresh, and not going away. Raises ``ApiError``."""
+    fresh = await client.get(resource, meta.name(owner), meta.namespace(owner))
+    return meta.uid(fresh) == meta.uid(owner) and not meta.is_terminating(fresh)
 
 
 async def _adopt(client: Client, resource: GVR, owner: Object, candidate: Object) -> bool:

@@ -17,7 +17,7 @@ from coxswain.api.names import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, P
 from coxswain.base import clock
 from coxswain.client.client import create_call
 from coxswain.client.informer import key_of
-from coxswain.controllers.claim import decide_claims, perform_claims
+from coxswain.controllers.claim import decide_claims, is_staying, perform_claims
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.history.control import NameTaken, create_revision, delete_revision, renumber
 from coxswain.controllers.history.revisions import (
@@ -219,7 +219,7 @@ class StatefulSetController:
             case RepairPod(pod):
                 await self._repair(owner, pod)
             case UpdateClaim(claim):
-                await self._client.update(PERSISTENT_VOLUME_CLAIMS, claim)
+                await self._update_claim(owner, claim)
             case Fail(message):
                 raise InternalError(message)
 
@@ -275,6 +275,12 @@ class StatefulSetController:
             raise
         self._deletions.deleted(key, uid)
         self._say(owner, "Delete", pod, None)
+
+    async def _update_claim(self, owner: Object, claim: Object) -> None:
+        """A set that was deleted with its dependents orphaned, unseen so far, must not take its claims with it."""
+        given = any(reference["uid"] == meta.uid(owner) for reference in meta.owner_references(claim))
+        if not given or await is_staying(self._client, STATEFUL_SETS, owner):
+            await self._client.update(PERSISTENT_VOLUME_CLAIMS, claim)
 
     async def _repair(self, owner: Object, pod: Object) -> None:
         fresh = await self._client.get(PODS, meta.name(pod), meta.namespace(pod))
