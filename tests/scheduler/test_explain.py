@@ -41,6 +41,22 @@ def test_the_nearest_way_out_is_named() -> None:
     assert "the scheduler says: 0/4 nodes are available: 1 node(s) had untolerated taint(s)" in text
 
 
+def test_a_gated_pod_is_told_its_gates_and_nothing_that_no_scheduler_said() -> None:
+    spec = {"schedulingGates": [{"name": "example.com/a"}, {"name": "b"}]}
+    text = told([node("n0", cpu="1")], pod("p", cpu="3", spec=spec))
+    assert "it is held before the queue: waiting for scheduling gates (example.com/a, b)" in text
+    assert text.endswith("the scheduler says: Scheduling is blocked due to non-empty scheduling gates")
+    assert "it is held before the queue" in told([node("n0")], pod("p", spec=spec))
+
+
+def test_what_a_volume_lacks_is_said_where_something_has_to_change() -> None:
+    spec = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "nope"}}]}
+    text = told([node("n0")], pod("p", spec=spec))
+    assert (
+        'must accept one of 1 node(s) (n0), which is refused: persistentvolumeclaim "nope" not found' in text
+    )
+
+
 def test_labels_that_nobody_has_and_nodes_that_are_all_too_small() -> None:
     spec = {"nodeSelector": {"disk": "ssd", "kubernetes.io/hostname": "n0"}}
     text = told([node("n0", labels={"disk": "hdd"})], pod("p", spec=spec))

@@ -39,6 +39,10 @@ class Refusal:
     nodes: list[str] = field(default_factory=list)
 
 
+#: What Kubernetes says in the condition of a pod that no scheduler has looked at yet.
+_GATED = "Scheduling is blocked due to non-empty scheduling gates"
+
+
 @dataclass(slots=True)
 class Explanation:
     """What there is to say about one pod."""
@@ -54,7 +58,7 @@ class Explanation:
     further: list[Refusal]
     #: Sentences.
     remedies: list[str]
-    #: What the scheduler would say in its event; empty if some node takes the pod.
+    #: What the scheduler would say of the pod; empty if some node takes it.
     message: str = ""
 
 
@@ -77,12 +81,19 @@ def explain(case: dict[str, Any], obj: dict[str, Any], profile: Profile) -> Expl
     explanation.feasible = _scored(verdict, free) if len(free) else []
     explanation.refusals = _refusals(verdict, rows, by, code)
     explanation.further = _further(verdict, rows, by)
-    if gate := next((r for r in (plugin.gate(found) for plugin in profile.gates) if r is not None), None):
-        explanation.remedies.append(f"it is held before the queue: {', '.join(gate.reasons)}")
+    gate = next((r for r in (plugin.gate(found) for plugin in profile.gates) if r is not None), None)
     if not explanation.feasible:
         explanation.remedies += _remedies(verdict, [*explanation.refusals, *explanation.further])
         explanation.remedies += _preemption(cycle, found, profile, explanation)
+    if gate is not None:
+        explanation.remedies.insert(0, f"it is held before the queue: {', '.join(gate.reasons)}{_gates(obj)}")
+        explanation.message = _GATED if found.gated else ""
     return explanation
+
+
+def _gates(obj: dict[str, Any]) -> str:
+    names = [gate["name"] for gate in obj["spec"].get("schedulingGates") or ()]
+    return f" ({_some(names)})" if names else ""
 
 
 def _judge(verdict: Verdict) -> tuple[Any, Any, Any]:
@@ -157,8 +168,10 @@ def _most_first(found: _ByReason) -> list[Refusal]:
 
 def _remedies(verdict: Verdict, refusals: list[Refusal]) -> list[str]:
     by_plugin: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for refusal in refusals:
         by_plugin.setdefault(refusal.plugin, []).extend(refusal.nodes)
+        reasons.setdefault(refusal.plugin, []).extend(refusal.reasons)
     said: list[str] = []
     for plugin, names in by_plugin.items():
         nodes = f"{len(names)} node(s)"
@@ -180,7 +193,8 @@ def _remedies(verdict: Verdict, refusals: list[Refusal]) -> list[str]:
         elif plugin == "InterPodAffinity":
             said.append(f"pods that its affinity wants, or that keep it away, decide on {nodes}")
         else:
-            said.append(f"{plugin} must accept one of {nodes}: {_some(names)}")
+            why = ", ".join(dict.fromkeys(reasons[plugin]))
+            said.append(f"{plugin} must accept one of {nodes} ({_some(names)}), which is refused: {why}")
     return said
 
 
