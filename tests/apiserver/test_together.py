@@ -12,7 +12,7 @@ import pytest
 from apiserver.core_support import ADMIN, NOBODY, Cluster, cluster, pod
 from coxswain.api import errors
 from coxswain.api.names import EVENTS, NODES, PODS, Object
-from coxswain.apiserver import metrics
+from coxswain.apiserver import metrics, together
 from coxswain.client.interface import NOTHING, Answer, Call, UserInfo
 from coxswain.store.interface import Op, StoreClosed, StoreFull, StoreUnavailable, ValueTooLarge
 from coxswain.store.memory import MemoryStore
@@ -197,6 +197,30 @@ async def test_a_message_whose_sender_is_gone_leaves_nothing_behind() -> None:
         await asyncio.sleep(0)
         assert alone.cancelled() and len(asyncio.all_tasks()) == before
         assert "nodeName" not in (await c.do("get", PODS, "a"))["spec"]
+
+
+@pytest.mark.virtual
+async def test_others_have_their_turn_while_a_large_message_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "_RUN", 4)
+    seen: list[int] = []
+    begin = together._BEGIN["create", PODS, "binding"]
+
+    def counting(*arguments: Any) -> Any:
+        seen[-1] += 1
+        return begin(*arguments)
+
+    monkeypatch.setitem(together._BEGIN, ("create", PODS, "binding"), counting)
+    store = Counting()
+    async with cluster(store=store) as c:
+        names = [f"p{number}" for number in range(10)]
+        await _pods(c, *names)
+        seen.append(0)
+        message = asyncio.ensure_future(c.pipeline.exchange([binding(name) for name in names], ADMIN))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(0)
+        assert _codes(await message) == [201] * 10
+        assert seen[:3] == [4, 4, 2] and store.together == [10]
 
 
 @pytest.mark.virtual

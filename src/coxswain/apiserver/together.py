@@ -39,6 +39,10 @@ _BEGIN: Final[dict[tuple[str, GVR, str], Begin]] = {
 }
 
 
+#: Calls that are begun before others have their turn: some milliseconds.
+_RUN: Final = 256
+
+
 class _Begun(NamedTuple):
     """A write that waits for the others."""
 
@@ -67,6 +71,8 @@ class Together:
                     self._do(position, self._pipeline.call(call, self._user))
                 else:
                     self._begin(position, call, begin)
+                if position % _RUN == _RUN - 1:
+                    await asyncio.sleep(0)
             if self._begun:
                 await self._commit()
             for position, task in self._tasks.items():

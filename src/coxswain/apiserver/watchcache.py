@@ -86,11 +86,14 @@ class Item:
     @property
     def namespace(self) -> str:
         """Empty for cluster-scoped objects."""
-        return self.key.partition("/")[0] if "/" in self.key else ""
+        key = self.key
+        at = key.find("/")
+        return key[:at] if at >= 0 else ""
 
     @property
     def name(self) -> str:
-        return self.key.rpartition("/")[2]
+        key = self.key
+        return key[key.find("/") + 1 :]
 
     def decode(self) -> Object:
         """The object, freshly decoded: the caller's own."""
