@@ -54,6 +54,25 @@ def _codes(answers: list[Answer]) -> list[int]:
 
 
 @pytest.mark.virtual
+async def test_replicas_of_a_message_are_committed_together_once_they_are_known() -> None:
+    store = Counting()
+    async with cluster(store=store) as c:
+        replica = pod("")
+        replica["metadata"] = {"generateName": "web-"}
+        calls = [Call("create", PODS, "default", body=orjson.dumps(replica))] * 20
+        for _ in range(3):
+            await c.do("create", PODS, body=calls[0].body)
+        other = Call("create", PODS, "default", body=orjson.dumps(pod("other")))
+        answers = await c.pipeline.exchange([*calls, other, *calls], ADMIN)
+        assert _codes(answers) == [201] * 41 and store.together == [40]
+        names = [answer.object()["metadata"]["name"] for answer in answers]
+        assert len(set(names)) == 41 and names[20] == "other"
+        assert {one["metadata"]["name"] for one in (await c.do("list", PODS))["items"]} >= set(names)
+        refused = await c.pipeline.exchange(calls, NOBODY)
+        assert _codes(refused) == [403] * 20 and store.together == [40]
+
+
+@pytest.mark.virtual
 async def test_bindings_of_a_message_are_committed_together_and_answered_in_order() -> None:
     store = Counting()
     async with cluster(store=store) as c:

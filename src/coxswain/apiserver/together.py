@@ -67,10 +67,10 @@ class Together:
         try:
             for position, call in enumerate(calls):
                 begin = _BEGIN.get((call.verb, call.resource, call.subresource))
-                if begin is None:
-                    self._do(position, self._pipeline.call(call, self._user))
-                else:
+                if begin is not None:
                     self._begin(position, call, begin)
+                elif not self._begin_create(position, call):
+                    self._do(position, self._pipeline.call(call, self._user))
                 if position % _RUN == _RUN - 1:
                     await asyncio.sleep(0)
             if self._begun:
@@ -90,6 +90,18 @@ class Together:
         """Do what is left of a request; if the task is cancelled before it begins, that is closed, too."""
         task = self._do(position, self._answered(request, call, served))
         task.add_done_callback(lambda _: request.close())
+
+    def _begin_create(self, position: int, call: Call) -> bool:
+        """Begin to create what was created before but for its name; False where there is more to do."""
+        try:
+            write = self._pipeline.begin(call, self._user, user_agent=self._user.agent)
+        except Exception:
+            # The whole request is refused the same, and says so.
+            return False
+        if write is None:
+            return False
+        self._begun.append(_Begun(position, call, self._pipeline.served(call), write))
+        return True
 
     def _begin(self, position: int, call: Call, begin: Begin) -> None:
         served = self._pipeline.served(call)
