@@ -11,6 +11,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from coxswain.cli import flagtypes
 from coxswain.cli.apiserver_flags import (
     admission,
     aggregation,
@@ -42,9 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="further names and addresses for the serving certificate, such as a balancer's",
     )
     parser.add_argument(
-        "--port", type=int, default=6443, help="HTTPS port; 0 takes a free one (default 6443)"
+        "--port", type=flagtypes.port, default=6443, help="HTTPS port; 0 takes a free one (default 6443)"
     )
-    parser.add_argument("--grpc-port", type=int, default=0, help="port for components; 0: any free, -1: none")
+    parser.add_argument(
+        "--grpc-port", type=flagtypes.port, default=0, help="port for components; 0: any free, -1: none"
+    )
     parser.add_argument(
         "--advertise-address",
         default="",

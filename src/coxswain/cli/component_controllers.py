@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from coxswain.cli import flagtypes
+
 if TYPE_CHECKING:
     from coxswain.controllers.manager import Manager
 
@@ -68,9 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster-signing-key-file", default="", help="PEM of that authority's key")
     parser.add_argument(
         "--cluster-signing-duration",
-        type=float,
+        type=flagtypes.seconds,
         default=0,
-        help="seconds that such a certificate lives at most",
+        help="seconds (or 8760h) that such a certificate lives at most",
     )
     parser.add_argument(
         "--service-account-private-key-file",
@@ -84,18 +86,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for flag, controller in _CONCURRENCY.items():
         parser.add_argument(
-            f"--{flag}", type=_count, default=0, help=f"what the {controller} works on at a time (default 20)"
+            f"--{flag}",
+            type=flagtypes.count,
+            default=0,
+            help=f"what the {controller} works on at a time (default 20)",
         )
     _configure_election(parser)
     _configure_serving(parser)
     add_log_flags(parser)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 def _configure_election(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +111,9 @@ def _configure_election(parser: argparse.ArgumentParser) -> None:
         ("renew-deadline", standard.renew_deadline, "after which a leader that cannot renew gives up"),
         ("retry-period", standard.retry_period, "between tries"),
     ):
-        parser.add_argument(f"--leader-elect-{name}", type=float, default=default, help=f"seconds {text}")
+        parser.add_argument(
+            f"--leader-elect-{name}", type=flagtypes.seconds, default=default, help=f"seconds (or 15s) {text}"
+        )
 
 
 def _configure_serving(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +122,7 @@ def _configure_serving(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--secure-port",
-        type=int,
+        type=flagtypes.port,
         default=-1,
         help="their port (kube-controller-manager's is 10257); default: none",
     )

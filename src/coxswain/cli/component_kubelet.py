@@ -6,6 +6,8 @@ import argparse
 import socket
 from pathlib import Path
 
+from coxswain.cli import flagtypes
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from coxswain.cli.place import default_data_dir
@@ -16,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", choices=("process",), default="process", help="how pods run")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="pods, logs and records")
     parser.add_argument(
-        "--port", type=int, default=10250, help="port of the kubelet's own server; 0: any free"
+        "--port", type=flagtypes.port, default=10250, help="port of the kubelet's own server; 0: any free"
     )
     parser.add_argument("--tls-cert-file", type=Path, help="its serving certificate")
     parser.add_argument("--tls-private-key-file", type=Path, help="the certificate's key")

@@ -13,6 +13,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from coxswain.cli import flagtypes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,7 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bind-address", default="127.0.0.1", help="of /healthz, /livez, /readyz and /metrics"
     )
     parser.add_argument(
-        "--secure-port", type=int, default=-1, help="their port (kube-scheduler's is 10259); default: none"
+        "--secure-port",
+        type=flagtypes.port,
+        default=-1,
+        help="their port (kube-scheduler's is 10259); default: none",
     )
     parser.add_argument("--tls-cert-file", default="", help="serve them over TLS")
     parser.add_argument("--tls-private-key-file", default="")

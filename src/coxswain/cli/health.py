@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from coxswain.base import metrics
-from coxswain.base.errors import ResourceUnavailable
+from coxswain.base.errors import ConfigurationError, ResourceUnavailable
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -29,7 +29,7 @@ class HealthServer:
         self._runner: Any = None
 
     async def start(self, address: str, port: int, certificate: str = "", key: str = "") -> int:
-        """Listen; the port. Raises ``ResourceUnavailable``."""
+        """Listen; the port. Raises ``ResourceUnavailable``, and ``ConfigurationError`` for unusable files."""
         from aiohttp import web
 
         app = web.Application()
@@ -43,7 +43,13 @@ class HealthServer:
         if certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(certificate, key)
+            try:
+                context.load_cert_chain(certificate, key or None)
+            except OSError as error:  # which does not say of which file
+                files = f"{certificate} and {key}" if key else certificate
+                raise ConfigurationError(
+                    f"cannot serve TLS with {files}: {error.strerror or error}"
+                ) from None
         try:
             await web.TCPSite(self._runner, address, port, ssl_context=context).start()
         except OSError as error:

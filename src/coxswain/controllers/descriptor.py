@@ -43,8 +43,12 @@ class Descriptor:
     kube-system: its writes are that user's where the manager can act for it, so the account's bootstrap role must
     allow everything that it asks of ``context.client``. Informers are shared, and the manager's own, as is their
     ``client``. Without an account, the controller acts as the manager.
+
+    ``check`` raises ``ConfigurationError`` for ``options`` that ``run`` could not work with: the manager does not start
+    then, where ``run`` would fail again and again.
     """
 
     name: str
     run: Callable[[ControllerContext], Awaitable[None]]
     account: str = ""
+    check: Callable[[Mapping[str, Any]], object] | None = None

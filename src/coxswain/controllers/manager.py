@@ -56,7 +56,8 @@ class Manager:
     """The controllers of one process.
 
     ``options`` holds each controller's own settings by its name; ``workers`` likewise (else ``WORKERS``). ``acting_as``
-    makes the client of a service account in kube-system: controllers that have one act as that.
+    makes the client of a service account in kube-system: controllers that have one act as that. Raises
+    ``ConfigurationError`` for an unknown controller, and for options that one cannot work with.
     """
 
     client: Client
@@ -70,6 +71,9 @@ class Manager:
 
     def __post_init__(self) -> None:
         self.names = registry.select(self.selection)
+        for name in self.names:
+            if (options := self.options.get(name)) and (check := self.lookup(name).check) is not None:
+                check(options)
         self.informers = InformerFactory(self.client, "controllers' informers")
         self._recorders: dict[tuple[str, str], EventRecorder] = {}
 

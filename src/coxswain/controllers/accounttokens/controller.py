@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from coxswain.api import meta
 from coxswain.api.errors import NotFound
@@ -96,14 +98,20 @@ class AccountTokens:
         return account if belongs(secret, account) else None
 
 
+def signer_of(options: Mapping[str, Any]) -> TokenSigner | None:
+    """The signer that ``options`` name, if they do. Raises ``ConfigurationError``."""
+    file = str(options.get("service_account_private_key_file") or "")
+    return TokenSigner.read(file) if file else None
+
+
 async def run(context: ControllerContext) -> None:
     """Run until cancelled."""
-    file = str(context.options.get("service_account_private_key_file") or "")
-    if not file:
+    signer = signer_of(context.options)
+    if signer is None:
         log.info("no service account private key: token secrets are left to others")
         await asyncio.Event().wait()
-    signer = TokenSigner.read(file)
+    assert signer is not None
     await AccountTokens(context, signer, await root_certificate(context)).run()
 
 
-DESCRIPTOR = Descriptor(NAME, run)
+DESCRIPTOR = Descriptor(NAME, run, check=signer_of)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from coxswain.api import meta
 from coxswain.api.errors import NotFound
@@ -79,11 +81,19 @@ def _failed(request: Object, why: str, now: str) -> Object:
     return {**request, "status": {**status, "conditions": [*(status.get("conditions") or ()), entry]}}
 
 
-async def run(context: ControllerContext) -> None:
-    """Run until cancelled."""
-    chosen = settings.read(SigningSettings, context.options)
+def chosen_by(options: Mapping[str, Any]) -> SigningSettings:
+    """What ``options`` say. Raises ``ConfigurationError``, also for files that hold no authority."""
+    chosen = settings.read(SigningSettings, options)
     if bool(chosen.cluster_signing_cert_file) != bool(chosen.cluster_signing_key_file):
         raise ConfigurationError("cluster signing takes both a certificate file and a key file")
+    if chosen.cluster_signing_cert_file:
+        Authority.read(chosen.cluster_signing_cert_file, chosen.cluster_signing_key_file)
+    return chosen
+
+
+async def run(context: ControllerContext) -> None:
+    """Run until cancelled."""
+    chosen = chosen_by(context.options)
     if not chosen.cluster_signing_cert_file:
         log.info("no cluster signing certificate and key: certificate requests are left to others")
         await asyncio.Event().wait()
@@ -117,4 +127,4 @@ async def run(context: ControllerContext) -> None:
     await shell.run()
 
 
-DESCRIPTOR = Descriptor(NAME, run, account="certificate-controller")
+DESCRIPTOR = Descriptor(NAME, run, account="certificate-controller", check=chosen_by)

@@ -6,6 +6,9 @@ none is left, the node is told by an event and gets one as soon as another node 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from coxswain.api.errors import NotFound
 from coxswain.api.names import NODES, Object
 from coxswain.base import settings
@@ -20,7 +23,7 @@ class NodeIpam:
 
     def __init__(self, context: ControllerContext) -> None:
         self._client = context.client
-        self._ranges = Ranges(settings.read(NodeIpamSettings, context.options))
+        self._ranges = ranges_of(context.options)
         self._informers = context.informers
         self._nodes = context.informers.informer(NODES)
         self._recorder = context.recorder("cidrAllocator")
@@ -91,9 +94,14 @@ class NodeIpam:
         return cidrs
 
 
+def ranges_of(options: Mapping[str, Any]) -> Ranges:
+    """The ranges that ``options`` describe, all free. Raises ``ConfigurationError``."""
+    return Ranges(settings.read(NodeIpamSettings, options))
+
+
 async def run(context: ControllerContext) -> None:
     """Run until cancelled."""
     await NodeIpam(context).run()
 
 
-DESCRIPTOR = Descriptor("node-ipam-controller", run, account="node-controller")
+DESCRIPTOR = Descriptor("node-ipam-controller", run, account="node-controller", check=ranges_of)
