@@ -225,3 +225,22 @@ async def test_requests_do_not_grow_with_the_objects() -> None:
             assert not api.exists(NAMESPACES, "d")
             counts.append(len(api.calls) - before)
     assert counts[0] == counts[1]
+
+
+@pytest.mark.virtual
+async def test_one_object_is_listed_before_a_collection_is_deleted_not_all() -> None:
+    api = FakeApi()
+    api.add(NAMESPACES, {"metadata": {"name": "d"}})
+    for number in range(50):
+        api.add(CONFIGMAPS, {"metadata": {"name": f"c{number}", "namespace": "d"}})
+    async with running(api, namespace.DESCRIPTOR):
+        await api.client().delete(NAMESPACES, "d")
+        await clock.sleep(5)
+    assert not api.exists(NAMESPACES, "d")
+    assert not api.objects(CONFIGMAPS)
+    asked = [
+        (call.verb, call.query.get("limit"))
+        for call in api.calls
+        if call.resource == CONFIGMAPS and call.namespace == "d"
+    ]
+    assert asked == [("list", "1"), ("deletecollection", None), ("list", None)]

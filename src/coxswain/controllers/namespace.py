@@ -20,11 +20,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import orjson
-
 from coxswain.api.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from coxswain.api.meta import is_pod_finished, set_condition
 from coxswain.api.names import NAMESPACES, PODS, Object
+from coxswain.api.partial import reader, whole
 from coxswain.client.informer import NAMESPACE_INDEX
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
 from coxswain.controllers.pods import pod_informer
@@ -122,6 +121,15 @@ def _condition(kind: str, trouble: str, reason: str, fine: str) -> Object:
     }
 
 
+_META = whole("name", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers")
+#: What is looked at of content.
+_of_any, _of_a_pod = reader({"metadata": _META}), reader({"metadata": _META, "status": whole("phase")})
+
+
+def _is_going(item: Object) -> bool:
+    return "deletionTimestamp" in item["metadata"]
+
+
 class NamespaceController:
     """Performs the deletion; one instance a process."""
 
@@ -198,15 +206,18 @@ class NamespaceController:
 
     async def _delete_content(self, name: str, served: Served) -> list[Object]:
         """Delete every object of a kind; what is there afterwards."""
-        items = await self._list(name, served)
-        if all("deletionTimestamp" in item["metadata"] for item in items):
+        # One tells mostly whether there is anything to do, and a namespace may hold a hundred thousand.
+        first = await self._list(name, served, limit=1)
+        if not first:
+            return []
+        if _is_going(first[0]) and all(map(_is_going, items := await self._list(name, served))):
             return items
         try:
             if "deletecollection" not in served.verbs:
                 raise MethodNotAllowed("no collections")
             await self._client.delete_collection(served.gvr, name)
         except MethodNotAllowed:
-            for item in items:
+            for item in await self._list(name, served):
                 meta = item["metadata"]
                 try:
                     await self._client.delete(
@@ -216,9 +227,9 @@ class NamespaceController:
                     continue
         return await self._list(name, served)
 
-    async def _list(self, name: str, served: Served) -> list[Object]:
-        page = await self._client.list(served.gvr, name)
-        return [orjson.loads(raw) for raw in page.items]
+    async def _list(self, name: str, served: Served, limit: int = 0) -> list[Object]:
+        page = await self._client.list(served.gvr, name, limit=limit)
+        return [(_of_a_pod if served.gvr == PODS else _of_any)(raw) for raw in page.items]
 
     async def _finalize(self, namespace: Object) -> None:
         finalizers = [entry for entry in namespace["spec"]["finalizers"] if entry != FINALIZER]
