@@ -13,7 +13,8 @@ from aiohttp import web
 from coxswain.api.names import NODES, PODS
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.scheduler import Scheduler, SchedulerConfig
-from coxswain.scheduler.configuration import API_VERSION, KIND, parse
+from coxswain.scheduler.configuration import API_VERSION, KIND, ExtenderConfig, parse
+from coxswain.scheduler.extender import Extender, ExtenderError
 from fakeapi import FakeApi
 from scheduler.sched_objects import node, pod
 
@@ -116,6 +117,63 @@ async def test_an_extender_that_fails(ignorable: bool) -> None:
     (condition,) = api.object(PODS, "p", "d")["status"]["conditions"]
     assert condition["reason"] == "SchedulerError"
     assert node_of(api, "p") == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        "all",
+        [],
+        {"NodeNames": 5},
+        {"Nodes": {"items": [{}]}},
+        {"Nodes": {"items": ["n0"]}},
+        {"NodeNames": [{}]},
+        {"NodeNames": [], "FailedNodes": ["n0"]},
+    ],
+)
+async def test_answers_that_make_no_sense_are_told(answer: Any) -> None:
+    api = three_nodes()
+    api.add(PODS, pod("p"))
+    async with extended(api, {"filter": answer}, filterVerb="filter"):
+        await until(lambda: "conditions" in api.object(PODS, "p", "d")["status"])
+    (condition,) = api.object(PODS, "p", "d")["status"]["conditions"]
+    assert condition["reason"] == "SchedulerError"
+    assert "answer" in condition["message"]
+
+
+@pytest.mark.parametrize(
+    "answer", [5, {"Host": "n0"}, [5], [{"Host": "n1", "Score": "x"}], [{"Host": "n1", "Score": 10**30}]]
+)
+async def test_priorities_that_make_no_sense_are_left_out(answer: Any) -> None:
+    api = three_nodes()
+    api.add(PODS, pod("p"))
+    async with extended(api, {"prioritize": answer}, prioritizeVerb="prioritize", weight=5) as asked:
+        await until(lambda: node_of(api, "p"))
+    assert [verb for verb, _ in asked] == ["prioritize"]
+
+
+async def test_an_extender_that_does_not_answer_is_said_to() -> None:
+    over = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/filter", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    extender = Extender(ExtenderConfig(url, filter="filter", timeout=0.05))
+    try:
+        with pytest.raises(ExtenderError, match=rf"at URL {url}/filter: no answer within 0\.05 s"):
+            await extender.filter({}, {"n0": {}})
+    finally:
+        over.set()
+        await extender.close()
+        await runner.cleanup()
 
 
 async def test_only_pods_that_ask_for_its_resources_concern_an_extender() -> None:

@@ -13,7 +13,8 @@ Keys are written as Go does without tags, and read whatever their case.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from coxswain.base.errors import CoxswainError
@@ -21,6 +22,8 @@ from coxswain.scheduler.configuration import ExtenderConfig
 
 #: Extenders score 0..10, plugins 0..100.
 SCALE: Final = 10
+#: What is more than this is no score: sums of scores are 64 bits wide.
+_MOST: Final = 1 << 31
 
 
 class ExtenderError(CoxswainError):
@@ -46,25 +49,26 @@ class Extender:
         answer = await self._post(self.config.filter, self._arguments(pod, nodes))
         if said := _get(answer, "error"):
             raise ExtenderError(str(said))
-        names = _get(answer, "nodenames")
-        if names is None:
-            items = _get(_get(answer, "nodes") or {}, "items") or ()
-            names = [item["metadata"]["name"] for item in items]
-        kept = set(names)
-        failed = _get(answer, "failednodes") or {}
-        return (
-            [name for name in nodes if name in kept],
-            failed,
-            _get(answer, "failedandunresolvablenodes") or {},
-        )
+        with self._understanding(self.config.filter):
+            names = _get(answer, "nodenames")
+            if names is None:
+                items = _get(_get(answer, "nodes") or {}, "items") or ()
+                names = [item["metadata"]["name"] for item in items]
+            kept = set(names)
+            failed, never = (
+                {str(name): str(why) for name, why in (_get(answer, field) or {}).items()}
+                for field in ("failednodes", "failedandunresolvablenodes")
+            )
+        return [name for name in nodes if name in kept], failed, never
 
     async def prioritize(self, pod: Mapping[str, Any], nodes: Mapping[str, Any]) -> dict[str, int]:
         """Weighted scores by node, on the scale of plugins' totals."""
         answer = await self._post(self.config.prioritize, self._arguments(pod, nodes))
-        return {
-            str(_get(entry, "host")): int(_get(entry, "score") or 0) * self.config.weight * SCALE
-            for entry in answer or ()
-        }
+        with self._understanding(self.config.prioritize):
+            scores = {str(_get(entry, "host")): int(_get(entry, "score") or 0) for entry in answer or ()}
+            if any(abs(score) > _MOST for score in scores.values()):
+                raise ValueError
+        return {name: score * self.config.weight * SCALE for name, score in scores.items()}
 
     async def bind(self, namespace: str, name: str, uid: str, node_name: str) -> None:
         """Bind the pod. Raises ``ExtenderError``."""
@@ -93,14 +97,26 @@ class Extender:
             }
             arguments = {"Pod": pod, "NodeNameToVictims": whole}
         answer = await self._post(self.config.preempt, arguments)
-        found = _get(answer, "nodenametometavictims") or {}
-        return {
-            node: (
-                [str(_get(one, "uid")) for one in _get(entry, "pods") or ()],
-                int(_get(entry, "numpdbviolations") or 0),
-            )
-            for node, entry in found.items()
-        }
+        with self._understanding(self.config.preempt):
+            found = _get(answer, "nodenametometavictims") or {}
+            return {
+                node: (
+                    [str(_get(one, "uid")) for one in _get(entry, "pods") or ()],
+                    int(_get(entry, "numpdbviolations") or 0),
+                )
+                for node, entry in found.items()
+            }
+
+    @contextmanager
+    def _understanding(self, verb: str) -> Iterator[None]:
+        """What stumbles over an answer in here, stumbles over an extender that does not say what it should."""
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            raise ExtenderError(f"extender at URL {self._url(verb)}: its answer makes no sense") from None
+
+    def _url(self, verb: str) -> str:
+        return f"{self.config.url.rstrip('/')}/{verb}"
 
     async def close(self) -> None:
         if self._session is not None:
@@ -120,7 +136,7 @@ class Extender:
             timeout = aiohttp.ClientTimeout(total=self.config.timeout)
             connector = aiohttp.TCPConnector(ssl=self._tls())
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
-        url = f"{self.config.url.rstrip('/')}/{verb}"
+        url = self._url(verb)
         try:
             async with self._session.post(
                 url, data=orjson.dumps(arguments), headers={"Content-Type": "application/json"}
@@ -129,8 +145,11 @@ class Extender:
                 if response.status != 200:
                     raise ExtenderError(f"failed {verb} with extender at URL {url}, code {response.status}")
                 return orjson.loads(body)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ExtenderError(f"extender at URL {url}: {error or type(error).__name__}") from None
+        except TimeoutError:
+            why = f"no answer within {self.config.timeout:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            why = str(error) or type(error).__name__
+        raise ExtenderError(f"extender at URL {url}: {why}")
 
     def _tls(self) -> ssl.SSLContext | bool:
         tls = self.config.tls
