@@ -57,6 +57,28 @@ def test_what_a_volume_lacks_is_said_where_something_has_to_change() -> None:
     )
 
 
+def test_nodes_that_lack_the_label_of_a_domain_are_told_from_full_domains() -> None:
+    selector = {"matchLabels": {"app": "x"}}
+    constraint = {"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}
+    spec = {"topologySpreadConstraints": [{**constraint, "topologyKey": "rack"}]}
+    text = told([node("n0"), node("n1")], pod("p", spec=spec))
+    assert "a node needs a label for each domain (rack): 2 node(s) lack one" in text
+    assert "maxSkew" not in text
+    nodes = [node("n0", labels={"rack": "a"}), node("n1", labels={"rack": "b"}, unschedulable=True)]
+    other = on("n0", pod("other", labels={"app": "x"}))
+    text = told(nodes, pod("p", spec=spec, labels={"app": "x"}), other)
+    assert "or raise maxSkew: 1 node(s) would be too uneven" in text
+
+
+def test_what_the_condition_says_is_shown_where_it_is_something_else() -> None:
+    waiting = pod("p")
+    waiting["status"] = {
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "extender: no"}]
+    }
+    assert told([node("n0")], waiting).endswith("the pod's condition says: extender: no")
+    assert "condition" not in told([node("n0")], on("n0", waiting), waiting)
+
+
 def test_labels_that_nobody_has_and_nodes_that_are_all_too_small() -> None:
     spec = {"nodeSelector": {"disk": "ssd", "kubernetes.io/hostname": "n0"}}
     text = told([node("n0", labels={"disk": "hdd"})], pod("p", spec=spec))

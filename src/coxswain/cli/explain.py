@@ -58,7 +58,12 @@ async def _explain(args: argparse.Namespace) -> Any:
     if name not in profiles:
         known = ", ".join(profiles)
         raise ConfigurationError(f"the pod's scheduler is {name!r}; give its --config (known: {known})")
-    return explain(case, pod, profiles[name])
+    found = explain(case, pod, profiles[name])
+    if not found.node_name:
+        found.remedies += [
+            f"extender {one.url} may refuse it: it was not asked here" for one in file.extenders
+        ]
+    return found
 
 
 async def snapshot(client: Client) -> dict[str, list[dict[str, Any]]]:

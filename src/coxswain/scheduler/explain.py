@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from coxswain.api import meta
 from coxswain.scheduler import pod as pods
 from coxswain.scheduler.cycle import Cycle
 from coxswain.scheduler.disruption import Budgets
 from coxswain.scheduler.evaluate import load
 from coxswain.scheduler.framework import UNRESOLVABLE, Profile, Rejection
 from coxswain.scheduler.nodetable import CPU_ID, MEMORY_ID, PODS_ID
+from coxswain.scheduler.plugins.pod_topology_spread import REASON_LABEL
 from coxswain.scheduler.pod import Pod
 from coxswain.scheduler.preemption import pick_one
 from coxswain.scheduler.selection import match_expression, required_terms, untolerated
@@ -60,6 +62,8 @@ class Explanation:
     remedies: list[str]
     #: What the scheduler would say of the pod; empty if some node takes it.
     message: str = ""
+    #: What a scheduler has said of it, in its condition PodScheduled.
+    condition: str = ""
 
 
 def explain(case: dict[str, Any], obj: dict[str, Any], profile: Profile) -> Explanation:
@@ -76,6 +80,8 @@ def explain(case: dict[str, Any], obj: dict[str, Any], profile: Profile) -> Expl
     cycle = Cycle(table, seed=1, budgets=budgets)
     verdict = cycle.verdict(found.template, profile)
     explanation = Explanation(found.key, node_name, len(table), [], [], [], [])
+    if not node_name:
+        explanation.condition = (meta.condition(obj, "PodScheduled") or {}).get("message") or ""
     rows, by, code = _judge(verdict)
     free = rows[by == 0]
     explanation.feasible = _scored(verdict, free) if len(free) else []
@@ -189,13 +195,26 @@ def _remedies(verdict: Verdict, refusals: list[Refusal]) -> list[str]:
             ports = ", ".join(f"{port.port}/{port.protocol}" for port in verdict.template.host_ports)
             said.append(f"free host port(s) {ports} on one of {nodes}: {_some(names)}")
         elif plugin == "PodTopologySpread":
-            said.append(f"let more domains be reachable, or raise maxSkew: {nodes} would be too uneven")
+            said += _spread(verdict, refusals)
         elif plugin == "InterPodAffinity":
             said.append(f"pods that its affinity wants, or that keep it away, decide on {nodes}")
         else:
             why = ", ".join(dict.fromkeys(reasons[plugin]))
             said.append(f"{plugin} must accept one of {nodes} ({_some(names)}), which is refused: {why}")
     return said
+
+
+def _spread(verdict: Verdict, refusals: list[Refusal]) -> Iterator[str]:
+    """Nodes in no domain of a constraint, and those in one that has too many already."""
+    for refusal in refusals:
+        if refusal.plugin == "PodTopologySpread":
+            nodes = f"{len(refusal.nodes)} node(s)"
+            if REASON_LABEL in refusal.reasons:
+                constraints = verdict.template.spec.get("topologySpreadConstraints") or ()
+                keys = dict.fromkeys(one["topologyKey"] for one in constraints)
+                yield f"a node needs a label for each domain ({', '.join(keys)}): {nodes} lack one"
+            else:
+                yield f"let more domains be reachable, or raise maxSkew: {nodes} would be too uneven"
 
 
 def _resources(verdict: Verdict, names: list[str]) -> Iterator[str]:
@@ -307,6 +326,8 @@ def render(found: Explanation, limit: int = 5) -> str:
         lines += ["", "what would have to change:", *(f"  {remedy}" for remedy in found.remedies)]
     if found.message:
         lines += ["", f"the scheduler says: {found.message}"]
+    if found.condition and found.condition != found.message:
+        lines += ["", f"the pod's condition says: {found.condition}"]
     return "\n".join(lines)
 
 
