@@ -68,3 +68,28 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         cox.stdin.close()
         assert cox.stderr.read() == b""
     assert cox.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"x", "expected a JSON value"),
+        (b"[]", "an object is expected, not list"),
+        (b"{}", "'nodes' is missing"),
+        (b'{"nodes": 5}', "nodes: a list of objects is expected"),
+        (b'{"nodes": [], "pending": [1]}', "pending: a list of objects is expected"),
+        (b'{"nodes": [{}]}', "'metadata' is missing"),
+        (
+            b'{"nodes": [{"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "much"}}}]}',
+            "quantities must",
+        ),
+    ],
+)
+def test_a_line_that_is_no_snapshot_is_told_in_words(line: bytes, said: str) -> None:
+    stdout = io.BytesIO()
+    good = b'{"id": 7, "nodes": [], "pods": null, "comment": "any"}'
+    assert evaluating.evaluate(io.BytesIO(line + b"\n" + good + b"\n"), stdout) == 1
+    wrong, right = stdout.getvalue().splitlines()
+    assert said in orjson.loads(wrong)["error"]
+    assert b"Error" not in wrong
+    assert orjson.loads(right) == {"id": 7, "results": []}

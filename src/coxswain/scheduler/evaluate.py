@@ -33,12 +33,24 @@ def answer(line: bytes) -> tuple[bytes, bool]:
     """The answer to one snapshot, a line of JSON, and whether it was one."""
     name: Any = None
     try:
-        case = orjson.loads(line)
+        case = _snapshot(line)
         name = case.get("id")
         return orjson.dumps({"id": name, "results": evaluate(case, _profile())}) + b"\n", True
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = {"id": name, "error": f"not a snapshot: {type(error).__name__}: {error}"}
-        return orjson.dumps(told) + b"\n", False
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        # The first of these are said in our own words; what is wrong deeper inside, in Python's.
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        return orjson.dumps({"id": name, "error": f"not a snapshot: {why}"}) + b"\n", False
+
+
+def _snapshot(line: bytes) -> dict[str, Any]:
+    case: Any = orjson.loads(line)
+    if not isinstance(case, dict):
+        raise ValueError(f"an object is expected, not {type(case).__name__}")
+    for name in ("nodes", "pods", "namespaces", "services", "pending"):
+        value = case.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            raise ValueError(f"{name}: a list of objects is expected")
+    return case
 
 
 @cache
