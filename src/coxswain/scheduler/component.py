@@ -288,10 +288,11 @@ class Scheduler:
                 await self._schedule_extended(batch, profile, asked, started)
                 return
             outcomes = self.cycle.schedule([queued.pod for queued in batch], profile)
-        except Exception:
+        except Exception as error:
             log.exception("deciding for %s and %d more failed", first.key, len(batch) - 1)
             self._attempts[profile.name].count("error", clock.monotonic() - started, len(batch))
             for queued in batch:
+                self._tell_unschedulable(queued, "SchedulerError", f"{type(error).__name__}: {error}")
                 self.queue.retry(queued, started)
             return
         self._settle(batch, outcomes, profile, started)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Final
 
@@ -31,6 +32,8 @@ from coxswain.scheduler.plugins.volume_capacity import ScoringVolumeBinding
 from coxswain.scheduler.plugins.volume_restrictions import VolumeRestrictions
 from coxswain.scheduler.plugins.volume_zone import VolumeZone
 from coxswain.scheduler.preemption import PreemptionArgs
+
+log = logging.getLogger(__name__)
 
 ENTRY_POINTS: Final = "coxswain.scheduler.plugins"
 _STRATEGIES: Final = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
@@ -107,7 +110,16 @@ def _from_entry_point(name: str, args: dict[str, Any]) -> Any:
     from importlib.metadata import entry_points
 
     for found in entry_points(group=ENTRY_POINTS, name=name):
-        return found.load()(args)
+        try:
+            return found.load()(args)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            log.debug("plugin %s cannot be made", name, exc_info=True)
+            why = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(
+                f"plugin {name!r} cannot be made by {found.value} (--log-level=debug says where): {why}"
+            ) from error
     raise ConfigurationError(
         f"plugin {name!r} does not exist: it is none of ours, nor an entry point of {ENTRY_POINTS}"
     )
