@@ -377,7 +377,7 @@ class Scheduler:
             for gang in self.gangs:
                 gang.assumed(pod)
         self.happened(Event.POD_ADD, None, pod)
-        binder = next((one for one in extenders or () if one.config.bind), None)
+        binder = next((one for one in extenders if one.config.bind), None) if extenders else None
         plugins = [plugin for plugin in profile.binding if plugin.takes_part(pod)]
         if plugins or binder is not None:
             bind = self._write_binding if binder is None else self._through(binder)
@@ -549,7 +549,10 @@ class Scheduler:
 
 def _gate_of(pod: Pod, profile: Profile) -> str:
     """The PreEnqueue plugin that holds the pod, or empty."""
-    return next((plugin.NAME for plugin in profile.gates if plugin.gate(pod) is not None), "")
+    for plugin in profile.gates:
+        if plugin.gate(pod) is not None:
+            return plugin.NAME
+    return ""
 
 
 def _plugins_of(profiles: Any) -> dict[str, Any]:
