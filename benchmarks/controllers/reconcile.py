@@ -38,7 +38,7 @@ class Reconcile:
                     measured[name, objects] = f"{name}, {objects} objects: {error}"
         return measured
 
-    setup_cache.timeout = 3600  # type: ignore[attr-defined]
+    setup_cache.timeout = 7200  # type: ignore[attr-defined]
 
     def track_start(self, measured: _Measured, controller: str, objects: int) -> float:
         """For each object: listing, decoding, the first reconcile and the first writes."""

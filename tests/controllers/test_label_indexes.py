@@ -123,3 +123,20 @@ def test_who_has_an_owner_is_no_orphan() -> None:
         informer.apply([WatchEvent("MODIFIED", orjson.dumps(pod))])
         assert len(orphans.may_join(owner)) == (0 if owners else 1)
     assert orphans.may_join({"metadata": {"namespace": "n"}, "spec": {}}) == []
+
+
+@given(st.lists(_STEP, min_size=1, max_size=25), _LABELS)
+def test_who_asks_for_the_same_labels_again_hears_what_has_changed(
+    steps: Any, labels: dict[str, str]
+) -> None:
+    def wanted(obj: Object) -> dict[str, str]:
+        found: dict[str, str] = obj["metadata"]["labels"]
+        return found
+
+    informer, pod = Informer(FakeApi().client(), SERVICES), _obj("pod", "n", labels)
+    selecting = Selecting(informer, wanted)
+    for number in range(len(steps)):
+        _play(informer, steps[: number + 1])
+        fresh = Selecting(informer, wanted)
+        assert selecting.candidates(pod) == fresh.candidates(pod)
+    assert selecting.candidates(_obj("pod", "m", labels)) == fresh.candidates(_obj("pod", "m", labels))

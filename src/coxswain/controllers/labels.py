@@ -82,6 +82,8 @@ class SelectorIndex(Index):
         """``wanted(obj)``: labels without which an object is not selected; None selects nothing."""
         super().__init__(lambda obj: ())
         self._wanted = wanted
+        #: Counts on with every change.
+        self.version = 0
         self._filed: dict[str, Pair] = {}
         self._under: dict[Pair, dict[str, None]] = {}
 
@@ -103,6 +105,7 @@ class SelectorIndex(Index):
         pairs = [(namespace, *pair) for pair in wanted.items()] or [(namespace, "", "")]
         pair = min(pairs, key=lambda pair: len(self._under.get(pair, ())))
         self._filed[key] = pair
+        self.version += 1
         self._under.setdefault(pair, {})[key] = None
 
     def discard(self, key: str) -> None:
@@ -110,6 +113,7 @@ class SelectorIndex(Index):
         pair = self._filed.pop(key, None)
         if pair is None:
             return
+        self.version += 1
         under = self._under[pair]
         del under[key]
         if not under:
@@ -184,9 +188,18 @@ class Selecting:
         """See ``SelectorIndex`` for ``wanted``; who shares the informer shares the index."""
         self._informer = informer
         self._index = informer.attach_index("selector", lambda: SelectorIndex(wanted))
+        #: The labels that were asked about last, of which namespace, at which version of the index; and the answer.
+        self._last: tuple[Labels, str, int, list[str]] = ({}, "", -1, [])
 
     def candidates(self, obj: Object) -> list[Object]:
         """Those of ``obj``'s namespace that may select it: test them."""
-        keys = self._index.candidates(meta.namespace(obj), meta.labels(obj))
-        found = (self._informer.get(key) for key in list(keys))
+        namespace, labels, version = meta.namespace(obj), meta.labels(obj), self._index.version
+        known, of, at, keys = self._last
+        # Pods of one owner come one after the other, and share their labels (``pods.KEPT``).
+        if labels is not known or of != namespace or at != version:
+            keys = list(self._index.candidates(namespace, labels))
+            self._last = (labels, namespace, version, keys)
+        if not keys:
+            return []
+        found = (self._informer.get(key) for key in keys)
         return [each for each in found if each is not None]
