@@ -11,6 +11,7 @@ import sys
 import orjson
 import pytest
 
+from coxswain.base import garbage
 from coxswain.base.errors import CoxswainError
 from coxswain.cli import evaluating
 
@@ -85,7 +86,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ),
     ],
 )
-def test_a_line_that_is_no_snapshot_is_told_in_words(line: bytes, said: str) -> None:
+def test_a_line_that_is_no_snapshot_is_told_in_words(
+    line: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "calm", lambda: None)  # for the whole process, which is that of other tests
     stdout = io.BytesIO()
     good = b'{"id": 7, "nodes": [], "pods": null, "comment": "any"}'
     assert evaluating.evaluate(io.BytesIO(line + b"\n" + good + b"\n"), stdout) == 1
