@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import orjson
 import pytest
 
-from coxswain.base import garbage
 from coxswain.base.errors import CoxswainError
 from coxswain.cli import evaluating
+
+
+@pytest.fixture(autouse=True)
+def _collector() -> Iterator[None]:
+    """What evaluates alone calms the collector of its process, which here is that of other tests."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def snapshot(number: int) -> bytes:
@@ -86,10 +96,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ),
     ],
 )
-def test_a_line_that_is_no_snapshot_is_told_in_words(
-    line: bytes, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(garbage, "calm", lambda: None)  # for the whole process, which is that of other tests
+def test_a_line_that_is_no_snapshot_is_told_in_words(line: bytes, said: str) -> None:
     stdout = io.BytesIO()
     good = b'{"id": 7, "nodes": [], "pods": null, "comment": "any"}'
     assert evaluating.evaluate(io.BytesIO(line + b"\n" + good + b"\n"), stdout) == 1
