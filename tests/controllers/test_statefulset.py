@@ -145,6 +145,27 @@ async def test_an_update_takes_no_second_pod_that_became_ready_unseen() -> None:
 
 
 @pytest.mark.virtual
+async def test_an_update_takes_no_two_ready_pods_after_the_clock_was_set_back() -> None:
+    async with world() as it:
+        it.api.add(STATEFUL_SETS, stateful_set(2, podManagementPolicy="Parallel", minReadySeconds=5))
+        await it.settle(30)
+        for name in names(it):
+            later = clock.format_time(clock.now() + 20)
+            it.api.change(
+                PODS,
+                name,
+                "d",
+                lambda pod, at=later: pod["status"]["conditions"][0].update(lastTransitionTime=at),
+            )
+        before = {meta.uid(pod) for pod in it.pods()}
+        edit(it, template=template("web:2"))
+        await it.settle(3)
+        assert {meta.uid(pod) for pod in it.pods() if not meta.is_terminating(pod)} == before
+        await it.settle(90)
+        assert [pod["spec"]["containers"][0]["image"] for pod in it.pods()] == ["web:2", "web:2"]
+
+
+@pytest.mark.virtual
 async def test_on_delete_waits_and_old_revisions_are_dropped() -> None:
     async with world() as it:
         it.api.add(

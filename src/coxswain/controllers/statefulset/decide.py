@@ -236,8 +236,9 @@ def _remove_condemned(
 def _replace_old(state: State, step: Plan, replicas: Sequence[Object | None]) -> None:
     """Delete pods of older revisions, as many as may be unavailable.
 
-    One that is unavailable anyway costs nothing, if it still is: it may have become ready since. A pod that this
-    very step makes is unavailable.
+    One that is not ready anyway costs nothing, if it still is: it may have become ready since. One that is ready,
+    not for long enough, serves: after the wall clock was set back, that may be all. A pod that this very step makes
+    is unavailable.
     """
     rolling = (state.owner["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
     budget = max(1, scaled(rolling.get("maxUnavailable") or 1, len(replicas), round_up=False))
@@ -246,13 +247,13 @@ def _replace_old(state: State, step: Plan, replicas: Sequence[Object | None]) ->
     for pod in reversed(replicas[lowest:]):
         if pod is None or meta.is_terminating(pod) or revision_of(pod) == meta.name(state.update):
             continue
-        available = state.is_available(pod)
-        if available:
+        is_ready = meta.is_pod_ready(pod)
+        if is_ready:
             if budget <= 0:
                 continue
             budget -= 1
         if not meta.is_pod_finished(pod):  # those are deleted already
-            step.instructions.append(DeletePod(pod, as_seen=not available))
+            step.instructions.append(DeletePod(pod, as_seen=not is_ready))
 
 
 def new_status(state: State, collisions: int) -> Object:
