@@ -21,7 +21,8 @@ def scale(rollout: Rollout) -> None:
     """Bring the replica sets to the Deployment's size (``deployment/sync.go scale``)."""
     only = _active_or_latest(rollout)
     if only is not None:
-        rollout.resize(only, rollout.replicas)
+        # Its notes too, when the size is right by chance: they would say for ever that the size changes.
+        rollout.scale(only, rollout.replicas)
     elif is_saturated(rollout, rollout.new):
         for old in rollout.active_olds:
             rollout.resize(old, 0)
