@@ -257,3 +257,17 @@ def test_deciding_changes_nothing_that_was_given() -> None:
     instructions, _ = reconcile(deployment, [old], {}, 0.0)
     assert [repr(deployment), repr(old)] == given
     assert not any(isinstance(instruction, UpdateSet) for instruction in instructions)
+
+
+@pytest.mark.virtual
+async def test_a_note_of_another_size_holds_up_no_rollout() -> None:
+    async with world() as it:
+        it.api.add(DEPLOYMENTS, a_deployment(1))
+        await it.settle()
+        noted = {"deployment.kubernetes.io/desired-replicas": "2"}
+        old = meta.name(it.sets()[0])
+        it.api.change(REPLICA_SETS, old, "d", lambda rs: rs["metadata"]["annotations"].update(noted))
+        wanted = a_deployment(1, "web:2")["spec"]["template"]
+        it.api.change(DEPLOYMENTS, "web", "d", lambda one: one["spec"].update(template=wanted))
+        await it.settle(60)
+        assert [pod["spec"]["containers"][0]["image"] for pod in it.pods()] == ["web:2"]
