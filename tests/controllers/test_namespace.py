@@ -64,12 +64,12 @@ async def test_pods_go_first_then_everything_then_the_namespace() -> None:
 
 
 @pytest.mark.virtual
-async def test_pods_that_ended_hold_up_nothing_but_the_namespace() -> None:
+@pytest.mark.parametrize("another", [False, True])
+async def test_pods_that_only_their_jobs_keep_hold_up_nothing_but_the_namespace(another: bool) -> None:
     api = FakeApi()
     with_content(api)
-    held = {
-        "metadata": {"name": "ended", "namespace": "d", "finalizers": ["batch.kubernetes.io/job-tracking"]}
-    }
+    finalizers = ["batch.kubernetes.io/job-tracking", *(["example.com/of-mine"] if another else [])]
+    held = {"metadata": {"name": "ended", "namespace": "d", "finalizers": finalizers}}
     api.add(PODS, {**held, "spec": {}, "status": {"phase": "Failed"}})
     async with running(api, namespace.DESCRIPTOR):
         await api.client().delete(NAMESPACES, "d")
@@ -77,7 +77,7 @@ async def test_pods_that_ended_hold_up_nothing_but_the_namespace() -> None:
         assert api.exists(CONFIGMAPS, "a", "d")
         await api.client().delete(PODS, "p", "d", grace_period_seconds=0)
         await clock.sleep(20)
-        assert not api.exists(CONFIGMAPS, "a", "d")
+        assert api.exists(CONFIGMAPS, "a", "d") == another
         assert api.exists(PODS, "ended", "d") and api.exists(NAMESPACES, "d")
         api.remove(PODS, "ended", "d")
         await clock.sleep(20)

@@ -1,15 +1,15 @@
 """The namespace controller: empties a terminating namespace, says what is left, and lets it go.
 
-    Terminating --> delete pods --(none runs)--> delete everything else --(nothing left)--> finalize
+    Terminating --> delete pods --(none left)--> delete everything else --(nothing left)--> finalize
                         ^                              |
                         +---- conditions, look again --+  (later and later; at once when the last pod is gone)
 
 Pods go first (Kubernetes' ordered deletion), so that nothing they need (policies, secrets, accounts) goes
-from under them. Those that have ended need nothing, and only their finalizers keep them: the rest does not
-wait for them, for a Job whose index failed keeps its pod until another is made, and none can be made here
-(Kubernetes waits, and with it the namespace for ever). Content that waits for finalizers or for pods' grace periods is counted in the
-namespace's conditions, in kube-controller-manager's words. Only kinds that have content are asked to
-delete, and conditions are written only when they change.
+from under them. One that has ended and that its Job alone keeps is not waited for: a Job keeps the pod of an index
+that failed until it has made another, and none can be made here, so the Job has to go (Kubernetes waits, and with it
+the namespace for ever). Content that waits for finalizers or for pods' grace periods is counted in the namespace's
+conditions, in kube-controller-manager's words. Only kinds that have content are asked to delete, and conditions are
+written only when they change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coxswain.api.names import NAMESPACES, PODS, Object
 from coxswain.api.partial import reader, whole
 from coxswain.client.informer import NAMESPACE_INDEX
 from coxswain.controllers.descriptor import ControllerContext, Descriptor
-from coxswain.controllers.pods import pod_informer
+from coxswain.controllers.pods import JOB_TRACKING, pod_informer
 from coxswain.controllers.served import Served, ServedResources
 from coxswain.controllers.shell import Shell
 
@@ -47,8 +47,8 @@ class Remains:
     failures: list[str] = field(default_factory=list)
     #: Seconds until the last pod's grace period ends.
     estimate: float = 0.0
-    #: Pods that have not ended.
-    running: int = 0
+    #: Pods that have to go before anything else does.
+    pods: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -62,7 +62,7 @@ class Remains:
             self.finalizers.update(meta.get("finalizers") or ())
             if served.gvr == PODS:
                 self.estimate = max(self.estimate, float(meta.get("deletionGracePeriodSeconds") or 0))
-                self.running += not is_pod_finished(item)
+                self.pods += not (is_pod_finished(item) and meta.get("finalizers") == [JOB_TRACKING])
 
 
 def conditions(remains: Remains) -> list[Object]:
@@ -186,7 +186,7 @@ class NamespaceController:
             if served.namespaced and {"list", "delete"} <= served.verbs
         ]
         await self._delete_all(name, (served for served in every if served.gvr == PODS), remains)
-        if not remains.running and not remains.failures:
+        if not remains.pods and not remains.failures:
             await self._delete_all(name, (served for served in every if served.gvr != PODS), remains)
         return remains
 

@@ -21,6 +21,9 @@ from coxswain.client.informer import Informer, InformerFactory, Reading
 from coxswain.client.interface import STRATEGIC_MERGE_PATCH, Call, Client
 from coxswain.controllers.expectations import Expectations
 
+#: The finalizer of a pod that its Job has not counted yet.
+JOB_TRACKING = "batch.kubernetes.io/job-tracking"
+
 _ALIKE_META = ("ownerReferences", "labels", "annotations", "finalizers")
 _META = (
     "name",

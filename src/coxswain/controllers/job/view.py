@@ -10,8 +10,9 @@ from coxswain.api.names import Object
 from coxswain.controllers.job.backoff import Record, finished_at
 from coxswain.controllers.job.indexes import Indexes
 from coxswain.controllers.job.policies import judge
+from coxswain.controllers.pods import JOB_TRACKING
 
-FINALIZER = "batch.kubernetes.io/job-tracking"
+FINALIZER = JOB_TRACKING
 INDEX = "batch.kubernetes.io/job-completion-index"
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
