@@ -6,7 +6,6 @@ bounds made small, three counts after six rounds each must not grow. Virtual tim
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -44,11 +43,11 @@ TABLES = {
 
 
 @pytest.mark.virtual
+@pytest.mark.usefixtures("no_log")
 async def test_no_table_grows_with_what_has_come_and_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_bounds_small(monkeypatch)
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # captured records hold frames
     counted = []
     async with control_plane(tmp_path, hollow_nodes=2) as client_of:
         rounds = Rounds(client_of)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -162,10 +161,10 @@ BOUNDS = (
 )
 
 
+@pytest.mark.usefixtures("no_log")
 async def test_nothing_is_kept_of_who_came_and_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, bound in BOUNDS:
         monkeypatch.setattr(module, name, bound)
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # captured records hold frames
     counted = []
     async with _server(tmp_path) as server:
         rounds = Rounds(server)
