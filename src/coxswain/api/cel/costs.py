@@ -324,7 +324,7 @@ def _smaller(args: Sequence[Any], result: Any) -> int:
 def _self_compare(position: int, args: Sequence[Any], result: Any) -> int:
     values = args[position]
     factor = 2 + (_SCAN if values and isinstance(values[0], str | bytes) else 0)
-    return math.ceil(len(values) ** 2 * factor) + 1 + NEW_LIST
+    return int(len(values) ** 2 * factor) + 1 + NEW_LIST
 
 
 def _sum_of_both(args: Sequence[Any], result: Any) -> int:
