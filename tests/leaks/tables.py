@@ -39,6 +39,7 @@ Census = Mapping[str, int]
 
 def census() -> Census:
     """How large everything is: tables by ``module.Class.attribute``, instances by ``<module.Class>``."""
+    gc.unfreeze()  # what another test has frozen is not shown otherwise, and its caches would not be emptied
     for one in gc.get_objects():
         if isinstance(one, _lru_cache_wrapper) and one.cache_info().maxsize is not None:
             one.cache_clear()
