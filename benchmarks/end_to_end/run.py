@@ -46,7 +46,7 @@ class Result:
     cost_after: dict[str, float]
 
 
-async def measure(servers: Cluster, workload: Workload) -> Result:
+async def measure(servers: Cluster, workload: Workload, connections: int = 32) -> Result:
     """One workload on a cluster that is new."""
     target = servers.target
     await _prepare(target, workload)
@@ -67,7 +67,8 @@ async def measure(servers: Cluster, workload: Workload) -> Result:
         tasks.append(asyncio.ensure_future(_alongside(target, workload.alongside)))
     used = [servers.cpu_seconds()]
     started = time.monotonic()
-    await create_all(target, _path(workload.measured), [body(workload.measured)] * workload.measured_count)
+    bodies = [body(workload.measured)] * workload.measured_count
+    await create_all(target, _path(workload.measured), bodies, connections)
     await until(measured, workload.measured_count, PATIENCE)
     seconds = time.monotonic() - started
     used.append(servers.cpu_seconds())
@@ -147,11 +148,11 @@ async def _list(target: Target, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def run(workload: Workload) -> Result:
+def run(workload: Workload, connections: int) -> Result:
     with tempfile.TemporaryDirectory() as directory:
         try:
             with cluster(directory) as servers:
-                return uvloop.run(measure(servers, workload))
+                return uvloop.run(measure(servers, workload, connections))
         except SystemExit:
             print(Path(directory, "scheduler.log").read_text()[-3000:], file=sys.stderr)
             raise
@@ -164,6 +165,9 @@ def main() -> None:
     parser.add_argument("workload", choices=[*WORKLOADS, "all"])
     parser.add_argument("--nodes", type=int, default=0, help="default: the workload's")
     parser.add_argument("--scale", type=float, default=1.0, help="of pods before and measured")
+    parser.add_argument(
+        "--connections", type=int, default=32, help="requests in flight at a time (default 32)"
+    )
     parser.add_argument("--output", choices=("text", "json"), default="text")
     args = parser.parse_args()
     for name in WORKLOADS if args.workload == "all" else [args.workload]:
@@ -174,7 +178,7 @@ def main() -> None:
             before_count=int(full.before_count * args.scale),
             measured_count=int(full.measured_count * args.scale),
         )
-        measured = run(workload)
+        measured = run(workload, args.connections)
         rate = measured.rate
         result = {
             "workload": name,
