@@ -109,6 +109,9 @@ def _job(seen: Observer, obj: Object) -> Iterator[str]:
         yield "has finished, and pods are active"
     if finished(obj) and any(map(is_tracked, pods)):
         yield "has finished, and pods have finalizers"
+    if finished(obj) and obj["spec"].get("ttlSecondsAfterFinished") is not None:
+        # By the wall clock, which may have been set back.
+        yield "has finished, and its time to live is not over"
 
 
 def _budget(seen: Observer, obj: Object) -> Iterator[str]:
@@ -133,6 +136,10 @@ def _pod(seen: Observer, obj: Object) -> Iterator[str]:
     node = obj["spec"].get("nodeName")
     if is_active(obj) and (not node or seen.get("Node", node) is None):
         yield f"has no node ({node})"
+    disruption = meta.condition(obj, "DisruptionTarget") or {}
+    if is_active(obj) and disruption.get("status") == "True":
+        # Taken back after two minutes of the wall clock, which may have been set back.
+        yield "is said to be about to be disrupted"
 
 
 def _slice(seen: Observer, obj: Object) -> Iterator[str]:
