@@ -93,10 +93,13 @@ class Claims(Invariant):
         self._owners: dict[str, tuple[str, str]] = {}
         self._policies = Ledger()
         self._gone: dict[str, float] = {}
+        self._condemned: set[str] = set()
 
     def see(self, change: Change) -> None:
         if change.kind == "StatefulSet":
             self._see_set(change)
+        if change.kind == "Pod" and change.deletion_began:
+            self._see_pod(change)
         claim = change.kind == "PersistentVolumeClaim" and change.deletion_began
         if claim and change.actor not in ("user", "namespace-controller") and change.key in self._owners:
             self._see_end(change, *self._owners[change.key])
@@ -113,12 +116,32 @@ class Claims(Invariant):
             policy.get("whenScaled", "Retain"),
             rules.first,
             rules.end,
+            spec.get("podManagementPolicy") != "Parallel",
         )
         self._policies.put(uid, told)
         for template in spec.get("volumeClaimTemplates") or ():
             for ordinal in range(rules.first, rules.end):
                 name = f"{template['metadata']['name']}-{meta.name(change.new)}-{ordinal}"
                 self._owners[f"{meta.namespace(change.new)}/{name}"] = (uid, meta.name(change.new))
+
+    def _see_pod(self, change: Change) -> None:
+        reference = meta.controller_of(change.obj)
+        if reference is None or reference["kind"] != "StatefulSet":
+            return
+        ordinal = ordinal_of(change.key)
+        for _, scaled, first, end, ordered in self._policies.within(reference["uid"], self.world.blur()):
+            if ordered and scaled == "Delete" and not first <= ordinal < end:
+                self._condemned.add(meta.uid(change.obj))
+
+    def _is_lost(self, claim: Object | None) -> bool:
+        """Whether the claim was given to a pod that then went because the set was scaled down.
+
+        An ordered set that is scaled up again waits for that pod to be gone and does not look at its claims
+        meanwhile (Kubernetes' ``processReplica`` returns at a terminating pod before it compares the claims with
+        the policy), so they go with the pod, however long that takes: its node may be lost. The new pod waits for
+        that and gets new ones (``PodClaimIsStale``). A parallel set takes them back.
+        """
+        return any(reference["uid"] in self._condemned for reference in meta.owner_references(claim or {}))
 
     def _see_end(self, change: Change, uid: str, name: str) -> None:
         told = self._policies.within(uid, self.world.blur())
@@ -128,12 +151,15 @@ class Claims(Invariant):
         going = owner is None or meta.is_terminating(owner)
         if going and all(deleted == "Retain" for deleted, *_ in told):
             lately = change.at - self._gone.get(uid, change.at) < self.world.blur()
-            scaled = any(policy == "Delete" and not first <= ordinal < end for _, policy, first, end in told)
+            scaled = any(
+                policy == "Delete" and not first <= ordinal < end for _, policy, first, end, _ in told
+            )
             if not (lately and scaled):
                 self.fail(change, f"went with {name}, and was to be kept")
         if not going and all(scaled == "Retain" for _, scaled, *_ in told):
             self.fail(change, f"went though {name} keeps the claims of pods that it does not need")
-        if not going and all(first <= ordinal < end for *_, first, end in told):
+        needed = all(first <= ordinal < end for *_, first, end, _ in told)
+        if not going and needed and not self._is_lost(change.old):
             self.fail(change, f"went, and pod {ordinal} of {name} needs it")
 
 

@@ -223,6 +223,33 @@ async def test_claims_are_made_kept_and_given_to_the_pod_that_goes() -> None:
 
 @pytest.mark.virtual
 @pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
+async def test_a_pod_is_made_when_the_claim_of_its_predecessor_has_gone(policy: str) -> None:
+    async with world() as it:
+        claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+        retention = {"whenDeleted": "Retain", "whenScaled": "Delete"}
+        it.api.add(
+            STATEFUL_SETS,
+            stateful_set(
+                2,
+                podManagementPolicy=policy,
+                volumeClaimTemplates=claims,
+                persistentVolumeClaimRetentionPolicy=retention,
+            ),
+        )
+        await it.settle()
+        edit(it, replicas=1)
+        await it.settle()
+        edit(it, replicas=2)
+        await it.settle()
+        assert names(it) == ["db-0"], "the claim is still to go with the earlier pod"
+        it.api.remove(PERSISTENT_VOLUME_CLAIMS, "data-db-1", "d")
+        await it.settle()
+        assert names(it) == ["db-0", "db-1"]
+        assert meta.owner_references(it.api.object(PERSISTENT_VOLUME_CLAIMS, "data-db-1", "d")) == []
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
 async def test_faults_do_not_change_where_it_ends(policy: str) -> None:
     async with world() as it:
         it.api.lose_answer("create", CONTROLLER_REVISIONS)

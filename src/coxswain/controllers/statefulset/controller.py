@@ -1,10 +1,11 @@
 """Performs what ``decide`` says for every StatefulSet.
 
 Watches sets, their pods, revisions and claims. A pod's event goes to the set that owns it, an orphan's to the
-sets that might adopt it. There are no expectations: names are known beforehand, so a stale cache makes the
-API server say that a pod exists already, and never a pod too many. But a step waits until the caches show the
-last one's status and deletions (Kubernetes' StaleControllerConsistencyStatefulSet): a pod that was deleted must
-not count as healthy when the next one is made.
+sets that might adopt it, a claim's to the set that waits for it to go. There are no expectations: names are
+known beforehand, so a stale cache makes the API server say that a pod exists already, and never a pod too many.
+But a step waits until the caches show the last one's status and deletions (Kubernetes'
+StaleControllerConsistencyStatefulSet): a pod that was deleted must not count as healthy when the next one is
+made.
 """
 
 from __future__ import annotations
@@ -74,11 +75,13 @@ class StatefulSetController:
         self._revisions = context.informers.informer(CONTROLLER_REVISIONS)
         self._revisions.add_index(OWNER_INDEX, owner_index)
         self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._waiting: dict[str, set[str]] = {}  # sets by the key of the claim that has to go first
         self._own = OwnWrites(context.client, STATEFUL_SETS)
         self._deletions = OwnDeletions(context.client, PODS)
         self._shell = Shell(NAME, self.reconcile, context.workers)
         self._sets.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        self._claims.add_handler(None, lambda _, new: self._claim_changed(new), self._claim_changed)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -106,6 +109,10 @@ class StatefulSetController:
             if self._matches(owner, pod):
                 self._changed(owner)
 
+    def _claim_changed(self, claim: Object) -> None:
+        for key in self._waiting.pop(meta.key(claim), ()):
+            self._shell.add(key)
+
     @staticmethod
     def _matches(owner: Object, pod: Object) -> bool:
         selector = selectors.label_selector_from(owner["spec"].get("selector"))
@@ -129,6 +136,8 @@ class StatefulSetController:
         current = next((one for one in revisions if meta.name(one) == current_name), update)
         state = State(owner, current, update, pods, lambda name: self._claim(owner, name), clock.now())
         step = plan(state)
+        for name in step.waits:
+            self._waiting.setdefault(f"{meta.namespace(owner)}/{name}", set()).add(key)
         try:
             await self._perform(owner, step.instructions)
         finally:

@@ -73,10 +73,14 @@ Instruction = CreatePod | RepairPod | UpdateClaim | DeletePod | Fail
 
 @dataclass(slots=True)
 class Plan:
-    """Instructions in order (one that fails ends the step), and seconds until time alone changes something."""
+    """Instructions in order (one that fails ends the step), and seconds until time alone changes something.
+
+    ``waits`` names the claims that have to go first: their going calls for the next step.
+    """
 
     instructions: list[Instruction] = field(default_factory=list)
     again: float | None = None
+    waits: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +149,8 @@ def _keep_replicas(state: State, step: Plan, replicas: Sequence[Object | None], 
 def _make(state: State, step: Plan, ordinal: int) -> bool:
     revision = _revision_for(state, ordinal)
     pod = new_pod(state.owner, template_of(revision), meta.name(revision), ordinal)
-    missing, problem = _missing_claims(state, pod, ordinal)
-    if problem is not None:
-        step.instructions.append(problem)
-    elif missing is not None:
+    missing = _missing_claims(state, step, pod, ordinal)
+    if missing is not None:
         step.instructions.append(CreatePod(meta.name(pod), pod, missing))
     return True
 
@@ -166,18 +168,20 @@ def _revision_for(state: State, ordinal: int) -> Object:
     return state.current if ordinal < start_of(state.owner) + kept else state.update
 
 
-def _missing_claims(state: State, pod: Object, ordinal: int) -> tuple[list[Object] | None, Fail | None]:
-    """The claims to create; None when the pod has to wait for an old claim to go."""
+def _missing_claims(state: State, step: Plan, pod: Object, ordinal: int) -> list[Object] | None:
+    """The claims to create; None when the pod has to wait for an old claim to go, as ``step`` then says."""
     missing: list[Object] = []
     for wanted in claims_of(state.owner, ordinal):
         found = state.claim(meta.name(wanted))
         if found is None:
             missing.append(with_owners(state.owner, pod, wanted) if _set_owns(state) else wanted)
         elif is_stale(state.owner, pod, found):
-            return None, None
+            step.waits.append(meta.name(found))
+            return None
         elif meta.is_terminating(found):
-            return None, Fail(f"pvc {meta.name(found)} is being deleted")
-    return missing, None
+            step.instructions.append(Fail(f"pvc {meta.name(found)} is being deleted"))
+            return None
+    return missing
 
 
 def _set_owns(state: State) -> bool:
@@ -192,10 +196,8 @@ def _keep(state: State, step: Plan, pod: Object, ordered: bool) -> bool:
             step.instructions.append(DeletePod(pod))
         return True  # made again when it is gone
     if meta.pod_phase(pod) == "Pending":
-        missing, problem = _missing_claims(state, pod, ordinal_of(pod))
-        if problem is not None:
-            step.instructions.append(problem)
-        elif missing:
+        missing = _missing_claims(state, step, pod, ordinal_of(pod))
+        if missing:
             step.instructions.append(CreatePod(meta.name(pod), None, missing))
     if ordered and not state.is_available(pod):
         return True
