@@ -93,6 +93,8 @@ class Rollouts(Invariant):
         self._disturbances = disturbances
         self._most = Ledger()
         self._least = Ledger()
+        #: By set: pods that are to go because the Deployment was scaled in the middle of a rollout.
+        self._shared: dict[str, int] = defaultdict(int)
 
     def see(self, change: Change) -> None:
         if change.kind == "Deployment" and change.new is not None:
@@ -107,6 +109,13 @@ class Rollouts(Invariant):
 
     def _see_set(self, change: Change) -> None:
         before, after = _size(change.old), _size(change.new)
+        if change.old is not None and after < before and _sized_for(change.old) != _sized_for(change.obj):
+            # Scaling down shares the loss out by the sets' sizes, whichever of their pods are ready
+            # (``deployment/sync.go scale``): with nothing ready in the new set, a pod of the old one goes that
+            # a rollout would keep. So it may take as many as that, and the steps after it none.
+            uid = meta.uid(change.obj)
+            surplus = sum(map(is_active, self.world.pods_of(uid))) - after
+            self._shared[uid] = min(self._shared[uid] + before - after, max(surplus, 0))
         reference = meta.controller_of(change.obj)
         if reference is None or after <= before:
             return
@@ -120,6 +129,9 @@ class Rollouts(Invariant):
     def _see_end(self, change: Change) -> None:
         assert change.old is not None
         uids = owners(self.world, change.old)
+        if uids and self._shared[uids[0]]:
+            self._shared[uids[0]] -= 1
+            return
         owner = self.world.by_uid(uids[1]) if len(uids) > 1 else None
         min_ready = owner["spec"].get("minReadySeconds", 0) if owner is not None else 0
         if owner is None or not is_available(change.old, min_ready) or self._disturbances.recent(uids[1]):
@@ -134,6 +146,11 @@ class Rollouts(Invariant):
 
 def _size(obj: Object | None) -> int:
     return int(obj["spec"].get("replicas", 1)) if obj is not None else 0
+
+
+def _sized_for(replica_set: Object) -> str:
+    """The Deployment's size when this set was last sized."""
+    return meta.annotations(replica_set).get("deployment.kubernetes.io/desired-replicas", "")
 
 
 def _rolling(deployment: Object) -> tuple[int, int]:

@@ -8,8 +8,12 @@ from controllers.workloads import replica_set, template, world
 from coxswain.api import meta
 from coxswain.api.errors import Forbidden
 from coxswain.api.names import PODS, REPLICA_SETS
-from coxswain.controllers.pods import deletion_rank
+from coxswain.base import clock
+from coxswain.client.events import EventRecorder
+from coxswain.controllers.expectations import TIMEOUT, Expectations
+from coxswain.controllers.pods import PodControl, deletion_rank
 from coxswain.controllers.replicaset.decide import BURST, new_status, plan_replicas
+from fakeapi import FakeApi
 
 
 def pod(
@@ -57,6 +61,42 @@ def test_of_two_pods_on_one_node_one_goes_first() -> None:
     pods = [pod("alone", node="a"), pod("together", node="b"), pod("sibling", node="b")]
     plan = plan_replicas(replica_set(replicas=1), pods[:2], pods, 1e9)
     assert [meta.name(p) for p in plan.delete] == ["together"]
+
+
+@pytest.mark.virtual
+async def test_a_pod_whose_deletion_got_no_answer_goes_again_before_others() -> None:
+    """The cache shows it still, and would rank another first: that one would be a pod too many."""
+    api, owner = FakeApi(), replica_set(replicas=1)
+    pods = [api.add(PODS, pod(name, node=name)) for name in ("a", "b", "c")]
+    client, expectations = api.client(), Expectations()
+    recorder = EventRecorder(client, "test")
+    control = PodControl(client, recorder, expectations)
+    api.lose_answer("delete", PODS)
+    failure = await control.delete("d/rs", owner, [pods[1], pods[2]])
+    assert failure is not None and failure.code >= 500
+    expectations.deleted("d/rs", meta.uid(pods[2]))  # the cache has seen this one go
+    assert expectations.satisfied("d/rs")
+    crowd = [*pods[:2], pod("sibling", node="a")]
+    plan = plan_replicas(owner, pods[:2], crowd, 1e9, expectations.doubtful("d/rs"))
+    assert [meta.name(p) for p in plan.delete] == ["b"]
+    api.remove(PODS, "b", "d")
+    assert await control.delete("d/rs", owner, plan.delete) is None  # not found, but still in the cache
+    assert expectations.doubtful("d/rs") == {meta.uid(pods[1])}
+    expectations.deleted("d/rs", meta.uid(pods[1]))
+    assert not expectations.doubtful("d/rs")
+    await recorder.close()
+
+
+@pytest.mark.virtual
+async def test_doubts_about_a_deletion_end() -> None:
+    expectations = Expectations()
+    expectations.expect_deletions("d/rs", ["a", "b"])
+    expectations.deleted("d/rs", "a")
+    expectations.doubt("d/rs", "a")  # it was seen to go before the answer failed
+    expectations.doubt("d/rs", "b")
+    assert expectations.satisfied("d/rs") and expectations.doubtful("d/rs") == {"b"}
+    await clock.sleep(TIMEOUT + 1)
+    assert not expectations.doubtful("d/rs")
 
 
 def test_the_first_failure_stays_in_the_condition() -> None:

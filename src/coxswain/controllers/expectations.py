@@ -14,7 +14,7 @@ caught up. (Kubernetes knows the five minutes only, and waits for whatever event
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from coxswain.api import meta
@@ -31,6 +31,8 @@ _LOOK = 15.0
 class _Expected:
     creations: int = 0
     deletions: set[str] = field(default_factory=set)
+    #: What may be gone although its deletion failed: the answer was lost.
+    doubtful: set[str] = field(default_factory=set)
     since: float = 0.0
     #: Of the last object that was created.
     revision: int = 0
@@ -53,7 +55,9 @@ class Expectations:
 
     def expect_deletions(self, key: str, uids: list[str]) -> None:
         """The objects with ``uids`` are about to be deleted for ``key``."""
-        self._fresh(key).deletions.update(uids)
+        expected = self._fresh(key)
+        expected.deletions.update(uids)
+        expected.doubtful.difference_update(uids)
 
     def _fresh(self, key: str) -> _Expected:
         expected = self._of.setdefault(key, _Expected())
@@ -77,6 +81,21 @@ class Expectations:
         expected = self._of.get(key)
         if expected is not None:
             expected.deletions.discard(uid)
+            expected.doubtful.discard(uid)
+
+    def doubt(self, key: str, uid: str) -> None:
+        """The deletion of ``uid`` failed, but it may be gone, and the cache not show it yet."""
+        expected = self._of.get(key)
+        if expected is not None and uid in expected.deletions:
+            expected.deletions.discard(uid)
+            expected.doubtful.add(uid)
+
+    def doubtful(self, key: str) -> Set[str]:
+        """Those of ``key`` that may be gone: who has to delete some takes them again, lest others go as well."""
+        expected = self._of.get(key)
+        if expected is None or clock.monotonic() - expected.since > TIMEOUT:
+            return frozenset()
+        return expected.doubtful
 
     def satisfied(self, key: str) -> bool:
         """Whether nothing is outstanding for ``key``, or it has been for too long. Asked when no call is under way."""

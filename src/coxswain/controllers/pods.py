@@ -229,7 +229,10 @@ class PodControl:
             try:
                 answer.object()
             except ApiError as error:
-                self._expectations.deleted(key, meta.uid(pod))
+                if error.code == 404 or error.code >= 500:
+                    self._expectations.doubt(key, meta.uid(pod))
+                else:
+                    self._expectations.deleted(key, meta.uid(pod))
                 if error.code != 404:
                     failure = failure or error
                     message = f"Error deleting: {error.message}"

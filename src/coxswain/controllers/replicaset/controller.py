@@ -147,7 +147,8 @@ class ReplicaSetController:
         failure: ApiError | None = None
         reason = ""
         if satisfied and not meta.is_terminating(owner):
-            plan = plan_replicas(owner, active, self._siblings(owner, active), clock.now())
+            doubtful = self._expectations.doubtful(key)
+            plan = plan_replicas(owner, active, self._siblings(owner, active), clock.now(), doubtful)
             if plan.create:
                 reason = "FailedCreate"
                 pod = pod_from_template(owner["spec"]["template"], owner)

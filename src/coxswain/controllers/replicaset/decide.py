@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from coxswain.api import meta
@@ -22,11 +22,18 @@ class Plan:
     delete: Sequence[Object] = ()
 
 
-def plan_replicas(owner: Object, active: Sequence[Object], siblings: Sequence[Object], now: float) -> Plan:
+def plan_replicas(
+    owner: Object,
+    active: Sequence[Object],
+    siblings: Sequence[Object],
+    now: float,
+    doubtful: Set[str] = frozenset(),
+) -> Plan:
     """Bring ``active`` pods to ``spec.replicas``.
 
     ``siblings`` are the active pods of every replica set of the same Deployment: where two replicas crowd
-    a node, one of those goes first.
+    a node, one of those goes first. Before all go the pods with the uids ``doubtful``, which may be gone already:
+    with another in the place of such a one there would be too few. (Kubernetes ranks them anew.)
     """
     wanted = owner["spec"].get("replicas", 1)
     missing = wanted - len(active)
@@ -38,7 +45,8 @@ def plan_replicas(owner: Object, active: Sequence[Object], siblings: Sequence[Ob
     if surplus == len(active):
         return Plan(delete=active)
     related = Counter(pod["spec"].get("nodeName", "") for pod in siblings)
-    return Plan(delete=sorted(active, key=lambda pod: deletion_rank(pod, related, now))[:surplus])
+    ranked = sorted(active, key=lambda pod: (meta.uid(pod) not in doubtful, deletion_rank(pod, related, now)))
+    return Plan(delete=ranked[:surplus])
 
 
 def new_status(
