@@ -146,6 +146,7 @@ def decide_about_gang(twins: Twins, objs: list[Object], missing: int) -> None:
     placed = [outcome for outcome in outcomes if isinstance(outcome, Placement)]
     if why:
         assert not placed
+        assert not len(twins.cycle.nominator)
         # (To ask for a label makes a column of it.)
         changed = [line for line in differences(content(twins.table), before) if ".column " not in line]
         assert not changed

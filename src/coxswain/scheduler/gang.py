@@ -143,8 +143,12 @@ def schedule_group(
     placed = [outcome for outcome in outcomes if isinstance(outcome, Placement)]
     if len(placed) >= missing:
         return outcomes, ""
-    for outcome in placed:
-        cycle.table.remove_pod(outcome.pod, outcome.node_name)
+    for outcome in outcomes:
+        if isinstance(outcome, Placement):
+            cycle.table.remove_pod(outcome.pod, outcome.node_name)
+        else:
+            # Nobody makes room for it, so nobody has to leave it any.
+            cycle.nominator.remove(outcome.pod.uid)
     left = len(pods) - len(placed)
     why = f"minCount ({missing}) cannot be satisfied: {len(placed)} scheduled, {left} remaining"
     return [outcome for outcome in outcomes if not isinstance(outcome, Placement)], why
