@@ -23,7 +23,7 @@ from coxswain.scheduler.comparer import stale_tallies
 from coxswain.scheduler.content import content, differences
 from coxswain.scheduler.cycle import Cycle, Placement
 from coxswain.scheduler.framework import Profile, Scope
-from coxswain.scheduler.gang import schedule_group
+from coxswain.scheduler.group import Refusal, schedule_group
 from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.nominated import added, removed
 from coxswain.scheduler.plugins.registry import default_profile
@@ -228,9 +228,9 @@ class Sequence:
         made = self._alike(self.rng.randrange(2, 6))
         missing = self.rng.randrange(1, len(made) + 3)
         batch = [self._parse(one) for one in made.values()]
-        outcomes, why = schedule_group(self.cycle, batch, self.profile, missing)
-        if not why:
-            self._assume(outcomes, made)
+        decided = schedule_group(self.cycle, batch, self.profile, missing)
+        if not isinstance(decided, Refusal):
+            self._assume(decided, made)
 
     def _confirm(self) -> None:
         key = self._some(self.assumed)

@@ -34,6 +34,7 @@ from scheduler import random_states as states
 from scheduler.naive_cluster import NaiveCluster, key_of
 from scheduler.naive_plugins import REQUIRED
 from scheduler.sched_objects import pod
+from soak import arithmetic as sums
 
 Object = dict[str, Any]
 #: Where the storage twins' kinds are in the API.
@@ -90,8 +91,9 @@ class Life:
 
     def add_gang(self) -> None:
         name, size = self.name(), self.draw(st.integers(2, 3))
+        policy = self.draw(st.sampled_from(({}, {"preemptionPolicy": "Never"})))
         for i in range(size):
-            spec = {"preemptionPolicy": "Never", "terminationGracePeriodSeconds": 0}
+            spec = {"terminationGracePeriodSeconds": 0} | policy
             member = pod(f"{name}-{i}", cpu="1", labels={GROUP_LABEL: name}, priority=20, spec=spec)
             member["metadata"]["annotations"] = {GROUP_MINIMUM: str(size)}
             self.api.add(PODS, member)
@@ -172,16 +174,24 @@ class Life:
             if not count:
                 self.check_gang_waits_for_reason(cluster, members)
         for one in pods:
+            for condition in one["status"].get("conditions", ()):
+                assert "available: ." not in condition["message"], f"{key_of(one)} is told no reason"
             if not one["spec"].get("nodeName") and one in self._singles():
                 self.check_waits_for_reason(cluster, one)
 
     def check_gang_waits_for_reason(self, cluster: NaiveCluster, members: list[Object]) -> None:
+        """They do not all fit, even if pods of lower priority leave."""
         trial = cluster.without([])
         for member in members:
-            good = trial.feasible(member)
-            if not good:
+            name = min(trial.feasible(member), default="")
+            if not name:
+                name = trial.helped_by_preemption(member)
+                trial = trial.without(
+                    one for one in trial.on(name) if sums.priority(one) < sums.priority(member)
+                )
+            if not name:
                 return
-            trial.place(member, min(good))
+            trial.place(member, name)
         pytest.fail(f"gang of {key_of(members[0])} fits and waits")
 
     def check_waits_for_reason(self, cluster: NaiveCluster, one: Object) -> None:

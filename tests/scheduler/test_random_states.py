@@ -16,7 +16,7 @@ from coxswain.scheduler import pod as pods
 from coxswain.scheduler.content import content, differences
 from coxswain.scheduler.cycle import Cycle, Failure, Placement
 from coxswain.scheduler.disruption import Budgets
-from coxswain.scheduler.gang import schedule_group
+from coxswain.scheduler.group import Refusal, schedule_group
 from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.plugins.registry import default_profile
 from coxswain.scheduler.pod import Pod
@@ -140,25 +140,48 @@ def decide_about_any_state(data: st.DataObject) -> None:
 
 
 def decide_about_gang(twins: Twins, objs: list[Object], missing: int) -> None:
-    """All that are missing at least, each where it may be; or none, and no trace of them."""
+    """All that are missing at least, each where it may be; or none, and no trace of them.
+
+    Whoever has to leave for them is of lower rank, and they are placed as was said once these have left.
+    """
     before = content(twins.table)
-    outcomes, why = schedule_group(twins.cycle, [twins.parse(one) for one in objs], twins.profile, missing)
-    placed = [outcome for outcome in outcomes if isinstance(outcome, Placement)]
-    if why:
-        assert not placed
-        assert not len(twins.cycle.nominator)
+    pods = [twins.parse(one) for one in objs]
+    decided = schedule_group(twins.cycle, pods, twins.profile, missing)
+    if isinstance(decided, Refusal):
         # (To ask for a label makes a column of it.)
         changed = [line for line in differences(content(twins.table), before) if ".column " not in line]
         assert not changed
-        return
+        nominated = {pod.key: name for pod in pods if (name := twins.cycle.nominator.node_of(pod.uid))}
+        assert nominated == decided.nominated
+        if not nominated:
+            return
+        assert len(nominated) == missing
+        _evict(twins, decided)
+        decided = schedule_group(twins.cycle, pods, twins.profile, missing)
+        assert not isinstance(decided, Refusal), decided
+        found = {out.pod.key: out.node_name for out in decided if isinstance(out, Placement)}
+        assert nominated.items() <= found.items()
+    placed = [outcome for outcome in decided if isinstance(outcome, Placement)]
     assert len(placed) >= missing
     for outcome in placed:
         obj = twins.objects[outcome.pod.key]
         assert not twins.naive.rejects(obj, outcome.node_name)
         twins.naive.place(obj, outcome.node_name)
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            twins.cycle.nominator.remove(outcome.pod.uid)
+    for pod in pods:
+        twins.cycle.nominator.remove(pod.uid)
+
+
+def _evict(twins: Twins, refusal: Refusal) -> None:
+    candidates = {
+        key: refusal.failures[key].diagnosis.preempts for key in refusal.nominated if key in refusal.failures
+    }
+    assert any(candidates.values())
+    for key, candidate in candidates.items():
+        for victim in candidate.victims if candidate else ():
+            assert sums.priority(twins.objects[victim.key]) < sums.priority(twins.objects[key])
+            assert twins.objects[key]["spec"].get("preemptionPolicy") != "Never"
+            twins.table.remove_pod(victim, refusal.nominated[key])
+            twins.naive = twins.naive.without([twins.objects[victim.key]])
 
 
 PHASES = [Phase.explicit, Phase.generate]

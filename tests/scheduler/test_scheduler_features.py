@@ -170,6 +170,134 @@ async def test_a_gang_is_placed_whole_or_not_at_all() -> None:
 
 
 @pytest.mark.virtual
+async def test_room_that_nobody_is_nominated_to_any_more_is_given_away() -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="4"))
+    victim = pod("victim", cpu="2")
+    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
+    api.add(PODS, victim)
+    async with scheduling(api):
+        await clock.sleep(1)
+        api.add(PODS, pod("large", cpu="3", priority=5))
+        await clock.sleep(2)
+        assert api.object(PODS, "large", "d")["status"]["nominatedNodeName"] == "n0"
+        api.add(PODS, pod("small", cpu="2"))
+        await clock.sleep(2)
+        (condition,) = api.object(PODS, "small", "d")["status"]["conditions"]
+        assert condition["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. ")
+        # It takes what the victim will leave, so the nomination is void.
+        api.add(PODS, pod("better", cpu="2", priority=9))
+        await clock.sleep(2)
+        assert node_of(api, "better") == "n0"
+        api.change(PODS, "victim", "d", lambda p: p["status"].update(phase="Failed"))
+        await clock.sleep(30)
+        assert node_of(api, "large") == ""
+        assert node_of(api, "small") == "n0"
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("gives_up", ["deleted", "withdrawn"])
+async def test_the_room_of_a_nominated_pod_that_goes_is_free(gives_up: str) -> None:
+    api = FakeApi()
+    api.add(NODES, node("n0", cpu="2"))
+    large = pod("large", cpu="3", priority=5)
+    large["status"]["nominatedNodeName"] = "n0"
+    api.add(PODS, large)
+    async with scheduling(api):
+        await clock.sleep(1)
+        api.change(PODS, "large", "d", lambda p: p["status"].update(nominatedNodeName="n0"))
+        api.add(PODS, pod("small", cpu="1"))
+        await clock.sleep(2)
+        assert node_of(api, "small") == ""
+        if gives_up == "deleted":
+            api.remove(PODS, "large", "d")
+        else:
+            api.change(PODS, "large", "d", lambda p: p["status"].pop("nominatedNodeName"))
+        await clock.sleep(15)
+        assert node_of(api, "small") == "n0"
+
+
+@pytest.mark.virtual
+async def test_a_gang_makes_room_for_all_of_it() -> None:
+    api = FakeApi()
+    for i in range(3):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+    for i in range(2):
+        victim = pod(f"v{i}", cpu="1")
+        victim["spec"] |= {"nodeName": f"n{i}", "terminationGracePeriodSeconds": 30}
+        api.add(PODS, victim)
+    async with scheduling(api) as scheduler:
+        for i in range(3):
+            api.add(PODS, member(f"a{i}", "a", 3, cpu="1", priority=5))
+        await clock.sleep(5)
+        # Who found room at once keeps it for the time when the others have theirs.
+        nominated = {api.object(PODS, f"a{i}", "d")["status"]["nominatedNodeName"] for i in range(3)}
+        assert nominated == {"n0", "n1", "n2"}
+        assert scheduler.table.requested[0].sum() == 2000
+        api.add(PODS, pod("lesser", cpu="1"))
+        await clock.sleep(5)
+        for i in range(2):
+            assert "deletionTimestamp" in api.object(PODS, f"v{i}", "d")["metadata"]
+            api.change(PODS, f"v{i}", "d", lambda p: p["status"].update(phase="Failed"))
+            await clock.sleep(12)
+            whole = {node_of(api, f"a{j}") for j in range(3)}
+            assert whole == ({"n0", "n1", "n2"} if i else {""})
+        assert node_of(api, "lesser") == ""
+        assert len(scheduler.cycle.nominator) == 0
+
+
+@pytest.mark.virtual
+async def test_nobody_is_evicted_for_a_gang_that_would_not_run_then() -> None:
+    api = FakeApi()
+    for i, priority in enumerate((0, 9)):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+        running = pod(f"v{i}", cpu="1", priority=priority)
+        running["spec"] |= {"nodeName": f"n{i}", "terminationGracePeriodSeconds": 0}
+        api.add(PODS, running)
+    async with scheduling(api) as scheduler:
+        for i in range(2):
+            api.add(PODS, member(f"a{i}", "a", 2, cpu="1", priority=5))
+        await clock.sleep(20)
+        assert [node_of(api, f"a{i}") for i in range(2)] == ["", ""]
+        assert all("nominatedNodeName" not in api.object(PODS, f"a{i}", "d")["status"] for i in range(2))
+        assert "deletionTimestamp" not in api.object(PODS, "v0", "d")["metadata"]
+        assert len(scheduler.cycle.nominator) == 0
+        # The last one that is missing may be worth an eviction.
+        api.remove(PODS, "v1", "d")
+        await clock.sleep(20)
+        assert sorted(node_of(api, f"a{i}") for i in range(2)) == ["n0", "n1"]
+        assert not exists(api, "v0")
+
+
+@pytest.mark.virtual
+async def test_a_gang_that_lost_what_it_waited_for_starts_again() -> None:
+    api = FakeApi()
+    for i in range(2):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+    victim = pod("victim", cpu="1")
+    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
+    api.add(PODS, victim)
+    async with scheduling(api):
+        for i in range(2):
+            api.add(PODS, member(f"a{i}", "a", 2, cpu="1", priority=5))
+        await clock.sleep(5)
+        assert "deletionTimestamp" in api.object(PODS, "victim", "d")["metadata"]
+        api.add(PODS, pod("better", cpu="1", priority=9))
+        await clock.sleep(5)
+        api.change(PODS, "victim", "d", lambda p: p["status"].update(phase="Failed"))
+        await clock.sleep(30)
+        assert node_of(api, "better")
+        assert [node_of(api, f"a{i}") for i in range(2)] == ["", ""]
+        api.add(NODES, node("n2", cpu="1"))
+        await clock.sleep(30)
+        assert sorted([node_of(api, "better"), *(node_of(api, f"a{i}") for i in range(2))]) == [
+            "n0",
+            "n1",
+            "n2",
+        ]
+
+
+@pytest.mark.virtual
 async def test_a_pod_group_object_says_how_many_are_needed() -> None:
     api = FakeApi()
     api.add(NODES, node("n0"))

@@ -30,7 +30,8 @@ from coxswain.scheduler.disruption import Budgets
 from coxswain.scheduler.eviction import Evictor
 from coxswain.scheduler.extender import Extender, ExtenderError
 from coxswain.scheduler.framework import Change, Event, HintingPlugin, Profile, offers
-from coxswain.scheduler.gang import GangScheduling, schedule_group
+from coxswain.scheduler.gang import GangScheduling
+from coxswain.scheduler.group import Refusal, schedule_group
 from coxswain.scheduler.lifecycle import StartingPlugin, WaitingPod
 from coxswain.scheduler.nodetable import NodeTable
 from coxswain.scheduler.pod import Pod
@@ -75,6 +76,7 @@ class Scheduler:
         )
         self.budgets = Budgets()
         self.cycle = Cycle(self.table, clock.random().getrandbits(63), budgets=self.budgets)
+        self.cycle.nominator.freed = lambda pod: self.happened(Event.POD_DELETE, pod)
         self.writer = Writer(client, batch=config.bind_batch_size, concurrency=config.bind_concurrency)
         self.events = {
             name: EventRecorder(client, name, series=True, yields_to=self._is_placing)
@@ -155,7 +157,7 @@ class Scheduler:
 
     def pod_placed(self, pod: Pod) -> None:
         self.queue.delete(pod.key)
-        self.cycle.nominator.remove(pod.uid)
+        self.cycle.nominator.remove(pod.uid, pod.node_name)
         if self.cache.place(pod):
             self.happened(Event.POD_ADD, None, pod)
             if pod.group:
@@ -342,23 +344,37 @@ class Scheduler:
         """All pods of a group that wait, together."""
         others = (self.queue.take(key) for key in gang.members(first.pod))
         batch = [first, *(queued for queued in others if queued is not None)]
-        missing = gang.missing(first.pod)
-        outcomes, why = schedule_group(self.cycle, [queued.pod for queued in batch], profile, missing)
-        if not why:
-            self._settle(batch, outcomes, profile, started)
+        if any(self.evictor.busy(queued.pod) for queued in batch):
+            for queued in batch:
+                self.queue.park(queued)
             return
+        missing = gang.missing(first.pod)
+        decided = schedule_group(self.cycle, [queued.pod for queued in batch], profile, missing)
+        if isinstance(decided, Refusal):
+            self._refuse(batch, decided, gang, profile, started)
+        else:
+            self._settle(batch, decided, profile, started)
+
+    def _refuse(
+        self, batch: list[QueuedPod], refusal: Refusal, gang: GangScheduling, profile: Profile, started: float
+    ) -> None:
+        """All wait, whoever fits alone too, for what the others wait for."""
         now = clock.monotonic()
-        told = {one.pod.key: one.diagnosis for one in outcomes if isinstance(one, Failure)}
+        told = {key: failure.diagnosis for key, failure in refusal.failures.items()}
+        wakes_on = gang.EVENTS
+        for diagnosis in told.values():
+            wakes_on |= diagnosis.wakes_on
+        plugins = tuple(dict.fromkeys(name for one in told.values() for name in one.plugins))
         for queued in batch:
-            found = told.get(queued.pod.key)
-            # Whoever fits alone waits for what the others wait for.
-            wakes_on = Event(0)
-            for diagnosis in told.values():
-                wakes_on |= diagnosis.wakes_on
-            plugins = tuple(dict.fromkeys(name for one in told.values() for name in one.plugins))
-            self.queue.reject(queued, wakes_on | gang.EVENTS, now, (*plugins, gang.NAME))
-            message = f'pod group "{queued.pod.group}": {why}' + (f": {found.message}" if found else "")
-            self._tell_unschedulable(queued, "Unschedulable", message)
+            key = queued.pod.key
+            self.queue.reject(queued, wakes_on, now, (*plugins, gang.NAME))
+            found = told.get(key)
+            message = f'pod group "{queued.pod.group}": {refusal.why}' + (
+                f": {found.message}" if found else ""
+            )
+            self._tell_unschedulable(queued, "Unschedulable", message, refusal.nominated.get(key, ""))
+            if key in refusal.nominated and found is not None and found.preempts is not None:
+                self._preempt(queued.pod, found.preempts)
         self._attempts[profile.name].count("unschedulable", now - started, len(batch))
 
     # -- placements ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -209,7 +210,7 @@ class Cycle:
         """Count the pod on a row from now on."""
         name = self.table.node(row).name
         self.table.add_pod(pod, name)
-        self.nominator.remove(pod.uid)
+        self.nominator.remove(pod.uid, name)
         return Placement(pod, name)
 
     def _below(self, limit: int) -> int:
@@ -472,10 +473,17 @@ class Cycle:
         else:
             rows = self.table.order
             by, code = (values[rows] for values in verdict.judge())
+        crowded: list[tuple[list[Pod], str]] = []
         for at in np.flatnonzero(by == 0).tolist():
             row = rows[at : at + 1]
             name = self.table.node(int(row[0])).name
-            with added(self.table, self.nominator.ahead_of(pod, name), name):
-                by[at], code[at] = (int(one[0]) for one in verdict.judge_rows(row))
+            if ahead := self.nominator.ahead_of(pod, name):
+                crowded.append((ahead, name))
+                with added(self.table, ahead, name):
+                    by[at], code[at] = (int(one[0]) for one in verdict.judge_rows(row))
         rows, by, code = rows[by > 0], by[by > 0], code[by > 0]
-        return diagnosis.explain(verdict, rows, by, code, narrowed.plugin if narrowed else "")
+        with ExitStack() as beside:
+            # Plugins look at the table for their reasons.
+            for ahead, name in crowded:
+                beside.enter_context(added(self.table, ahead, name))
+            return diagnosis.explain(verdict, rows, by, code, narrowed.plugin if narrowed else "")

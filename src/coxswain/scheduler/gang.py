@@ -7,7 +7,9 @@ A pod names its group in one of two ways:
 
     PreEnqueue   a pod waits until its PodGroup exists and as many pods of the group do as are needed
     one cycle    all pods of the group that wait are decided together; if fewer than needed have a node then,
-                 everyone gives theirs back and waits (``schedule_group``)
+                 everyone gives theirs back and waits (``group.schedule_group``)
+    PostFilter   for the whole group: if enough would have a node once others have left, these are evicted, and all
+                 are nominated; otherwise nobody is
 
 Pods of the group that run already count towards the minimum; beyond it, pods come and go one by one. A group
 without a minimum (a basic policy, no annotation) is no gang, and its pods are ordinary ones.
@@ -15,15 +17,12 @@ without a minimum (a basic policy, no annotation) is no gang, and its pods are o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from coxswain.scheduler.framework import UNRESOLVABLE, Event, Profile, Rejection
+from coxswain.scheduler.framework import UNRESOLVABLE, Event, Rejection
 from coxswain.scheduler.pod import Pod
-
-if TYPE_CHECKING:
-    from coxswain.scheduler.cycle import Cycle, Failure, Placement
 
 NO_QUORUM = "waiting for minCount pods from a gang to appear in scheduling queue"
 
@@ -125,30 +124,3 @@ class GangScheduling:
 
 def _key(obj: dict[str, Any]) -> str:
     return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
-
-
-def schedule_group(
-    cycle: Cycle, pods: Sequence[Pod], profile: Profile, missing: int
-) -> tuple[list[Placement | Failure], str]:
-    """Decide for pods of one group together; at least ``missing`` of them must get a node.
-
-    Returns the outcomes in order and "", or, if too few fit (nobody is assumed then), the failures that there
-    were (victims are not asked for) and why all wait.
-    """
-    from coxswain.scheduler.cycle import Placement
-
-    outcomes: list[Placement | Failure] = []
-    for pod in pods:
-        outcomes += cycle.schedule([pod], profile, preempt=missing <= 1)
-    placed = [outcome for outcome in outcomes if isinstance(outcome, Placement)]
-    if len(placed) >= missing:
-        return outcomes, ""
-    for outcome in outcomes:
-        if isinstance(outcome, Placement):
-            cycle.table.remove_pod(outcome.pod, outcome.node_name)
-        else:
-            # Nobody makes room for it, so nobody has to leave it any.
-            cycle.nominator.remove(outcome.pod.uid)
-    left = len(pods) - len(placed)
-    why = f"minCount ({missing}) cannot be satisfied: {len(placed)} scheduled, {left} remaining"
-    return [outcome for outcome in outcomes if not isinstance(outcome, Placement)], why

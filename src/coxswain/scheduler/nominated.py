@@ -6,7 +6,7 @@ nominated pods added (and, since a nominated pod may never come, without them to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from coxswain.scheduler.nodetable import NodeTable
@@ -17,6 +17,8 @@ class Nominator:
     """Which pod is nominated to which node."""
 
     def __init__(self) -> None:
+        #: Called with a pod whose room on the node that it was nominated to may be had by others again.
+        self.freed: Callable[[Pod], None] = lambda pod: None
         self._node_of: dict[str, str] = {}
         self._on: dict[str, dict[str, Pod]] = {}
 
@@ -25,19 +27,21 @@ class Nominator:
 
     def set(self, pod: Pod, node_name: str) -> None:
         """Nominate ``pod`` to a node; an empty name takes the nomination back."""
-        self.remove(pod.uid)
+        self.remove(pod.uid, node_name)
         if node_name:
             self._node_of[pod.uid] = node_name
             self._on.setdefault(node_name, {})[pod.uid] = pod
 
-    def remove(self, uid: str) -> None:
-        """The pod was placed or deleted."""
+    def remove(self, uid: str, taken: str = "") -> None:
+        """The pod was placed (on the node ``taken``), deleted, or gave up."""
         node_name = self._node_of.pop(uid, None)
         if node_name is not None:
             on = self._on[node_name]
-            del on[uid]
+            pod = on.pop(uid)
             if not on:
                 del self._on[node_name]
+            if node_name != taken:
+                self.freed(pod)
 
     def uids(self) -> Iterable[str]:
         """Of the pods that are nominated; a live view."""
