@@ -150,6 +150,9 @@ def measure(case: Case, objects: int, changes: int = 100) -> Costs:
         return loop.run(_measure(case, objects, changes))
     finally:
         gc.set_threshold(*before)
+        # Informers leave out of collections what they list; this world is over, and the next one needs the room.
+        gc.unfreeze()
+        gc.collect()
 
 
 def steps(case: Case, objects: int, changes: int = 20) -> float:
