@@ -220,7 +220,7 @@ async def test_what_etcd_finds_too_large_is_refused_as_such(tmp_path: Path) -> N
             assert (await two.call("create", SERVICES, body=service)).code == 413
             # It is not taken for an etcd that fails. (A busy machine may be late to answer the store's own question.)
             async with asyncio.timeout(20):
-                while etcd_store(one).problem:
+                while etcd_store(one).problem:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             assert (await one.call("create", CONFIGMAPS, body=configmap("small"))).code == 201
 

@@ -15,6 +15,7 @@ from coxswain.base.tasks import cancel_and_wait
 from coxswain.scheduler import Scheduler, SchedulerConfig
 from coxswain.scheduler.configuration import API_VERSION, KIND, ExtenderConfig, parse
 from coxswain.scheduler.extender import Extender, ExtenderError
+from coxswain.scheduler.pod import GROUP_LABEL, GROUP_MINIMUM
 from fakeapi import FakeApi
 from scheduler.sched_objects import node, pod
 
@@ -186,6 +187,30 @@ async def test_only_pods_that_ask_for_its_resources_concern_an_extender() -> Non
     async with extended(api, answers, filterVerb="filter", managedResources=managed) as asked:
         await until(lambda: node_of(api, "plain") and node_of(api, "gpu"))
     assert [arguments["Pod"]["metadata"]["name"] for _, arguments in asked] == ["gpu"]
+
+
+async def test_a_gang_that_concerns_an_extender_is_refused_in_words() -> None:
+    """Rather than placed without asking whoever counts the devices."""
+    api = FakeApi()
+    api.add(NODES, node("n0", extra={"a.com/gpu": "4"}))
+    for name, more in (("plain", {}), ("gpu", {"extra": {"a.com/gpu": "1"}})):
+        for i in range(2):
+            obj = pod(f"{name}{i}", labels={GROUP_LABEL: name}, **more)
+            obj["metadata"]["annotations"] = {GROUP_MINIMUM: "2"}
+            api.add(PODS, obj)
+    managed = [{"name": "a.com/gpu"}]
+    async with extended(api, {"filter": None}, filterVerb="filter", managedResources=managed) as asked:
+        await until(lambda: all(node_of(api, f"plain{i}") for i in range(2)))
+        await until(
+            lambda: all(api.object(PODS, f"gpu{i}", "d")["status"].get("conditions") for i in range(2))
+        )
+    for i in range(2):
+        assert not node_of(api, f"gpu{i}")
+        (condition,) = api.object(PODS, f"gpu{i}", "d")["status"]["conditions"]
+        assert condition["message"].startswith(
+            'pod group "gpu": it is decided as a whole, and HTTP extenders'
+        )
+    assert asked == []
 
 
 async def test_an_extender_binds() -> None:

@@ -348,8 +348,16 @@ class Scheduler:
             for queued in batch:
                 self.queue.park(queued)
             return
-        missing = gang.missing(first.pod)
-        decided = schedule_group(self.cycle, [queued.pod for queued in batch], profile, missing)
+        pods = [queued.pod for queued in batch]
+        decided: list[Placement | Failure] | Refusal
+        if any(extended.interested(self.extenders, pod, self.table) for pod in pods):
+            # To place them all the same could give away what only the extender counts.
+            decided = Refusal(
+                "it is decided as a whole, and HTTP extenders, which its pods concern, can be asked about single pods only",
+                {},
+            )
+        else:
+            decided = schedule_group(self.cycle, pods, profile, gang.missing(first.pod))
         if isinstance(decided, Refusal):
             self._refuse(batch, decided, gang, profile, started)
         else:
