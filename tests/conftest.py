@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +24,17 @@ from coxswain.base import loop
 
 settings.register_profile("coxswain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coxswain")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging: that is over with the test."""
+    loggers = [logging.getLogger(name) for name in ("", "coxswain")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.hookimpl(tryfirst=True)
