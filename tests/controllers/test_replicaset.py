@@ -141,6 +141,27 @@ async def test_a_pod_that_came_and_went_unseen_is_replaced_soon() -> None:
 
 
 @pytest.mark.virtual
+async def test_pods_just_deleted_are_not_available_whatever_the_cache_shows() -> None:
+    """A Deployment would take down as many others."""
+    async with world() as it:
+        it.api.add(REPLICA_SETS, replica_set(replicas=3))
+        await it.settle()
+        it.api.hold(PODS)
+        it.api.change(REPLICA_SETS, "rs", "d", lambda rs: rs["spec"].update(replicas=1))
+        await it.settle(5)
+        for _ in range(2):
+            status = it.sets()[0]["status"]
+            assert (status["replicas"], status["availableReplicas"]) == (1, 1)
+            # Whatever else happens to the set meanwhile.
+            it.api.change(REPLICA_SETS, "rs", "d", lambda rs: rs["metadata"].update(annotations={"a": "b"}))
+            await it.settle(5)
+        it.api.let_go(PODS)
+        await it.settle(60)
+        after = it.sets()[0]["status"]
+        assert after["replicas"] == 1 and "terminatingReplicas" not in after
+
+
+@pytest.mark.virtual
 async def test_a_steady_set_is_not_written() -> None:
     async with world() as it:
         it.api.add(REPLICA_SETS, replica_set())

@@ -92,10 +92,17 @@ class Expectations:
 
     def doubtful(self, key: str) -> Set[str]:
         """Those of ``key`` that may be gone: who has to delete some takes them again, lest others go as well."""
+        expected = self._current(key)
+        return frozenset() if expected is None else expected.doubtful
+
+    def leaving(self, key: str) -> Set[str]:
+        """Those of ``key`` that were deleted, or may have been, whatever the cache shows yet."""
+        expected = self._current(key)
+        return frozenset() if expected is None else expected.deletions | expected.doubtful
+
+    def _current(self, key: str) -> _Expected | None:
         expected = self._of.get(key)
-        if expected is None or clock.monotonic() - expected.since > TIMEOUT:
-            return frozenset()
-        return expected.doubtful
+        return None if expected is None or clock.monotonic() - expected.since > TIMEOUT else expected
 
     def satisfied(self, key: str) -> bool:
         """Whether nothing is outstanding for ``key``, or it has been for too long. Asked when no call is under way."""

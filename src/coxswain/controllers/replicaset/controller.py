@@ -8,7 +8,7 @@ too many pods.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from coxswain.api import meta, selectors
@@ -156,7 +156,7 @@ class ReplicaSetController:
             elif plan.delete:
                 reason = "FailedDelete"
                 failure = await self._pod_control.delete(key, owner, plan.delete)
-        await self._write_status(owner, pods, active, (reason, failure.message) if failure else None)
+        await self._write_status(owner, pods, (reason, failure.message) if failure else None)
         if failure is not None:
             raise failure
         waits = (
@@ -186,17 +186,29 @@ class ReplicaSetController:
             if meta.is_pod_active(pod)
         ]
 
-    async def _write_status(
-        self, owner: Object, pods: list[Object], active: list[Object], failure: tuple[str, str] | None
-    ) -> None:
+    async def _write_status(self, owner: Object, pods: list[Object], failure: tuple[str, str] | None) -> None:
+        # A Deployment takes down others by what is available here: not what this controller has just deleted. (In
+        # Kubernetes it is, until the deletion is in the cache.)
+        leaving = self._expectations.leaving(key_of(owner))
+        active = [pod for pod in pods if meta.is_pod_active(pod) and meta.uid(pod) not in leaving]
         terminating = 0
         if self._flavor.counts_terminating:
-            terminating = sum(1 for pod in pods if meta.is_terminating(pod) and not meta.is_pod_finished(pod))
+            terminating = sum(not meta.is_pod_finished(pod) and _ends(pod, leaving) for pod in pods)
         status = new_status(owner, active, terminating, failure, clock.timestamp(), clock.now())
         if not same_status(owner.get("status") or {}, status):
             await self._client.update(
                 self._flavor.resource, {**owner, "status": status}, subresource="status"
             )
+
+
+def _ends(pod: Object, leaving: Set[str]) -> bool:
+    """Whether the pod is terminating, or will be once the cache has its deletion, and does not go at once."""
+    if meta.is_terminating(pod):
+        return True
+    spec = pod["spec"]
+    return meta.uid(pod) in leaving and bool(
+        spec.get("nodeName") and spec.get("terminationGracePeriodSeconds", 30)
+    )
 
 
 async def run(context: ControllerContext) -> None:
