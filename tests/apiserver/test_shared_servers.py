@@ -311,6 +311,9 @@ async def test_a_quota_holds_whichever_server_is_asked(etcd: Etcd, tmp_path: Pat
         quota = await servers[0].do("get", QUOTAS, "q")
         status = {"hard": {"count/configmaps": "10"}, "used": {"count/configmaps": "0"}}
         await servers[1].do("update", QUOTAS, "q", {**quota, "status": status}, subresource="status")
+        # A quota counts from when a server has heard of it.
+        assert (await servers[0].do("get", QUOTAS, "q"))["status"] == status
+        await servers[0].core.storage.catch_up()
         answers = await asyncio.gather(
             *(servers[n % 2].call("create", CONFIGMAPS, body=configmap(f"c{n}")) for n in range(30))
         )
