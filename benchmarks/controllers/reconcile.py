@@ -1,7 +1,7 @@
 """What each controller costs for an object, as objects grow: flat, all of them.
 
 Microseconds of CPU of the controller and its informers (see ``world``); figures of one run, all taken in the cache's
-set-up. ``COXSWAIN_BENCH_OBJECTS=1000,10000,100000`` goes on to a hundred thousand, for the better part of an hour.
+set-up. ``COXSWAIN_BENCH_OBJECTS=1000,10000,100000`` goes on to a hundred thousand, for half an hour.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reconcile:
                     measured[name, objects] = f"{name}, {objects} objects: {error}"
         return measured
 
-    setup_cache.timeout = 7200  # type: ignore[attr-defined]
+    setup_cache.timeout = 3600  # type: ignore[attr-defined]
 
     def track_start(self, measured: _Measured, controller: str, objects: int) -> float:
         """For each object: listing, decoding, the first reconcile and the first writes."""

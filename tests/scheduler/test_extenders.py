@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,20 @@ from scheduler.sched_objects import node, pod
 
 
 @asynccontextmanager
+async def serving(handle: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The URL below which ``handle`` answers every verb."""
+    app = web.Application()
+    app.router.add_post("/x/{verb}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/x"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def extended(
     api: FakeApi, answers: dict[str, Any], **config: Any
 ) -> AsyncIterator[list[tuple[str, Any]]]:
@@ -35,20 +49,14 @@ async def extended(
             return web.Response(status=500)
         return web.json_response(answer(arguments) if callable(answer) else answer)
 
-    app = web.Application()
-    app.router.add_post("/x/{verb}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/x"
-    extender = {"urlPrefix": url, "nodeCacheCapable": True, **config}
-    file = parse({"apiVersion": API_VERSION, "kind": KIND, "extenders": [extender]})
-    task = asyncio.ensure_future(Scheduler(api.client(), SchedulerConfig(file=file)).run())
-    try:
-        yield asked
-    finally:
-        await cancel_and_wait(task)
-        await runner.cleanup()
+    async with serving(handle) as url:
+        extender = {"urlPrefix": url, "nodeCacheCapable": True, **config}
+        file = parse({"apiVersion": API_VERSION, "kind": KIND, "extenders": [extender]})
+        task = asyncio.ensure_future(Scheduler(api.client(), SchedulerConfig(file=file)).run())
+        try:
+            yield asked
+        finally:
+            await cancel_and_wait(task)
 
 
 def node_of(api: FakeApi, name: str) -> str:
@@ -161,20 +169,14 @@ async def test_an_extender_that_does_not_answer_is_said_to() -> None:
         await over.wait()
         return web.Response()
 
-    app = web.Application()
-    app.router.add_post("/filter", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    extender = Extender(ExtenderConfig(url, filter="filter", timeout=0.05))
-    try:
-        with pytest.raises(ExtenderError, match=rf"at URL {url}/filter: no answer within 0\.05 s"):
-            await extender.filter({}, {"n0": {}})
-    finally:
-        over.set()
-        await extender.close()
-        await runner.cleanup()
+    async with serving(handle) as url:
+        extender = Extender(ExtenderConfig(url, filter="filter", timeout=0.05))
+        try:
+            with pytest.raises(ExtenderError, match=rf"at URL {url}/filter: no answer within 0\.05 s"):
+                await extender.filter({}, {"n0": {}})
+        finally:
+            over.set()
+            await extender.close()
 
 
 async def test_only_pods_that_ask_for_its_resources_concern_an_extender() -> None:

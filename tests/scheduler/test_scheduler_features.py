@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from coxswain.api.names import EVENTS, NODES, PODS
 from coxswain.base import clock
 from coxswain.base.tasks import cancel_and_wait
 from coxswain.scheduler import Scheduler, SchedulerConfig
+from coxswain.scheduler.comparer import compare
 from coxswain.scheduler.configuration import API_VERSION, KIND, parse
-from coxswain.scheduler.framework import UNSCHEDULABLE, Event, Rejection
+from coxswain.scheduler.framework import UNSCHEDULABLE, Event, Rejection, Scope
 from coxswain.scheduler.lifecycle import CycleState, Wait
-from coxswain.scheduler.nodetable import Node
+from coxswain.scheduler.nodetable import Node, NodeTable
 from coxswain.scheduler.pod import GROUP_LABEL, GROUP_MINIMUM, Pod
 from coxswain.scheduler.template import Template
 from coxswain.scheduler.watching import BUDGETS, POD_GROUPS
@@ -51,13 +53,18 @@ def exists(api: FakeApi, name: str) -> bool:
     return any(one["metadata"]["name"] == name for one in api.objects(PODS))
 
 
+def running(name: str, node_name: str, grace: int, **more: Any) -> dict[str, Any]:
+    """A pod on a node, with its grace period in seconds."""
+    obj = pod(name, **more)
+    obj["spec"] |= {"nodeName": node_name, "terminationGracePeriodSeconds": grace}
+    return obj
+
+
 @pytest.mark.virtual
 async def test_a_pod_of_higher_priority_takes_the_place_of_another() -> None:
     api = FakeApi()
     api.add(NODES, node("n0", cpu="1"))
-    victim = pod("victim", cpu="1")
-    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 0}
-    api.add(PODS, victim)
+    api.add(PODS, running("victim", "n0", 0, cpu="1"))
     async with scheduling(api):
         await clock.sleep(1)
         api.add(PODS, pod("important", cpu="1", priority=10))
@@ -77,9 +84,7 @@ async def test_a_pod_of_higher_priority_takes_the_place_of_another() -> None:
 async def test_victims_end_with_their_grace_and_the_condition_that_says_why() -> None:
     api = FakeApi()
     api.add(NODES, node("n0", cpu="1"))
-    victim = pod("victim", cpu="1")
-    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
-    api.add(PODS, victim)
+    api.add(PODS, running("victim", "n0", 30, cpu="1"))
     api.add(PODS, pod("important", cpu="1", priority=10))
     async with scheduling(api) as scheduler:
         await clock.sleep(20)
@@ -102,9 +107,7 @@ async def test_victims_end_with_their_grace_and_the_condition_that_says_why() ->
 async def test_a_better_preemptor_takes_the_nomination_of_a_lesser_one() -> None:
     api = FakeApi()
     api.add(NODES, node("n0", cpu="1"))
-    victim = pod("victim", cpu="1")
-    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
-    api.add(PODS, victim)
+    api.add(PODS, running("victim", "n0", 30, cpu="1"))
     async with scheduling(api):
         await clock.sleep(1)
         api.add(PODS, pod("good", cpu="1", priority=5))
@@ -124,9 +127,7 @@ async def test_budgets_decide_who_has_to_go() -> None:
     api = FakeApi()
     for i in range(2):
         api.add(NODES, node(f"n{i}", cpu="1"))
-        victim = pod(f"v{i}", cpu="1", labels={"app": f"a{i}"})
-        victim["spec"] |= {"nodeName": f"n{i}", "terminationGracePeriodSeconds": 0}
-        api.add(PODS, victim)
+        api.add(PODS, running(f"v{i}", f"n{i}", 0, cpu="1", labels={"app": f"a{i}"}))
     api.add(
         BUDGETS,
         {
@@ -173,9 +174,7 @@ async def test_a_gang_is_placed_whole_or_not_at_all() -> None:
 async def test_room_that_nobody_is_nominated_to_any_more_is_given_away() -> None:
     api = FakeApi()
     api.add(NODES, node("n0", cpu="4"))
-    victim = pod("victim", cpu="2")
-    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
-    api.add(PODS, victim)
+    api.add(PODS, running("victim", "n0", 30, cpu="2"))
     async with scheduling(api):
         await clock.sleep(1)
         api.add(PODS, pod("large", cpu="3", priority=5))
@@ -223,9 +222,7 @@ async def test_a_gang_makes_room_for_all_of_it() -> None:
     for i in range(3):
         api.add(NODES, node(f"n{i}", cpu="1"))
     for i in range(2):
-        victim = pod(f"v{i}", cpu="1")
-        victim["spec"] |= {"nodeName": f"n{i}", "terminationGracePeriodSeconds": 30}
-        api.add(PODS, victim)
+        api.add(PODS, running(f"v{i}", f"n{i}", 30, cpu="1"))
     async with scheduling(api) as scheduler:
         for i in range(3):
             api.add(PODS, member(f"a{i}", "a", 3, cpu="1", priority=5))
@@ -251,9 +248,7 @@ async def test_nobody_is_evicted_for_a_gang_that_would_not_run_then() -> None:
     api = FakeApi()
     for i, priority in enumerate((0, 9)):
         api.add(NODES, node(f"n{i}", cpu="1"))
-        running = pod(f"v{i}", cpu="1", priority=priority)
-        running["spec"] |= {"nodeName": f"n{i}", "terminationGracePeriodSeconds": 0}
-        api.add(PODS, running)
+        api.add(PODS, running(f"v{i}", f"n{i}", 0, cpu="1", priority=priority))
     async with scheduling(api) as scheduler:
         for i in range(2):
             api.add(PODS, member(f"a{i}", "a", 2, cpu="1", priority=5))
@@ -269,14 +264,56 @@ async def test_nobody_is_evicted_for_a_gang_that_would_not_run_then() -> None:
         assert not exists(api, "v0")
 
 
+class RaisesOnce:
+    """A filter that fails when it is asked for the ``turn``-th time."""
+
+    NAME = "RaisesOnce"
+    SCOPE = Scope.CLUSTER
+    EVENTS = Event(0)
+
+    def __init__(self, turn: int) -> None:
+        self.left = turn
+
+    def needed(self, template: Template) -> bool:
+        return "important" in template.labels
+
+    def relevant(self, template: Template, table: NodeTable) -> bool:
+        return True
+
+    def filter(self, template: Template, table: NodeTable, rows: Any) -> Any:
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("boom")
+        return np.zeros(len(rows), np.uint8)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("turn", range(1, 14))
+async def test_a_plugin_that_fails_while_a_gang_is_decided_leaves_no_trace(turn: int) -> None:
+    api = FakeApi()
+    for i in range(3):
+        api.add(NODES, node(f"n{i}", cpu="1"))
+    for i in range(2):
+        api.add(PODS, running(f"v{i}", f"n{i}", 0, cpu="1"))
+    plugin = RaisesOnce(turn)
+    async with scheduling(api, plugin) as scheduler:
+        for i in range(3):
+            obj = member(f"a{i}", "a", 3, cpu="1", priority=5)
+            obj["metadata"]["labels"]["important"] = ""
+            api.add(PODS, obj)
+        await clock.sleep(40)
+        assert {node_of(api, f"a{i}") for i in range(3)} == {"n0", "n1", "n2"}
+        assert plugin.left <= 0
+        assert (await compare(scheduler)).differences == []
+        assert scheduler.table.requested[0].sum() == 3000
+
+
 @pytest.mark.virtual
 async def test_a_gang_that_lost_what_it_waited_for_starts_again() -> None:
     api = FakeApi()
     for i in range(2):
         api.add(NODES, node(f"n{i}", cpu="1"))
-    victim = pod("victim", cpu="1")
-    victim["spec"] |= {"nodeName": "n0", "terminationGracePeriodSeconds": 30}
-    api.add(PODS, victim)
+    api.add(PODS, running("victim", "n0", 30, cpu="1"))
     async with scheduling(api):
         for i in range(2):
             api.add(PODS, member(f"a{i}", "a", 2, cpu="1", priority=5))

@@ -284,7 +284,9 @@ class Scheduler:
         asked = extended.interested(self.extenders, first, self.table)
         try:
             if first.group and (gang := self._gang_of(first, profile)) is not None:
-                self._schedule_gang(batch[0], gang, profile, started)
+                others = (self.queue.take(key) for key in gang.members(first))
+                batch += [queued for queued in others if queued is not None]
+                self._schedule_gang(batch, gang, profile, started)
                 return
             if asked:
                 await self._schedule_extended(batch, profile, asked, started)
@@ -339,11 +341,9 @@ class Scheduler:
         return next((gang for gang in found if (gang.minimum(pod) or 0) > 1), None)
 
     def _schedule_gang(
-        self, first: QueuedPod, gang: GangScheduling, profile: Profile, started: float
+        self, batch: list[QueuedPod], gang: GangScheduling, profile: Profile, started: float
     ) -> None:
         """All pods of a group that wait, together."""
-        others = (self.queue.take(key) for key in gang.members(first.pod))
-        batch = [first, *(queued for queued in others if queued is not None)]
         if any(self.evictor.busy(queued.pod) for queued in batch):
             for queued in batch:
                 self.queue.park(queued)
@@ -357,7 +357,7 @@ class Scheduler:
                 {},
             )
         else:
-            decided = schedule_group(self.cycle, pods, profile, gang.missing(first.pod))
+            decided = schedule_group(self.cycle, pods, profile, gang.missing(pods[0]))
         if isinstance(decided, Refusal):
             self._refuse(batch, decided, gang, profile, started)
         else:

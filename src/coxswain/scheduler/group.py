@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from coxswain.scheduler.cycle import Cycle, Failure, Placement
 from coxswain.scheduler.framework import Profile
@@ -36,24 +37,22 @@ def schedule_group(
 
     Returns the outcomes in order. Pods beyond the minimum that find no node preempt as any pod does.
     """
-    attempt = _Attempt(cycle, pods, profile, missing)
-    if attempt.place():
-        return [attempt.placed.get(pod.key) or cycle.schedule([pod], profile)[0] for pod in pods]
-    placed = len(attempt.placed)
-    nominated = attempt.make_room()
-    attempt.take_back()
-    for pod in pods:
-        cycle.nominator.set(pod, nominated.get(pod.key, ""))
+    with _Attempt(cycle, pods, profile, missing) as attempt:
+        if attempt.place():
+            return attempt.keep()
+        placed = len(attempt.placed)
+        attempt.make_room()
     why = f"minCount ({missing}) cannot be satisfied: {placed} scheduled, {len(pods) - placed} remaining"
-    return Refusal(why, attempt.failures, nominated)
+    return Refusal(why, attempt.failures, attempt.nominated)
 
 
 class _Attempt:
-    """The two tries. What they change in the table, ``take_back`` undoes."""
+    """The two tries. Unless ``keep`` is reached, the table is as it was at the end, also where a plugin has failed."""
 
     def __init__(self, cycle: Cycle, pods: Sequence[Pod], profile: Profile, missing: int) -> None:
         self.placed: dict[str, Placement] = {}
         self.failures: dict[str, Failure] = {}
+        self.nominated: dict[str, str] = {}
         self._cycle = cycle
         self._pods = pods
         self._profile = profile
@@ -61,6 +60,20 @@ class _Attempt:
         self._expected = {pod.uid: cycle.nominator.node_of(pod.uid) for pod in pods}
         self._added: list[Placement] = []
         self._removed: list[Placement] = []
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._kept:
+            return
+        for placement in self._added:
+            self._cycle.table.remove_pod(placement.pod, placement.node_name)
+        for placement in self._removed:
+            self._cycle.table.add_pod(placement.pod, placement.node_name)
+        for pod in self._pods:
+            self._cycle.nominator.set(pod, self.nominated.get(pod.key, ""))
 
     def place(self) -> bool:
         """The first try; it ends as soon as it is clear that too few will fit."""
@@ -70,21 +83,20 @@ class _Attempt:
             self._decide(pod, preempt=False)
         return len(self.placed) >= self._missing
 
-    def make_room(self) -> dict[str, str]:
-        """The second: the nodes that as many pods as are missing have then, or nothing."""
+    def keep(self) -> list[Placement | Failure]:
+        """All outcomes, and those that were placed stay so; who is beyond the minimum preempts as any pod does."""
+        outcomes = [self.placed.get(pod.key) or self._schedule(pod, preempt=True) for pod in self._pods]
+        self._kept = True
+        return outcomes
+
+    def make_room(self) -> None:
+        """The second: ``nominated`` is where as many pods as are missing will be, or stays empty."""
         self._await_victims()
         left = [pod for pod in self._pods if pod.key not in self.placed]
         while left and len(self.placed) < self._missing <= len(self.placed) + len(left):
             self._decide(left.pop(0), preempt=True)
-        enough = len(self.placed) >= self._missing
-        return {key: placement.node_name for key, placement in self.placed.items()} if enough else {}
-
-    def take_back(self) -> None:
-        """Leave the table as it was."""
-        for placement in self._added:
-            self._cycle.table.remove_pod(placement.pod, placement.node_name)
-        for placement in self._removed:
-            self._cycle.table.add_pod(placement.pod, placement.node_name)
+        if len(self.placed) >= self._missing:
+            self.nominated = {key: placement.node_name for key, placement in self.placed.items()}
 
     def _await_victims(self) -> None:
         """Those whom the group preempted already have left."""
@@ -95,7 +107,8 @@ class _Attempt:
                 self._remove(ending, node.name)
 
     def _decide(self, pod: Pod, *, preempt: bool) -> None:
-        (outcome,) = self._cycle.schedule([pod], self._profile, preempt=preempt)
+        """Place the pod, if it has to be by removing its victims."""
+        outcome = self._schedule(pod, preempt=preempt)
         if isinstance(outcome, Failure):
             self.failures[pod.key] = outcome
             candidate = outcome.diagnosis.preempts
@@ -103,8 +116,14 @@ class _Attempt:
                 return
             self._remove(candidate.victims, candidate.node_name)
             outcome = self._cycle.assume(pod, self._cycle.table.row_of[candidate.node_name])
+            self._added.append(outcome)
         self.placed[pod.key] = outcome
-        self._added.append(outcome)
+
+    def _schedule(self, pod: Pod, *, preempt: bool) -> Placement | Failure:
+        (outcome,) = self._cycle.schedule([pod], self._profile, preempt=preempt)
+        if isinstance(outcome, Placement):
+            self._added.append(outcome)
+        return outcome
 
     def _remove(self, pods: Sequence[Pod], node_name: str) -> None:
         for pod in pods:

@@ -156,7 +156,7 @@ class ReplicaSetController:
             elif plan.delete:
                 reason = "FailedDelete"
                 failure = await self._pod_control.delete(key, owner, plan.delete)
-        await self._write_status(owner, pods, (reason, failure.message) if failure else None)
+        await self._write_status(owner, pods, active, (reason, failure.message) if failure else None)
         if failure is not None:
             raise failure
         waits = (
@@ -186,11 +186,13 @@ class ReplicaSetController:
             if meta.is_pod_active(pod)
         ]
 
-    async def _write_status(self, owner: Object, pods: list[Object], failure: tuple[str, str] | None) -> None:
+    async def _write_status(
+        self, owner: Object, pods: list[Object], active: list[Object], failure: tuple[str, str] | None
+    ) -> None:
         # A Deployment takes down others by what is available here: not what this controller has just deleted. (In
         # Kubernetes it is, until the deletion is in the cache.)
         leaving = self._expectations.leaving(key_of(owner))
-        active = [pod for pod in pods if meta.is_pod_active(pod) and meta.uid(pod) not in leaving]
+        active = [pod for pod in active if meta.uid(pod) not in leaving]
         terminating = 0
         if self._flavor.counts_terminating:
             terminating = sum(not meta.is_pod_finished(pod) and _ends(pod, leaving) for pod in pods)
